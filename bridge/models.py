@@ -1,0 +1,227 @@
+"""What the bridge remembers and decides about, as plain values.
+
+No database, no web and no clock in here: ``bridge.store`` keeps these values, the services make
+them. Every time is an aware UTC ``datetime``. What must not be printed is left out of every repr.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum, unique
+
+
+@unique
+class TerminalKind(str, Enum):
+    """Where a card reader stands."""
+
+    COUNTER = "counter"
+    SELF_CHECK = "self_check"
+
+
+@dataclass(frozen=True)
+class Terminal:
+    """A place with a card reader (端末): a counter PC or a self-check machine (自動貸出機).
+
+    ``sip2_login`` is the log-in (CN) with which the self-check machine at this place speaks SIP2;
+    a token made for this terminal is worth something on that log-in only.
+    """
+
+    terminal_id: str
+    library_id: str
+    name: str
+    kind: TerminalKind
+    sip2_login: str | None = None
+    active: bool = True
+
+
+@unique
+class IdentifierKind(str, Enum):
+    """What a card is recognised by."""
+
+    SERIAL_NUMBER = "serial_number"
+    PPID = "ppid"
+    MYKEY_ID = "mykey_id"
+    CARD_AP_NUMBER = "card_ap_number"
+
+
+@dataclass(frozen=True)
+class CardIdentifier:
+    """What a link is kept under: a keyed digest, different in every library.
+
+    ``digest`` is hex of HMAC-SHA-256 under the library's own key ``key_id``, so that two libraries
+    cannot join their links and nobody without the key can find a card by counting serial numbers.
+    """
+
+    kind: IdentifierKind
+    key_id: str
+    digest: str = field(repr=False)
+
+
+@unique
+class LinkState(str, Enum):
+    """The life of a link."""
+
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True)
+class CardLink:
+    """A My Number Card linked to a patron (連携登録).
+
+    It points to Koha's ``patron_id``, which survives a new library card, never to ``cardnumber``.
+    ``not_after`` is the end of the certificate's validity; the link cannot outlive it.
+    """
+
+    link_id: str
+    library_id: str
+    patron_id: int
+    kind: IdentifierKind
+    state: LinkState
+    not_after: datetime
+    linked_at: datetime
+    linked_by: str
+    last_used_at: datetime | None = None
+    ended_at: datetime | None = None
+    ended_reason: str | None = None
+
+
+@unique
+class LinkRequestState(str, Enum):
+    """How far a link that a librarian started has come; the counter page shows it."""
+
+    WAITING_FOR_CARD = "waiting_for_card"
+    WAITING_FOR_PIN = "waiting_for_pin"
+    COMPLETED = "completed"
+    REFUSED = "refused"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the request can still become a link."""
+        return self in (LinkRequestState.WAITING_FOR_CARD, LinkRequestState.WAITING_FOR_PIN)
+
+
+@dataclass(frozen=True)
+class LinkRequest:
+    """A librarian's order to link the next card at one counter terminal to one patron.
+
+    ``problem`` is the slug of the last refusal (``bridge.errors``), so that the page can say why;
+    ``attempts_remaining`` is what the card last answered, if the agent has told it.
+    """
+
+    request_id: str
+    library_id: str
+    terminal_id: str
+    patron_id: int
+    librarian_id: str
+    state: LinkRequestState
+    started_at: datetime
+    expires_at: datetime
+    problem: str | None = None
+    attempts_remaining: int | None = None
+    link_id: str | None = None
+
+
+@dataclass(frozen=True)
+class SessionToken:
+    """The one-time token that a self-check machine takes for a scanned library card: digits."""
+
+    value: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class CardSession:
+    """The time in which a token stands for a patron at one self-check machine."""
+
+    session_id: str
+    library_id: str
+    terminal_id: str
+    link_id: str
+    opened_at: datetime
+    expires_at: datetime
+    cardnumber: str = field(repr=False)
+    last_used_at: datetime | None = None
+    closed_at: datetime | None = None
+
+
+@unique
+class ActorKind(str, Enum):
+    """Who did something."""
+
+    LIBRARIAN = "librarian"
+    TERMINAL = "terminal"
+    PROXY = "proxy"
+    COMMAND = "command"
+
+
+@dataclass(frozen=True)
+class Actor:
+    """Who did something: a librarian, a terminal, the SIP2 proxy, or a command on the server."""
+
+    kind: ActorKind
+    actor_id: str
+
+    def __str__(self) -> str:
+        return f"{self.kind.value}:{self.actor_id}"
+
+
+@unique
+class AuditTag(str, Enum):
+    """What happened, as ``subject:action`` (the grammar of Warehouse's event tags)."""
+
+    LINK_REQUESTED = "card_link:requested"
+    LINK_REQUEST_CANCELLED = "card_link:request_cancelled"
+    LINK_CREATED = "card_link:created"
+    LINK_REFUSED = "card_link:refused"
+    LINK_ENDED = "card_link:ended"
+    SESSION_OPENED = "card_session:opened"
+    SESSION_DENIED = "card_session:denied"
+    SESSION_CLOSED = "card_session:closed"
+    TERMINAL_ADDED = "terminal:added"
+    TERMINAL_REMOVED = "terminal:removed"
+    LIBRARIAN_ADDED = "librarian:added"
+    LOGIN_SUCCEEDED = "librarian:login:success"
+    LOGIN_FAILED = "librarian:login:failure"
+
+
+@dataclass(frozen=True)
+class AuditEvent:
+    """One line of the audit log (監査記録): references only, never a name, card number or identifier.
+
+    ``subject`` is the id of what it happened to (link, session, request, terminal, librarian).
+    ``details`` are short words such as ``{"problem": "certificate-expired"}``.
+    """
+
+    tag: AuditTag
+    library_id: str
+    actor: Actor
+    subject: str
+    at: datetime
+    terminal_id: str | None = None
+    details: Mapping[str, str] = field(default_factory=dict)
+
+
+@unique
+class LibrarianRole(str, Enum):
+    """What a member of staff may do."""
+
+    LIBRARIAN = "librarian"
+    ADMINISTRATOR = "administrator"
+    AUDITOR = "auditor"
+
+
+@dataclass(frozen=True)
+class Librarian:
+    """A member of staff with a log-in to the admin, belonging to one library."""
+
+    librarian_id: str
+    library_id: str
+    login_name: str
+    display_name: str
+    role: LibrarianRole
+    active: bool = True

@@ -1,0 +1,153 @@
+"""The seams of the bridge's services: what they need of the outside, as Protocols.
+
+``bridge.store`` implements ``Store`` over SQLAlchemy, ``bridge.wiring`` adapts the Koha client to
+``PatronDirectory``. Services and their tests know these names only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Protocol
+
+from bridge.models import (
+    AuditEvent,
+    CardIdentifier,
+    CardLink,
+    CardSession,
+    Librarian,
+    LinkRequest,
+    Terminal,
+)
+from jpki.challenge import Challenge
+from jpki.revocation import RevocationAnswer
+
+Clock = Callable[[], datetime]
+"""Returns the present moment, aware, in UTC."""
+
+RandomBytes = Callable[[int], bytes]
+"""Returns that many unpredictable bytes (``secrets.token_bytes``)."""
+
+
+@dataclass(frozen=True)
+class PatronRecord:
+    """A patron as the library system shows one to the bridge; the name is for the counter's screen."""
+
+    patron_id: int
+    category_id: str
+    expiry_date: date | None
+    restricted: bool
+    card_lost: bool
+    cardnumber: str = field(repr=False)
+    name: str = field(repr=False, default="")
+
+
+class PatronDirectory(Protocol):
+    """The library system of one library."""
+
+    def find_by_cardnumber(self, cardnumber: str) -> PatronRecord | None:
+        """Return the one patron with exactly this card number. Raises ``KohaNotReachable``."""
+
+    def get(self, patron_id: int) -> PatronRecord:
+        """Return a patron. Raises ``PatronNotFound``, ``KohaNotReachable``."""
+
+
+@dataclass(frozen=True)
+class PendingChallenge:
+    """A challenge on its way, and the revocation answer that allowed it."""
+
+    challenge: Challenge
+    revocation: RevocationAnswer
+    link_request_id: str | None = None
+
+
+@dataclass(frozen=True)
+class EncryptedSerial:
+    """A serial number that only the key outside the database can read (AES-256-GCM)."""
+
+    key_id: str
+    nonce: bytes
+    ciphertext: bytes = field(repr=False)
+
+
+class Transaction(Protocol):
+    """What can be read and written in one database transaction. All or nothing."""
+
+    # terminals and librarians
+    def add_terminal(self, terminal: Terminal, token_digest: str) -> None:
+        """Raises ``NameTaken`` where the id or the SIP2 log-in is in use."""
+
+    def find_terminal(self, library_id: str, terminal_id: str) -> Terminal | None: ...
+    def find_terminal_by_token(self, token_digest: str) -> Terminal | None: ...
+    def find_terminal_by_sip2_login(self, library_id: str, sip2_login: str) -> Terminal | None: ...
+    def terminals(self, library_id: str) -> Sequence[Terminal]: ...
+
+    def add_librarian(self, librarian: Librarian, password_hash: str) -> None:
+        """Raises ``NameTaken``."""
+
+    def find_librarian(self, librarian_id: str) -> Librarian | None: ...
+    def find_librarian_by_login(self, login_name: str) -> tuple[Librarian, str] | None:
+        """Return the librarian and the password hash."""
+
+    def set_password_hash(self, librarian_id: str, password_hash: str) -> None: ...
+
+    # links
+    def add_link(
+        self, link: CardLink, identifier: CardIdentifier, serial: EncryptedSerial
+    ) -> None:
+        """Raises ``AlreadyLinked`` where the card has a link that has not ended."""
+
+    def find_link(self, library_id: str, link_id: str) -> CardLink | None: ...
+    def find_open_link(
+        self, library_id: str, identifiers: Sequence[CardIdentifier]
+    ) -> CardLink | None:
+        """Return the link that has not ended under any of *identifiers* (one per digest key)."""
+
+    def open_links_of_patron(self, library_id: str, patron_id: int) -> Sequence[CardLink]: ...
+    def end_link(self, library_id: str, link_id: str, reason: str, at: datetime) -> CardLink:
+        """Raises ``LinkNotFound`` where there is none or it has ended already."""
+
+    def touch_link(self, link_id: str, at: datetime) -> None: ...
+
+    # link requests
+    def add_link_request(self, request: LinkRequest) -> None:
+        """Raises ``LinkRequestPending`` where the terminal has an open one that has not expired."""
+
+    def find_link_request(self, library_id: str, request_id: str) -> LinkRequest | None: ...
+    def find_open_link_request(self, terminal: Terminal, now: datetime) -> LinkRequest | None: ...
+    def update_link_request(self, request: LinkRequest) -> None: ...
+
+    # challenges
+    def add_challenge(self, pending: PendingChallenge) -> None: ...
+    def find_challenge(self, challenge_id: str) -> PendingChallenge | None: ...
+    def consume_challenge(self, challenge_id: str, now: datetime) -> PendingChallenge:
+        """Take a challenge, once. Raises ``jpki``'s ``ChallengeUnknown``, ``ChallengeAlreadyUsed``."""
+
+    def purge_challenges(self, before: datetime) -> int: ...
+
+    # card sessions
+    def add_session(
+        self, session: CardSession, token_key_id: str, token_digest: str, cardnumber: EncryptedSerial
+    ) -> None: ...
+    def find_session_by_token(
+        self, library_id: str, token_digests: Sequence[str]
+    ) -> tuple[CardSession, EncryptedSerial] | None:
+        """Return the session, open or closed; its ``cardnumber`` is empty until decrypted."""
+
+    def touch_session(self, session_id: str, at: datetime) -> None: ...
+    def close_session(self, session_id: str, at: datetime, reason: str) -> CardSession | None:
+        """Close and wipe the card number; return the session if it was open, None otherwise."""
+
+    def close_sessions_of_link(self, link_id: str, at: datetime, reason: str) -> int: ...
+
+    # audit
+    def add_audit_event(self, event: AuditEvent) -> None: ...
+
+
+class Store(Protocol):
+    """Where the bridge remembers."""
+
+    def transaction(self) -> AbstractContextManager[Transaction]:
+        """Commit at the end of the block; roll back on any exception."""

@@ -1,0 +1,129 @@
+"""Every setting of the bridge, as frozen dataclasses. ``config.loader`` fills them.
+
+Secrets come from files or the environment and are left out of every repr.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum, unique
+from pathlib import Path
+
+
+@unique
+class Mode(str, Enum):
+    """``development`` accepts test CAs and plain HTTP cookies; ``production`` refuses both."""
+
+    PRODUCTION = "production"
+    DEVELOPMENT = "development"
+
+
+@dataclass(frozen=True)
+class WebSettings:
+    """The middleware and the admin."""
+
+    host: str
+    port: int
+    secret_key: str = field(repr=False)
+    session_idle_minutes: int = 30
+    secure_cookies: bool = True
+
+
+@dataclass(frozen=True)
+class DatabaseSettings:
+    """The mapping database, as an SQLAlchemy URL."""
+
+    url: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class KeySettings:
+    """Where the master keys are: one ``<key_id> <base64 of 32 bytes>`` a line, the first is current."""
+
+    master_key_file: Path
+
+
+@dataclass(frozen=True)
+class JpkiSettings:
+    """Which certification authorities are trusted, and what a certificate must say."""
+
+    trust_directory: Path
+    pinned_fingerprints: tuple[str, ...]
+    policy_oids: tuple[str, ...] = ("1.2.392.200149.8.5.1.3.30",)
+    challenge_lifetime_seconds: int = 120
+
+
+@dataclass(frozen=True)
+class RevocationSettings:
+    """Where revocation is asked. There is no default: without a source every card is refused."""
+
+    ocsp_url: str | None = None
+    timeout_seconds: float = 5.0
+    maximum_age_minutes: int = 1440
+
+
+@dataclass(frozen=True)
+class TokenSettings:
+    """The shape and the life of the one-time token."""
+
+    prefix: str = "98"
+    length: int = 14
+    lifetime_minutes: int = 15
+    idle_seconds: int = 120
+
+
+@dataclass(frozen=True)
+class LoggingSettings:
+    """How much is written to the log."""
+
+    level: str = "INFO"
+
+
+@dataclass(frozen=True)
+class KohaSettings:
+    """One library's Koha, REST side."""
+
+    base_url: str
+    client_id: str
+    client_secret: str = field(repr=False)
+    connect_timeout_seconds: float = 3.0
+    read_timeout_seconds: float = 10.0
+
+
+@dataclass(frozen=True)
+class Sip2Settings:
+    """One library's SIP2 side: where self-checks reach us and where Koha's SIP server is."""
+
+    listen_host: str
+    listen_port: int
+    koha_host: str
+    koha_port: int
+    answer_timeout_seconds: float = 20.0
+    idle_timeout_seconds: float = 900.0
+    terminator: str = "CR"
+
+
+@dataclass(frozen=True)
+class LibrarySettings:
+    """One library (図書館) with its Koha."""
+
+    library_id: str
+    name: str
+    koha: KohaSettings
+    sip2: Sip2Settings | None = None
+    time_zone: str = "Asia/Tokyo"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All of it."""
+
+    mode: Mode
+    web: WebSettings
+    database: DatabaseSettings
+    keys: KeySettings
+    jpki: JpkiSettings
+    revocation: RevocationSettings
+    tokens: TokenSettings
+    logging: LoggingSettings
+    libraries: tuple[LibrarySettings, ...]
