@@ -1,0 +1,72 @@
+"""The command ``koha-jpki``: one name, each subcommand in a module of its own.
+
+Subcommands are imported when they are called, so that ``koha-jpki agent`` runs on a desk PC where
+neither Flask nor SQLAlchemy is installed. Exit codes: 0 done, 1 refused or failed, 2 wrong use or
+wrong settings.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+
+import click
+
+COMMANDS: dict[str, tuple[str, str, str]] = {
+    # name: (module, attribute, one line of help)
+    "agent": ("bridge.cli.agent", "agent", "Run beside a card reader: card, PIN, signature."),
+    "check-config": ("bridge.cli.check_config", "check_config", "Check the settings file."),
+    "demo": ("bridge.cli.demo", "demo", "Tell the whole story on loopback with a simulated card."),
+    "init-db": ("bridge.cli.database", "init_db", "Create the database or bring it up to date."),
+    "keys": ("bridge.cli.keys", "keys", "Make the master key."),
+    "librarian": ("bridge.cli.staff", "librarian", "Staff accounts of the admin."),
+    "serve": ("bridge.cli.serve", "serve", "Run the middleware and the admin."),
+    "simulate-koha": ("bridge.cli.simulate_koha", "simulate_koha", "Run a simulated Koha."),
+    "sip2-proxy": ("bridge.cli.proxy", "sip2_proxy", "Run the SIP2 proxy for self-check machines."),
+    "terminal": ("bridge.cli.staff", "terminal", "Places with a card reader and their tokens."),
+    "trust": ("bridge.cli.trust", "trust", "Import and list the CA certificates that are trusted."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a subcommand only when it is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Name the subcommands, without importing any."""
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return one subcommand."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute, _help = COMMANDS[cmd_name]
+        command = getattr(import_module(module), attribute)
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{module}.{attribute} is not a command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the subcommands from the table, so that ``--help`` needs no optional package."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name][2]) for name in sorted(COMMANDS)])
+
+
+@click.group(cls=LazyGroup)
+@click.option(
+    "--config",
+    "-c",
+    type=click.Path(dir_okay=False, path_type=Path),
+    envvar="KOHA_JPKI_CONFIG",
+    default=Path("/etc/koha-jpki/bridge.toml"),
+    show_default=True,
+    help="Settings file (TOML).",
+)
+@click.version_option(version("koha-jpki-bridge"), prog_name="koha-jpki")
+@click.pass_context
+def main(ctx: click.Context, config: Path) -> None:
+    """Lend books from Koha with the My Number Card."""
+    ctx.obj = {"config": config}
+
+
+__all__ = ["COMMANDS", "LazyGroup", "main"]
