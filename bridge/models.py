@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import Enum, unique
+from enum import StrEnum, unique
 
 
 @unique
-class TerminalKind(str, Enum):
+class TerminalKind(StrEnum):
     """Where a card reader stands."""
 
     COUNTER = "counter"
@@ -37,7 +37,7 @@ class Terminal:
 
 
 @unique
-class IdentifierKind(str, Enum):
+class IdentifierKind(StrEnum):
     """What a card is recognised by."""
 
     SERIAL_NUMBER = "serial_number"
@@ -60,7 +60,7 @@ class CardIdentifier:
 
 
 @unique
-class LinkState(str, Enum):
+class LinkState(StrEnum):
     """The life of a link."""
 
     ACTIVE = "active"
@@ -90,7 +90,7 @@ class CardLink:
 
 
 @unique
-class LinkRequestState(str, Enum):
+class LinkRequestState(StrEnum):
     """How far a link that a librarian started has come; the counter page shows it."""
 
     WAITING_FOR_CARD = "waiting_for_card"
@@ -150,7 +150,7 @@ class CardSession:
 
 
 @unique
-class ActorKind(str, Enum):
+class ActorKind(StrEnum):
     """Who did something."""
 
     LIBRARIAN = "librarian"
@@ -171,7 +171,7 @@ class Actor:
 
 
 @unique
-class AuditTag(str, Enum):
+class AuditTag(StrEnum):
     """What happened, as ``subject:action`` (the grammar of Warehouse's event tags)."""
 
     LINK_REQUESTED = "card_link:requested"
@@ -207,7 +207,7 @@ class AuditEvent:
 
 
 @unique
-class LibrarianRole(str, Enum):
+class LibrarianRole(StrEnum):
     """What a member of staff may do."""
 
     LIBRARIAN = "librarian"

@@ -94,15 +94,11 @@ class Transaction(Protocol):
     def set_password_hash(self, librarian_id: str, password_hash: str) -> None: ...
 
     # links
-    def add_link(
-        self, link: CardLink, identifier: CardIdentifier, serial: EncryptedSerial
-    ) -> None:
+    def add_link(self, link: CardLink, identifier: CardIdentifier, serial: EncryptedSerial) -> None:
         """Raises ``AlreadyLinked`` where the card has a link that has not ended."""
 
     def find_link(self, library_id: str, link_id: str) -> CardLink | None: ...
-    def find_open_link(
-        self, library_id: str, identifiers: Sequence[CardIdentifier]
-    ) -> CardLink | None:
+    def find_open_link(self, library_id: str, identifiers: Sequence[CardIdentifier]) -> CardLink | None:
         """Return the link that has not ended under any of *identifiers* (one per digest key)."""
 
     def open_links_of_patron(self, library_id: str, patron_id: int) -> Sequence[CardLink]: ...
@@ -129,7 +125,11 @@ class Transaction(Protocol):
 
     # card sessions
     def add_session(
-        self, session: CardSession, token_key_id: str, token_digest: str, cardnumber: EncryptedSerial
+        self,
+        session: CardSession,
+        token_key_id: str,
+        token_digest: str,
+        cardnumber: EncryptedSerial,
     ) -> None: ...
     def find_session_by_token(
         self, library_id: str, token_digests: Sequence[str]

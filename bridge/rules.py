@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, datetime
-from enum import Enum, unique
+from enum import StrEnum, unique
 
 from bridge.models import CardLink, LinkState
 from jpki.revocation import RevocationAnswer, RevocationStatus
 
 
 @unique
-class DenialReason(str, Enum):
+class DenialReason(StrEnum):
     """Why a card may not be used. The value is the stable slug shown to programs."""
 
     CERTIFICATE_EXPIRED = "certificate-expired"
@@ -55,9 +55,7 @@ class PatronStanding:
     card_lost: bool
 
 
-def judge_certificate(
-    not_after: datetime, revocation: RevocationAnswer, now: datetime
-) -> Decision:
+def judge_certificate(not_after: datetime, revocation: RevocationAnswer, now: datetime) -> Decision:
     """Decide whether a certificate may be relied on at the moment *now*."""
     if now > not_after:
         return Decision(DenialReason.CERTIFICATE_EXPIRED)

@@ -6,12 +6,12 @@ Secrets come from files or the environment and are left out of every repr.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import Enum, unique
+from enum import StrEnum, unique
 from pathlib import Path
 
 
 @unique
-class Mode(str, Enum):
+class Mode(StrEnum):
     """``development`` accepts test CAs and plain HTTP cookies; ``production`` refuses both."""
 
     PRODUCTION = "production"

@@ -6,7 +6,7 @@ SIP2 words: a self-check machine is an SC, the library system (Koha) is the ACS.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import Enum, unique
+from enum import Enum, StrEnum, unique
 from typing import Protocol
 
 
@@ -23,7 +23,7 @@ class Kiosk:
 
 
 @unique
-class Refusal(str, Enum):
+class Refusal(StrEnum):
     """Why an identifier is refused; the proxy answers a valid message with ok=0 or BL N."""
 
     UNKNOWN_TOKEN = "unknown_token"  # noqa: S105  # not a password
@@ -58,7 +58,7 @@ Resolution = PassThrough | Resolved | Refused
 
 
 @unique
-class SessionEnd(str, Enum):
+class SessionEnd(StrEnum):
     """What ended a token's kiosk session."""
 
     END_PATRON_SESSION = "end_patron_session"
