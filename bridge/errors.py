@@ -18,15 +18,22 @@ counter page. It never changes once released. Sentences for people are made at t
     ├ WrongTerminalKind            a counter's purpose at a self-check machine, or the reverse
     ├ TerminalNotFound
     ├ LibrarianNotFound
+    ├ LogInFailed                  unknown name, wrong password, or locked after too many of these
     ├ NameTaken                    the name or id is in use
-    └ KeyProblem                   the master key is missing, unsafe or not the one data was made with
+    ├ KeyProblem                   the master key is missing, unsafe or not the one data was made with
+    └ StoreProblem                 the database is missing, or of another version of the program
+
+The errors of ``jpki`` reach the same places; ``slug_of`` names those too.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import ClassVar
 
 from bridge.rules import DenialReason
+from jpki import errors as jpki_errors
 
 
 class BridgeError(Exception):
@@ -110,6 +117,12 @@ class LibrarianNotFound(BridgeError):
     slug = "librarian-not-found"
 
 
+class LogInFailed(BridgeError):
+    """The name is unknown, the password wrong, or the account locked: which of them is not said."""
+
+    slug = "log-in-failed"
+
+
 class NameTaken(BridgeError):
     """The id or log-in name is in use."""
 
@@ -120,3 +133,37 @@ class KeyProblem(BridgeError):
     """The master key is missing, readable by others, malformed, or not the one data was made with."""
 
     slug = "key-problem"
+
+
+class StoreProblem(BridgeError):
+    """The database has not been set up, or was set up by another version of the program."""
+
+    slug = "store-problem"
+
+
+JPKI_SLUGS: Mapping[type[jpki_errors.JpkiError], str] = MappingProxyType(
+    {
+        jpki_errors.MalformedCertificate: "malformed-certificate",
+        jpki_errors.UntrustedIssuer: "untrusted-issuer",
+        jpki_errors.CertificateExpired: "certificate-expired",
+        jpki_errors.CertificateNotYetValid: "certificate-not-yet-valid",
+        jpki_errors.WrongCertificateType: "wrong-certificate-type",
+        jpki_errors.WrongCertificatePolicy: "wrong-certificate-policy",
+        jpki_errors.UnsupportedAlgorithm: "unsupported-algorithm",
+        jpki_errors.InvalidSignature: "invalid-signature",
+        jpki_errors.MalformedChallenge: "malformed-challenge",
+        jpki_errors.ChallengeUnknown: "challenge-unknown",
+        jpki_errors.ChallengeExpired: "challenge-expired",
+        jpki_errors.ChallengeAlreadyUsed: "challenge-already-used",
+        jpki_errors.WrongTerminal: "wrong-terminal",
+        jpki_errors.WrongCertificate: "wrong-certificate",
+    }
+)
+"""The stable slugs of what ``jpki`` raises on the server's side: a certificate or a challenge refused."""
+
+
+def slug_of(error: BridgeError | jpki_errors.JpkiError) -> str:
+    """Return the stable name of a refusal; an error without one is the program's own fault."""
+    if isinstance(error, BridgeError):
+        return error.slug
+    return JPKI_SLUGS.get(type(error), BridgeError.slug)

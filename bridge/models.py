@@ -106,6 +106,17 @@ class LinkRequestState(StrEnum):
         return self in (LinkRequestState.WAITING_FOR_CARD, LinkRequestState.WAITING_FOR_PIN)
 
 
+@unique
+class AgentStep(str, Enum):
+    """What an agent tells of the work at its reader, between the challenge and the response."""
+
+    PIN_REQUESTED = "pin_requested"
+    PIN_WRONG = "pin_wrong"
+    PIN_BLOCKED = "pin_blocked"
+    CARD_REMOVED = "card_removed"
+    GIVEN_UP = "given_up"
+
+
 @dataclass(frozen=True)
 class LinkRequest:
     """A librarian's order to link the next card at one counter terminal to one patron.
