@@ -107,7 +107,7 @@ class LinkRequestState(StrEnum):
 
 
 @unique
-class AgentStep(str, Enum):
+class AgentStep(StrEnum):
     """What an agent tells of the work at its reader, between the challenge and the response."""
 
     PIN_REQUESTED = "pin_requested"
