@@ -1,0 +1,58 @@
+# Every routine command of the project. Each installs what it needs first (see .ci/setup).
+SHELL := /bin/sh
+PYTHON := .venv/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help demo run test check bench lock setup-demo setup-test format lint types contracts names tests-with-coverage images clean
+
+help: ## Say what can be done
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: setup-demo ## Tell the whole story on loopback: link a card, borrow, refuse; exit 0 if all of it holds
+	$(PYTHON) -m bridge demo
+
+run: setup-demo ## Start everything with a simulated card and leave it up; prints the address and a log-in
+	$(PYTHON) -m bridge demo --stay
+
+test: setup-test ## Run the tests
+	$(PYTHON) -m pytest
+
+check: setup-test format lint types contracts names tests-with-coverage ## Format, lint, types, contracts, names, tests with branch coverage
+
+bench: setup-test ## Measure; one JSON object a line on stdout (ONLY=area for one area)
+	@$(PYTHON) -m bench $(ONLY)
+
+format:
+	.venv/bin/ruff format --check .
+
+lint:
+	.venv/bin/ruff check .
+
+types:
+	.venv/bin/mypy
+
+contracts:
+	.venv/bin/lint-imports
+
+names:
+	$(PYTHON) .ci/public_names.py
+
+tests-with-coverage:
+	$(PYTHON) -m pytest --cov --cov-report=term
+
+images: setup-test ## Draw the screenshots in docs/images anew
+	KEEP_SCREENSHOTS=1 $(PYTHON) -m pytest -m browser
+
+lock: setup-test ## Lock the requirements anew (needs the package uv)
+	for part in build run dev; do uv pip compile --quiet --generate-hashes --python-version 3.11 --universal \
+	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --upgrade \
+	  requirements/$$part.in -o requirements/$$part.txt || exit 1; done
+
+setup-demo:
+	@.ci/setup demo
+
+setup-test:
+	@.ci/setup test
+
+clean: ## Remove what the commands made here
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage build dist *.egg-info
