@@ -1,1 +1,37 @@
-"""To be written."""
+"""The settings of the bridge: one TOML file, secrets from the environment or files of their own."""
+
+from config.documentation import example_toml, settings_table_markdown
+from config.loader import SettingsError, load_settings
+from config.settings import (
+    DatabaseSettings,
+    JpkiSettings,
+    KeySettings,
+    KohaSettings,
+    LibrarySettings,
+    LoggingSettings,
+    Mode,
+    RevocationSettings,
+    Settings,
+    Sip2Settings,
+    TokenSettings,
+    WebSettings,
+)
+
+__all__ = [
+    "DatabaseSettings",
+    "JpkiSettings",
+    "KeySettings",
+    "KohaSettings",
+    "LibrarySettings",
+    "LoggingSettings",
+    "Mode",
+    "RevocationSettings",
+    "Settings",
+    "SettingsError",
+    "Sip2Settings",
+    "TokenSettings",
+    "WebSettings",
+    "example_toml",
+    "load_settings",
+    "settings_table_markdown",
+]

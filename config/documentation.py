@@ -1,0 +1,67 @@
+"""The settings table of the README and the text of ``example.toml``, made from the table. Pure."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import MISSING
+
+from config.table import LIBRARY_SECTIONS, SECTIONS, Section, Setting
+
+_ALL_SECTIONS = (*SECTIONS, *LIBRARY_SECTIONS)
+
+
+def _toml(value: object) -> str:
+    # Strings, numbers, booleans and lists of them look the same in JSON and TOML.
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _default_cell(section: Section, setting: Setting) -> str:
+    default = section.default(setting)
+    if default is MISSING:
+        return "**required**"
+    return "–" if default is None else f"`{_toml(default)}`"
+
+
+def _explanation_cell(section: Section, setting: Setting) -> str:
+    if not setting.external:
+        return setting.explanation
+    only = "Only from" if setting.secret else "Also from"
+    variable = section.environment_variable(setting)
+    return f"{setting.explanation} {only} `{setting.name}_file` or `{variable}`."
+
+
+def settings_table_markdown() -> str:
+    """Return the table of all settings as it stands in the README, without a final line end."""
+    lines = ["| Setting | Kind | Default | Explanation |", "|---|---|---|---|"]
+    for section in _ALL_SECTIONS:
+        lines.extend(
+            f"| `{section.path(setting)}` | {setting.kind.description} "
+            f"| {_default_cell(section, setting)} | {_explanation_cell(section, setting)} |"
+            for setting in section.rows
+        )
+    return "\n".join(lines)
+
+
+def _example_lines(section: Section, setting: Setting) -> list[str]:
+    lines = [f"# {_explanation_cell(section, setting)}"]
+    name = f"{setting.name}_file" if setting.secret else setting.name
+    if setting.example:
+        lines.append(f"{name} = {setting.example}")
+    else:
+        lines.append(f"# {name} = {_toml(section.default(setting))}")
+    return lines
+
+
+def example_toml() -> str:
+    """Return the text of ``example.toml``: every setting; what has a default is commented out."""
+    lines = [
+        "# Settings of koha-jpki-bridge: an example that shows every setting.",
+        "# A line that begins with '# name =' shows a default. Relative paths start at this file's folder.",
+    ]
+    for section in _ALL_SECTIONS:
+        lines += ["", f"# {section.explanation}"]
+        if section.name:
+            lines.append(f"[[{section.name}]]" if section.name == "library" else f"[{section.name}]")
+        for setting in section.rows:
+            lines += _example_lines(section, setting)
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,256 @@
+"""Settings file (TOML) and environment -> ``Settings``; every problem is named at once.
+
+Nothing here repeats a value: a wrong value may be a secret in the wrong place.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from config.kinds import WrongValue, carries_password
+from config.settings import LibrarySettings, Mode, Settings
+from config.table import (
+    GENERAL,
+    LIBRARY,
+    LIBRARY_KOHA,
+    LIBRARY_SECTIONS,
+    LIBRARY_SIP2,
+    SECTIONS,
+    TOKENS,
+    UNKNOWN_LIBRARY,
+    Section,
+    Setting,
+    library_variable_part,
+)
+
+MINIMUM_SECRET_KEY_LENGTH = 32
+MINIMUM_RANDOM_DIGITS = 10
+_MAXIMUM_SECRET_FILE_SIZE = 64 * 1024
+_WILDCARD_HOSTS = frozenset({"0.0.0.0", "::"})  # noqa: S104  # compared with, never bound to
+
+
+class SettingsError(Exception):
+    """The settings cannot be used; ``problems`` names everything that is wrong, a sentence each."""
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+def load_settings(path: Path, environ: Mapping[str, str]) -> Settings:
+    """Return the settings of the file at *path*, secrets taken from *environ* or their files.
+
+    Raises ``SettingsError`` with every problem found.
+    """
+    reader = _Reader(path.absolute().parent, environ)
+    reading = reader.read(_parse(path))
+    problems = (*reader.problems, *_contradictions(reading))
+    if problems:
+        raise SettingsError(problems)
+    return _build(reading)
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError((f"{path}: cannot be read: {error.strerror}",)) from None
+    except UnicodeDecodeError:
+        raise SettingsError((f"{path}: is not UTF-8 text",)) from None
+    except tomllib.TOMLDecodeError as error:
+        # tomllib's own words give the place, and quote at most a key or one character.
+        raise SettingsError((f"{path}: is not TOML: {error}",)) from None
+
+
+_NOTHING = object()
+"""Not given, or given in a way that was refused."""
+
+_Values = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """What could be read, by section name; problems leave gaps."""
+
+    sections: dict[str, _Values]
+    libraries: list[dict[str, _Values]]
+
+
+@dataclass
+class _Reader:
+    directory: Path
+    environ: Mapping[str, str]
+    problems: list[str] = field(default_factory=list)
+
+    def read(self, document: dict[str, Any]) -> _Reading:
+        sections = {}
+        for section in SECTIONS:
+            table = document if section is GENERAL else document.get(section.name, {})
+            sections[section.name] = self._read_section(section, table, section.name)
+        return _Reading(sections, self._read_libraries(document.get(LIBRARY.name, [])))
+
+    def _read_libraries(self, tables: object) -> list[dict[str, _Values]]:
+        if not isinstance(tables, list) or not tables:
+            self.problems.append("library: expected at least one [[library]]")
+            return []
+        return [self._read_library(table, number) for number, table in enumerate(tables, start=1)]
+
+    def _read_library(self, table: object, number: int) -> dict[str, _Values]:
+        place = f"library {number}"
+        values = {LIBRARY.name: self._read_section(LIBRARY, table, place)}
+        library_id = values[LIBRARY.name].get("library_id")
+        variable_part = library_variable_part(library_id) if library_id else UNKNOWN_LIBRARY
+        inner = table if isinstance(table, dict) else {}
+        for section in LIBRARY_SECTIONS[1:]:
+            key = section.name.removeprefix("library.")
+            if section.optional and key not in inner:
+                continue
+            values[section.name] = self._read_section(
+                section, inner.get(key, {}), f"{place}.{key}", variable_part
+            )
+        return values
+
+    def _read_section(
+        self, section: Section, table: object, place: str, library: str = UNKNOWN_LIBRARY
+    ) -> _Values:
+        if not isinstance(table, dict):
+            self.problems.append(f"{place}: expected a table of settings")
+            return {}
+        self._refuse_unknown_keys(section, table, place)
+        values = {}
+        for setting in section.rows:
+            name = f"{place}.{setting.name}" if place else setting.name
+            raw = self._find(setting, table, name, section, library)
+            if raw is not _NOTHING:
+                try:
+                    values[setting.name] = setting.kind.read(raw, self.directory)
+                except WrongValue:
+                    self.problems.append(f"{name}: expected {setting.kind.description}")
+        return values
+
+    def _refuse_unknown_keys(self, section: Section, table: _Values, place: str) -> None:
+        known = {setting.name for setting in section.rows}
+        known |= {f"{setting.name}_file" for setting in section.rows if setting.external}
+        if section is GENERAL:
+            known |= {inner.name for inner in SECTIONS if inner is not GENERAL} | {LIBRARY.name}
+        if section is LIBRARY:
+            known |= {inner.name.removeprefix("library.") for inner in LIBRARY_SECTIONS[1:]}
+        prefix = f"{place}." if place else ""
+        self.problems.extend(f"{prefix}{key}: unknown setting" for key in table if key not in known)
+
+    def _find(self, setting: Setting, table: _Values, name: str, section: Section, library: str) -> object:
+        """Return the raw value or ``_NOTHING``: from the environment, else a file, else the table."""
+        raw = table.get(setting.name, _NOTHING)
+        if not setting.external:
+            if raw is _NOTHING and section.is_required(setting):
+                self.problems.append(f"{name}: missing")
+            return raw
+        variable = section.environment_variable(setting, library)
+        ways = f"{setting.name}_file or {variable}"
+        if raw is not _NOTHING and (setting.secret or carries_password(str(raw))):
+            self.problems.append(f"{name}: no secret stands in the settings file; use {ways}")
+            return _NOTHING
+        if variable in self.environ:
+            return self.environ[variable]
+        if f"{setting.name}_file" in table:
+            return self._read_external_file(table[f"{setting.name}_file"], f"{name}_file")
+        if raw is _NOTHING:
+            self.problems.append(f"{name}: missing; give {ways}")
+        return raw
+
+    def _read_external_file(self, file_name: object, name: str) -> object:
+        if not isinstance(file_name, str) or not file_name or "\0" in file_name:
+            self.problems.append(f"{name}: expected the name of a file")
+            return _NOTHING
+        try:
+            with (self.directory / file_name).open("rb") as file:
+                content = file.read(_MAXIMUM_SECRET_FILE_SIZE + 1)
+        except OSError as error:
+            self.problems.append(f"{name}: cannot be read: {error.strerror}")
+            return _NOTHING
+        if len(content) > _MAXIMUM_SECRET_FILE_SIZE:
+            self.problems.append(f"{name}: the file is too large")
+            return _NOTHING
+        try:
+            return content.decode().strip()
+        except UnicodeDecodeError:
+            self.problems.append(f"{name}: the file is not UTF-8 text")
+            return _NOTHING
+
+
+def _contradictions(reading: _Reading) -> Iterator[str]:
+    """Yield what is wrong between settings that are each right."""
+    yield from _token_contradictions(reading.sections[TOKENS.name])
+    yield from _repeated_library_ids(reading.libraries)
+    yield from _repeated_listeners(reading)
+    if reading.sections[""].get("mode") is Mode.PRODUCTION:
+        yield from _unfit_for_production(reading)
+
+
+def _token_contradictions(tokens: _Values) -> Iterator[str]:
+    defaults = {setting.name: TOKENS.default(setting) for setting in TOKENS.rows}
+    shape: _Values = {**defaults, **tokens}
+    if shape["length"] - len(shape["prefix"]) < MINIMUM_RANDOM_DIGITS:
+        yield f"tokens.length: expected at least {MINIMUM_RANDOM_DIGITS} digits after the prefix"
+
+
+def _repeated_library_ids(libraries: list[dict[str, _Values]]) -> Iterator[str]:
+    seen: dict[str, int] = {}
+    for number, library in enumerate(libraries, start=1):
+        library_id = library[LIBRARY.name].get("library_id")
+        if library_id is None:
+            continue
+        # Ids that differ in case or in - and _ alone would share their environment variables.
+        first = seen.setdefault(library_variable_part(library_id), number)
+        if first != number:
+            yield f"library {number}.library_id: the same as that of library {first}"
+
+
+def _repeated_listeners(reading: _Reading) -> Iterator[str]:
+    web = reading.sections["web"]
+    listeners = [("web.port", web.get("host"), web.get("port"))]
+    for number, library in enumerate(reading.libraries, start=1):
+        sip2 = library.get(LIBRARY_SIP2.name, {})
+        name = f"library {number}.sip2.listen_port"
+        listeners.append((name, sip2.get("listen_host"), sip2.get("listen_port")))
+    for index, (name, host, port) in enumerate(listeners):
+        for earlier_name, earlier_host, earlier_port in listeners[:index]:
+            hosts = {host, earlier_host}
+            if port is not None and port == earlier_port and (len(hosts) == 1 or hosts & _WILDCARD_HOSTS):
+                yield f"{name}: the same address as {earlier_name}"
+
+
+def _unfit_for_production(reading: _Reading) -> Iterator[str]:
+    web = reading.sections["web"]
+    if len(web.get("secret_key", "x" * MINIMUM_SECRET_KEY_LENGTH)) < MINIMUM_SECRET_KEY_LENGTH:
+        yield (f"web.secret_key: expected at least {MINIMUM_SECRET_KEY_LENGTH} characters in production")
+    if web.get("secure_cookies") is False:
+        yield "web.secure_cookies: must be true in production"
+    if "ocsp_url" not in reading.sections["revocation"]:
+        yield "revocation.ocsp_url: a revocation source is required in production"
+    for number, library in enumerate(reading.libraries, start=1):
+        if library.get(LIBRARY_KOHA.name, {}).get("base_url", "").startswith("http:"):
+            yield f"library {number}.koha.base_url: must be https in production"
+
+
+def _build(reading: _Reading) -> Settings:
+    sections = {
+        section.name: section.settings_class(**reading.sections[section.name])
+        for section in SECTIONS
+        if section is not GENERAL
+    }
+    libraries = tuple(_build_library(library) for library in reading.libraries)
+    return Settings(**reading.sections[GENERAL.name], **sections, libraries=libraries)
+
+
+def _build_library(values: dict[str, _Values]) -> LibrarySettings:
+    inner = {
+        section.name.removeprefix("library."): section.settings_class(**values[section.name])
+        for section in LIBRARY_SECTIONS[1:]
+        if section.name in values
+    }
+    return LibrarySettings(**values[LIBRARY.name], **inner)

@@ -1,0 +1,314 @@
+"""Every setting, once: name, kind, secrecy and explanation. Pure.
+
+The loader, ``example.toml`` and the README's table are all made from these rows. Defaults stand in
+the dataclasses of ``config.settings`` and are read from there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, dataclass, fields
+
+from config import settings
+from config.kinds import (
+    BOOLEAN,
+    DATABASE_URL,
+    HOST,
+    HTTP_URL,
+    KOHA_API_URL,
+    PATH,
+    PORT,
+    TIME_ZONE,
+    Kind,
+    choice,
+    list_of,
+    number,
+    text,
+    whole_number,
+)
+
+UNKNOWN_LIBRARY = "<ID>"
+"""Stands for a library's id in the name of an environment variable."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting.
+
+    ``external`` ones may also come from the environment or from the file that ``<name>_file`` names;
+    ``secret`` ones may come from there only, never from the settings file. ``example`` is how the
+    setting (or its ``_file``) stands in ``example.toml`` where it has no default to show.
+    """
+
+    name: str
+    kind: Kind
+    explanation: str
+    example: str = ""
+    external: bool = False
+    secret: bool = False
+
+
+@dataclass(frozen=True)
+class Section:
+    """One table of the settings file and the dataclass that it fills.
+
+    ``repeated`` sections occur once for each library; an ``optional`` one may be left out.
+    """
+
+    name: str
+    settings_class: type
+    explanation: str
+    rows: tuple[Setting, ...]
+    repeated: bool = False
+    optional: bool = False
+
+    def path(self, setting: Setting) -> str:
+        """Return the whole name of one of the section's settings, such as ``web.port``."""
+        return f"{self.name}.{setting.name}" if self.name else setting.name
+
+    def default(self, setting: Setting) -> object:
+        """Return the setting's default; ``dataclasses.MISSING`` where it must be given."""
+        return next(field.default for field in fields(self.settings_class) if field.name == setting.name)
+
+    def is_required(self, setting: Setting) -> bool:
+        """Whether the setting must be given."""
+        return self.default(setting) is MISSING
+
+    def environment_variable(self, setting: Setting, library: str = UNKNOWN_LIBRARY) -> str:
+        """Return the variable that overrides an external setting.
+
+        *library* is the library's id as ``library_variable_part`` gives it.
+        """
+        section = self.name.replace("library", f"library_{library}", 1)
+        return f"KOHA_JPKI_{section}_{setting.name}".replace(".", "_").upper()
+
+
+def library_variable_part(library_id: str) -> str:
+    """Return how a library's id stands in the name of an environment variable."""
+    return library_id.upper().replace("-", "_")
+
+
+_FINGERPRINT = text("SHA-256 fingerprint", r"(?:[0-9A-Fa-f]{2}:?){31}[0-9A-Fa-f]{2}")
+_POLICY_OID = text("object identifier", r"[0-2](?:\.\d+)+")
+
+GENERAL = Section(
+    "",
+    settings.Settings,
+    "The bridge as a whole.",
+    (
+        Setting(
+            "mode",
+            choice([mode.value for mode in settings.Mode], settings.Mode),
+            "`development` accepts test CAs and cookies over plain HTTP; `production` refuses both.",
+            example='"production"',
+        ),
+    ),
+)
+
+WEB = Section(
+    "web",
+    settings.WebSettings,
+    "The middleware and the admin.",
+    (
+        Setting("host", HOST, "Address to listen on.", example='"127.0.0.1"'),
+        Setting("port", PORT, "Port to listen on.", example="8080"),
+        Setting(
+            "secret_key",
+            text("text"),
+            "Signs the admin's log-in cookies. In production at least 32 characters.",
+            example='"secrets/web_secret_key"',
+            external=True,
+            secret=True,
+        ),
+        Setting(
+            "session_idle_minutes",
+            whole_number(1, 720),
+            "After this time without a click a librarian must log in again.",
+        ),
+        Setting(
+            "secure_cookies",
+            BOOLEAN,
+            "Send the admin's cookies over HTTPS only. Must be `true` in production.",
+        ),
+    ),
+)
+
+DATABASE = Section(
+    "database",
+    settings.DatabaseSettings,
+    "The mapping database.",
+    (
+        Setting(
+            "url",
+            DATABASE_URL,
+            "SQLAlchemy URL. One that carries a password must come from the environment or a file.",
+            example='"sqlite:///bridge.sqlite3"',
+            external=True,
+        ),
+    ),
+)
+
+KEYS = Section(
+    "keys",
+    settings.KeySettings,
+    "The keys under which links are kept.",
+    (
+        Setting(
+            "master_key_file",
+            PATH,
+            "File of master keys, outside the database: one `<key_id> <base64 of 32 bytes>` a line, "
+            "the first is current.",
+            example='"secrets/master_keys"',
+        ),
+    ),
+)
+
+JPKI = Section(
+    "jpki",
+    settings.JpkiSettings,
+    "Which certificates are trusted.",
+    (
+        Setting(
+            "trust_directory",
+            PATH,
+            "Folder of the imported CA certificates for user authentication.",
+            example='"trust"',
+        ),
+        Setting(
+            "pinned_fingerprints",
+            list_of(_FINGERPRINT, "list of SHA-256 fingerprints in hex"),
+            "A CA certificate counts only if its fingerprint is in this list.",
+            example=f'["{"00" * 32}"]',
+        ),
+        Setting(
+            "policy_oids",
+            list_of(_POLICY_OID, "list of object identifiers"),
+            "Certificate policies that a card's certificate may be issued under.",
+        ),
+        Setting(
+            "challenge_lifetime_seconds",
+            whole_number(30, 600),
+            "A card's signature must arrive within this time.",
+        ),
+    ),
+)
+
+REVOCATION = Section(
+    "revocation",
+    settings.RevocationSettings,
+    "Where revocation is asked.",
+    (
+        Setting(
+            "ocsp_url",
+            HTTP_URL,
+            "The OCSP responder. Without one every card is refused; required in production.",
+            example='"http://ocsp.example.jp/"',
+        ),
+        Setting("timeout_seconds", number(0.1, 60), "How long to wait for the responder."),
+        Setting(
+            "maximum_age_minutes",
+            whole_number(1, 10080),
+            "An answer older than this counts as unknown, and unknown is refused.",
+        ),
+    ),
+)
+
+TOKENS = Section(
+    "tokens",
+    settings.TokenSettings,
+    "The one-time token that a self-check machine takes for a library card.",
+    (
+        Setting(
+            "prefix",
+            text("1 to 6 digits", r"[0-9]{1,6}"),
+            "What every token begins with; no library card may begin with it.",
+        ),
+        Setting(
+            "length",
+            whole_number(12, 32),
+            "Number of digits, prefix included; at least 10 more than the prefix has.",
+        ),
+        Setting("lifetime_minutes", whole_number(1, 60), "A token is dead after this time at the latest."),
+        Setting("idle_seconds", whole_number(10, 900), "A token is dead after this time without use."),
+    ),
+)
+
+LOGGING = Section(
+    "logging",
+    settings.LoggingSettings,
+    "The log.",
+    (
+        Setting(
+            "level",
+            choice(("DEBUG", "INFO", "WARNING", "ERROR")),
+            "Least weight of what is written. No level writes secrets.",
+        ),
+    ),
+)
+
+LIBRARY = Section(
+    "library",
+    settings.LibrarySettings,
+    "One library (図書館); one such block for each.",
+    (
+        Setting(
+            "library_id",
+            text("letters, digits, `-` and `_`, at most 32", r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}"),
+            "Short name, never changed once cards are linked.",
+            example='"central"',
+        ),
+        Setting("name", text("text"), "Name on screens.", example='"中央図書館"'),
+        Setting("time_zone", TIME_ZONE, "Decides on which day a library card expires."),
+    ),
+    repeated=True,
+)
+
+LIBRARY_KOHA = Section(
+    "library.koha",
+    settings.KohaSettings,
+    "The library's Koha, REST side.",
+    (
+        Setting(
+            "base_url",
+            KOHA_API_URL,
+            "Address of Koha's REST API. Must be https in production.",
+            example='"https://koha.example.jp/api/v1"',
+        ),
+        Setting(
+            "client_id",
+            text("text"),
+            "Client id of the API key of the bridge's own account in Koha.",
+            example='"b1a7c0de-0000-4000-8000-000000000000"',
+        ),
+        Setting(
+            "client_secret",
+            text("text"),
+            "Secret of that API key.",
+            example='"secrets/central_koha_client_secret"',
+            external=True,
+            secret=True,
+        ),
+        Setting("connect_timeout_seconds", number(0.1, 60), "How long to wait for a connection."),
+        Setting("read_timeout_seconds", number(0.1, 120), "How long to wait for an answer."),
+    ),
+    repeated=True,
+)
+
+LIBRARY_SIP2 = Section(
+    "library.sip2",
+    settings.Sip2Settings,
+    "The library's SIP2 side. Leave it out where there are no self-check machines.",
+    (
+        Setting("listen_host", HOST, "Address where self-check machines reach us.", example='"127.0.0.1"'),
+        Setting("listen_port", PORT, "Port where self-check machines reach us.", example="6001"),
+        Setting("koha_host", HOST, "Host of Koha's SIP2 server.", example='"127.0.0.1"'),
+        Setting("koha_port", PORT, "Port of Koha's SIP2 server.", example="6002"),
+        Setting("answer_timeout_seconds", number(1, 120), "How long to wait for Koha's answer."),
+        Setting("idle_timeout_seconds", number(10, 86400), "A machine silent for so long is cut off."),
+        Setting("terminator", choice(("CR", "CRLF")), "How messages to the self-check machines end."),
+    ),
+    repeated=True,
+    optional=True,
+)
+
+SECTIONS = (GENERAL, WEB, DATABASE, KEYS, JPKI, REVOCATION, TOKENS, LOGGING)
+LIBRARY_SECTIONS = (LIBRARY, LIBRARY_KOHA, LIBRARY_SIP2)

@@ -1,0 +1,278 @@
+from pathlib import Path
+
+import pytest
+
+from config import Mode, SettingsError, load_settings
+
+SECOND_LIBRARY = """
+[[library]]
+library_id = "east"
+name = "東図書館"
+[library.koha]
+base_url = "https://east.example.jp/api/v1"
+client_id = "east"
+"""
+
+
+def problems_of(settings_file):
+    with pytest.raises(SettingsError) as caught:
+        settings_file.load()
+    return list(caught.value.problems)
+
+
+def test_the_example_loads_in_production_mode(settings_file, tmp_path):
+    settings = settings_file.load()
+
+    assert settings.mode is Mode.PRODUCTION
+    assert settings.web.port == 8080
+    assert settings.keys.master_key_file == tmp_path / "secrets" / "master_keys"
+    assert settings.database.url == f"sqlite:///{tmp_path}/bridge.sqlite3"
+    assert settings.libraries[0].koha.client_secret == "a-client-secret"
+    assert settings.libraries[0].sip2.listen_port == 6001
+
+
+def test_a_library_without_self_checks_needs_no_sip2_side(settings_file):
+    settings_file.text += SECOND_LIBRARY
+    settings_file.environ["KOHA_JPKI_LIBRARY_EAST_KOHA_CLIENT_SECRET"] = "another"
+
+    east = settings_file.load().libraries[1]
+
+    assert east.sip2 is None
+    assert east.koha.client_secret == "another"
+
+
+def test_secrets_come_from_the_files_that_the_settings_name(settings_file, tmp_path):
+    settings_file.environ.clear()
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "web_secret_key").write_text("k" * 40 + "\n")
+    (tmp_path / "secrets" / "central_koha_client_secret").write_text("from-a-file\n")
+
+    settings = settings_file.load()
+
+    assert settings.web.secret_key == "k" * 40
+    assert settings.libraries[0].koha.client_secret == "from-a-file"
+
+
+def test_the_environment_is_stronger_than_a_file(settings_file, tmp_path):
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "central_koha_client_secret").write_text("from-a-file")
+
+    assert settings_file.load().libraries[0].koha.client_secret == "a-client-secret"
+
+
+def test_absolute_paths_and_database_files_stay_as_they_are(settings_file):
+    settings_file.replace('"trust"', '"/etc/koha-jpki/trust"')
+    settings_file.replace("sqlite:///bridge.sqlite3", "sqlite:////var/lib/bridge.sqlite3")
+
+    settings = settings_file.load()
+
+    assert settings.jpki.trust_directory == Path("/etc/koha-jpki/trust")
+    assert settings.database.url == "sqlite:////var/lib/bridge.sqlite3"
+
+
+def test_a_database_url_with_a_password_may_come_from_the_environment(settings_file):
+    url = "postgresql+psycopg://bridge:hidden-word@db/bridge"
+    settings_file.environ["KOHA_JPKI_DATABASE_URL"] = url
+
+    settings = settings_file.load()
+
+    assert settings.database.url == url
+    assert "hidden-word" not in repr(settings)
+
+
+def test_no_secret_is_in_the_repr(settings_file):
+    text = repr(settings_file.load())
+
+    assert "a-client-secret" not in text
+    assert settings_file.environ["KOHA_JPKI_WEB_SECRET_KEY"] not in text
+
+
+REFUSED = [
+    ("port = 8080", "port = 0", "web.port: expected whole number, 1 to 65535"),
+    ("port = 8080", "port = true", "web.port: expected whole number, 1 to 65535"),
+    ("port = 8080", 'port = "8080"', "web.port: expected whole number, 1 to 65535"),
+    ("port = 8080", "prot = 8080", "web.prot: unknown setting"),
+    ("port = 8080", "", "web.port: missing"),
+    ('host = "127.0.0.1"', 'host = "a b"', "web.host: expected host name or IP address"),
+    ("# secure_cookies = true", 'secure_cookies = "yes"', "web.secure_cookies: expected `true` or"),
+    ('mode = "production"', 'mode = "prod"', "mode: expected one of `production`, `development`"),
+    ('mode = "production"', 'modus = "production"', "modus: unknown setting"),
+    ("# timeout_seconds = 5.0", "timeout_seconds = nan", "revocation.timeout_seconds: expected num"),
+    ("# timeout_seconds = 5.0", "timeout_seconds = false", "revocation.timeout_seconds: expected num"),
+    ('"trust"', '""', "jpki.trust_directory: expected path"),
+    (f'["{"00" * 32}"]', "[]", "jpki.pinned_fingerprints: expected list of SHA-256"),
+    (f'["{"00" * 32}"]', '["00"]', "jpki.pinned_fingerprints: expected list of SHA-256"),
+    ("# length = 14", "length = 12\nprefix = '980'", "tokens.length: expected at least 10 digits"),
+    ("sqlite:///bridge.sqlite3", "sqlite://", "database.url: expected `sqlite:///<file>`"),
+    ("sqlite:///bridge.sqlite3", "sqlite:///:memory:", "database.url: expected `sqlite:///<file>`"),
+    ("sqlite:///bridge.sqlite3", "mysql://db/bridge", "database.url: expected `sqlite:///<file>`"),
+    ("http://ocsp.example.jp/", "ldap://ocsp.example.jp/", "revocation.ocsp_url: expected http"),
+    ("http://ocsp.example.jp/", "http://ocsp:99999/", "revocation.ocsp_url: expected http"),
+    ("http://ocsp.example.jp/", "http://[half/", "revocation.ocsp_url: expected http"),
+    ("http://ocsp.example.jp/", "http://user@ocsp/", "revocation.ocsp_url: expected http"),
+    ("koha.example.jp/api/v1", "koha.example.jp/", "library 1.koha.base_url: expected http or"),
+    ("koha.example.jp/api/v1", "koha.example.jp/api/v1?a", "library 1.koha.base_url: expected http"),
+    ('"central"', '"中央"', "library 1.library_id: expected letters"),
+    ("# time_zone", 'time_zone = "Asia/Edo" #', "library 1.time_zone: expected name in the IANA"),
+    ("# time_zone", 'time_zone = "Asia" #', "library 1.time_zone: expected name in the IANA"),
+    ("# time_zone", 'time_zone = "../etc" #', "library 1.time_zone: expected name in the IANA"),
+    ("listen_port = 6001", "listen_port = 8080", "library 1.sip2.listen_port: the same address as"),
+    ('# terminator = "CR"', 'terminator = "LF"', "library 1.sip2.terminator: expected one of `CR`"),
+    ("https://koha", "http://koha", "library 1.koha.base_url: must be https in production"),
+    ("# secure_cookies = true", "secure_cookies = false", "web.secure_cookies: must be true in"),
+    ('ocsp_url = "http://ocsp.example.jp/"', "", "revocation.ocsp_url: a revocation source is"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "problem"), REFUSED, ids=[row[2][:40] for row in REFUSED])
+def test_a_wrong_setting_is_named_and_nothing_else(settings_file, old, new, problem):
+    settings_file.replace(old, new)
+
+    problems = [line for line in problems_of(settings_file) if line.startswith(problem)]
+
+    assert len(problems) == 1
+
+
+def test_what_production_refuses_is_allowed_in_development(settings_file):
+    settings_file.replace('"production"', '"development"')
+    settings_file.replace("https://koha", "http://koha")
+    settings_file.replace("# secure_cookies = true", "secure_cookies = false")
+    settings_file.replace('ocsp_url = "http://ocsp.example.jp/"', "")
+    settings_file.environ["KOHA_JPKI_WEB_SECRET_KEY"] = "short"
+
+    assert settings_file.load().mode is Mode.DEVELOPMENT
+
+
+def test_every_problem_is_named_at_once(settings_file):
+    settings_file.replace("port = 8080", "port = 0")
+    settings_file.replace('name = "中央図書館"', "")
+    settings_file.replace("https://koha", "http://koha")
+    settings_file.environ.clear()
+
+    assert problems_of(settings_file) == [
+        "web.port: expected whole number, 1 to 65535",
+        "web.secret_key_file: cannot be read: No such file or directory",
+        "library 1.name: missing",
+        "library 1.koha.client_secret_file: cannot be read: No such file or directory",
+        "library 1.koha.base_url: must be https in production",
+    ]
+
+
+def test_a_missing_secret_says_where_it_may_come_from(settings_file):
+    settings_file.environ.clear()
+    settings_file.replace('secret_key_file = "secrets/web_secret_key"', "")
+    settings_file.replace('client_secret_file = "secrets/central_koha_client_secret"', "")
+
+    web, koha = problems_of(settings_file)
+
+    assert web == "web.secret_key: missing; give secret_key_file or KOHA_JPKI_WEB_SECRET_KEY"
+    assert koha == (
+        "library 1.koha.client_secret: missing; "
+        "give client_secret_file or KOHA_JPKI_LIBRARY_CENTRAL_KOHA_CLIENT_SECRET"
+    )
+
+
+@pytest.mark.parametrize(
+    "database_url",
+    [
+        "postgresql+psycopg://bridge:hidden-word@db/bridge",
+        "postgresql+psycopg://db/bridge?user=bridge&password=hidden-word",
+    ],
+)
+def test_secrets_in_the_settings_file_are_refused_and_not_repeated(settings_file, database_url):
+    settings_file.replace("secret_key_file = ", "secret_key = ")
+    settings_file.replace("client_secret_file = ", "client_secret = ")
+    settings_file.replace("sqlite:///bridge.sqlite3", database_url)
+
+    problems = problems_of(settings_file)
+
+    assert [line.split(";")[0] for line in problems] == [
+        f"{name}: no secret stands in the settings file"
+        for name in ("web.secret_key", "database.url", "library 1.koha.client_secret")
+    ]
+    assert "hidden-word" not in "".join(problems)
+    assert "secrets/web" not in "".join(problems)
+
+
+def test_a_short_secret_key_is_refused_in_production_and_not_repeated(settings_file):
+    settings_file.environ["KOHA_JPKI_WEB_SECRET_KEY"] = "tooshort"
+
+    problems = problems_of(settings_file)
+
+    assert problems == ["web.secret_key: expected at least 32 characters in production"]
+
+
+def test_two_libraries_must_differ_in_id(settings_file):
+    settings_file.text += SECOND_LIBRARY.replace('"east"', '"CENTRAL"', 1)
+
+    assert problems_of(settings_file) == [
+        "library 2.library_id: the same as that of library 1",
+    ]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_two_libraries_must_not_listen_on_one_port(settings_file, host):
+    settings_file.text += SECOND_LIBRARY + (
+        f'[library.sip2]\nlisten_host = "{host}"\nlisten_port = 6001\n'
+        'koha_host = "127.0.0.1"\nkoha_port = 6003\n'
+    )
+    settings_file.environ["KOHA_JPKI_LIBRARY_EAST_KOHA_CLIENT_SECRET"] = "another"
+
+    assert problems_of(settings_file) == [
+        "library 2.sip2.listen_port: the same address as library 1.sip2.listen_port",
+    ]
+
+
+@pytest.mark.parametrize("libraries", ["", "library = []\n", "library = 3\n"])
+def test_at_least_one_library_is_needed(settings_file, libraries):
+    settings_file.text = libraries + settings_file.text.split("# One library")[0]
+
+    assert problems_of(settings_file) == ["library: expected at least one [[library]]"]
+
+
+def test_a_value_in_the_place_of_a_section_is_refused(settings_file):
+    before, after = settings_file.text.split("# The log.")
+    settings_file.text = "logging = 3\n" + before + after.split('# level = "INFO"')[1]
+
+    assert problems_of(settings_file) == ["logging: expected a table of settings"]
+
+
+BAD_SECRET_FILES = [
+    (b"", "web.secret_key: expected text"),
+    (b"\xff\xfe", "web.secret_key_file: the file is not UTF-8 text"),
+    (b"x" * 70_000, "web.secret_key_file: the file is too large"),
+]
+
+
+@pytest.mark.parametrize(("content", "problem"), BAD_SECRET_FILES, ids=["empty", "binary", "huge"])
+def test_a_bad_secret_file_is_refused(settings_file, tmp_path, content, problem):
+    del settings_file.environ["KOHA_JPKI_WEB_SECRET_KEY"]
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "web_secret_key").write_bytes(content)
+
+    assert problem in problems_of(settings_file)
+
+
+@pytest.mark.parametrize("name", ["3", '""', '"a\\u0000b"'])
+def test_a_secret_files_name_must_be_a_name(settings_file, name):
+    del settings_file.environ["KOHA_JPKI_WEB_SECRET_KEY"]
+    settings_file.replace('"secrets/web_secret_key"', name)
+
+    assert problems_of(settings_file) == ["web.secret_key_file: expected the name of a file"]
+
+
+def test_a_missing_settings_file_is_one_problem(tmp_path):
+    with pytest.raises(SettingsError, match="cannot be read: No such file"):
+        load_settings(tmp_path / "none.toml", {})
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [(b"mode = ", "is not TOML"), (b"mode = '\xff'", "is not UTF-8 text")],
+    ids=["half a line", "wrong charset"],
+)
+def test_a_file_that_is_not_toml_is_one_problem(tmp_path, content, problem):
+    (tmp_path / "settings.toml").write_bytes(content)
+
+    with pytest.raises(SettingsError, match=problem):
+        load_settings(tmp_path / "settings.toml", {})

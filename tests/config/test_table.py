@@ -1,0 +1,55 @@
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+import config
+from config.table import LIBRARY_SECTIONS, SECTIONS
+
+ALL_SECTIONS = (*SECTIONS, *LIBRARY_SECTIONS)
+INNER_SETTINGS = {"web", "database", "keys", "jpki", "revocation", "tokens", "logging"}
+INNER_SETTINGS |= {"libraries", "koha", "sip2"}
+
+
+def section_id(section):
+    return section.name or "general"
+
+
+@pytest.mark.parametrize("section", ALL_SECTIONS, ids=section_id)
+def test_the_table_and_the_dataclasses_name_the_same_settings(section):
+    names = [field.name for field in fields(section.settings_class)]
+
+    assert {row.name for row in section.rows} == set(names) - (
+        INNER_SETTINGS if section.name in ("", "library") else set()
+    )
+
+
+@pytest.mark.parametrize("section", ALL_SECTIONS, ids=section_id)
+def test_secrets_are_left_out_of_every_repr(section):
+    shown = {field.name: field.repr for field in fields(section.settings_class)}
+
+    assert [row.name for row in section.rows if row.external and shown[row.name]] == []
+
+
+def test_the_example_file_is_what_the_table_says():
+    example = Path(config.__file__).with_name("example.toml")
+
+    assert example.read_text(encoding="utf-8") == config.example_toml()
+
+
+def test_every_default_in_the_example_is_accepted(settings_file):
+    before = settings_file.load()
+    settings_file.text = "\n".join(
+        line.removeprefix("# ") if line.startswith("# ") and " = " in line and "'" not in line else line
+        for line in settings_file.text.splitlines()
+    )
+
+    assert settings_file.load() == before
+
+
+def test_the_public_names_are_those_that_can_be_imported():
+    public = {name for name in vars(config) if not name.startswith("_")}
+    modules = {"documentation", "kinds", "loader", "settings", "table"}
+
+    assert sorted(config.__all__) == config.__all__
+    assert public - modules == set(config.__all__)
