@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -64,12 +64,26 @@ class PendingChallenge:
 
 
 @dataclass(frozen=True)
-class EncryptedSerial:
-    """A serial number that only the key outside the database can read (AES-256-GCM)."""
+class EncryptedValue:
+    """What only the key outside the database can read: a serial number or a card number.
+
+    AES-256-GCM under the library's key ``key_id``; ``nonce`` is 12 bytes, ``ciphertext`` ends in the
+    16-byte tag.
+    """
 
     key_id: str
     nonce: bytes
     ciphertext: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class LibrarianAccount:
+    """A librarian, and what a log-in is checked against."""
+
+    librarian: Librarian
+    failed_log_ins: int
+    locked_until: datetime | None
+    password_hash: str = field(repr=False)
 
 
 class Transaction(Protocol):
@@ -77,7 +91,13 @@ class Transaction(Protocol):
 
     # terminals and librarians
     def add_terminal(self, terminal: Terminal, token_digest: str) -> None:
-        """Raises ``NameTaken`` where the id or the SIP2 log-in is in use."""
+        """Raises ``NameTaken`` where the id or the SIP2 log-in is in use.
+
+        The id of a removed terminal is free again.
+        """
+
+    def remove_terminal(self, library_id: str, terminal_id: str) -> Terminal:
+        """Take the terminal's token and log-in away. Raises ``TerminalNotFound``."""
 
     def find_terminal(self, library_id: str, terminal_id: str) -> Terminal | None: ...
     def find_terminal_by_token(self, token_digest: str) -> Terminal | None: ...
@@ -88,13 +108,18 @@ class Transaction(Protocol):
         """Raises ``NameTaken``."""
 
     def find_librarian(self, librarian_id: str) -> Librarian | None: ...
-    def find_librarian_by_login(self, login_name: str) -> tuple[Librarian, str] | None:
-        """Return the librarian and the password hash."""
+    def find_account(self, login_name: str) -> LibrarianAccount | None: ...
+    def count_failed_log_in(self, librarian_id: str) -> int:
+        """Add one failure; return how many there are since the last success."""
 
+    def lock_account(self, librarian_id: str, until: datetime) -> None:
+        """Lock the account for a time; the failures count from nought again after it."""
+
+    def clear_failed_log_ins(self, librarian_id: str) -> None: ...
     def set_password_hash(self, librarian_id: str, password_hash: str) -> None: ...
 
     # links
-    def add_link(self, link: CardLink, identifier: CardIdentifier, serial: EncryptedSerial) -> None:
+    def add_link(self, link: CardLink, identifier: CardIdentifier, serial: EncryptedValue) -> None:
         """Raises ``AlreadyLinked`` where the card has a link that has not ended."""
 
     def find_link(self, library_id: str, link_id: str) -> CardLink | None: ...
@@ -103,7 +128,10 @@ class Transaction(Protocol):
 
     def open_links_of_patron(self, library_id: str, patron_id: int) -> Sequence[CardLink]: ...
     def end_link(self, library_id: str, link_id: str, reason: str, at: datetime) -> CardLink:
-        """Raises ``LinkNotFound`` where there is none or it has ended already."""
+        """End a link; what identifies the card is wiped.
+
+        Raises ``LinkNotFound`` where there is none or it has ended already.
+        """
 
     def touch_link(self, link_id: str, at: datetime) -> None: ...
 
@@ -113,7 +141,8 @@ class Transaction(Protocol):
 
     def find_link_request(self, library_id: str, request_id: str) -> LinkRequest | None: ...
     def find_open_link_request(self, terminal: Terminal, now: datetime) -> LinkRequest | None: ...
-    def update_link_request(self, request: LinkRequest) -> None: ...
+    def update_link_request(self, request: LinkRequest) -> None:
+        """Raises ``LinkRequestNotFound`` where the request is not open any more."""
 
     # challenges
     def add_challenge(self, pending: PendingChallenge) -> None: ...
@@ -129,21 +158,29 @@ class Transaction(Protocol):
         session: CardSession,
         token_key_id: str,
         token_digest: str,
-        cardnumber: EncryptedSerial,
+        cardnumber: EncryptedValue,
     ) -> None: ...
     def find_session_by_token(
         self, library_id: str, token_digests: Sequence[str]
-    ) -> tuple[CardSession, EncryptedSerial] | None:
-        """Return the session, open or closed; its ``cardnumber`` is empty until decrypted."""
+    ) -> tuple[CardSession, EncryptedValue | None] | None:
+        """Return the session and its card number; a closed one has none left."""
 
     def touch_session(self, session_id: str, at: datetime) -> None: ...
     def close_session(self, session_id: str, at: datetime, reason: str) -> CardSession | None:
         """Close and wipe the card number; return the session if it was open, None otherwise."""
 
-    def close_sessions_of_link(self, link_id: str, at: datetime, reason: str) -> int: ...
+    def open_sessions_of_link(self, link_id: str) -> Sequence[CardSession]: ...
+    def overdue_sessions(self, now: datetime, idle_since: datetime) -> Sequence[CardSession]:
+        """Return the open sessions that have expired, or were last used before *idle_since*."""
 
     # audit
     def add_audit_event(self, event: AuditEvent) -> None: ...
+
+    # keys
+    def key_checks(self) -> Mapping[str, str]:
+        """Return the check value of each master key that data was made with, by key id."""
+
+    def add_key_check(self, key_id: str, check_value: str) -> None: ...
 
 
 class Store(Protocol):

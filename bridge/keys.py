@@ -1,0 +1,244 @@
+"""The master key, and everything that is made with it.
+
+The key file is kept outside the database, readable by the service alone. Each line is
+``<key_id> <base64 of 32 bytes>``; the first key is the current one, the others are kept so that what
+was made with them can still be found and read. Lines that are empty or begin with ``#`` do not count.
+
+From each master key HKDF-SHA-256 (RFC 5869) derives one key for each library and each use, so that
+two libraries' records cannot be joined and no key serves two purposes.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+import os
+import re
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum, unique
+from hashlib import sha256
+from pathlib import Path
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from bridge.errors import KeyProblem
+from bridge.models import CardIdentifier, IdentifierKind, SessionToken
+from bridge.ports import EncryptedValue, RandomBytes, Store
+from jpki.certificate import SerialNumber
+
+KEY_LENGTH = 32
+NONCE_LENGTH = 12  # NIST SP 800-38D, 8.2: 96 bits
+KEY_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
+DERIVATION_LABEL = "koha-jpki-bridge/key/v1"
+
+
+@unique
+class KeyUse(StrEnum):
+    """What a derived key is for."""
+
+    IDENTIFIER_DIGEST = "identifier-digest"
+    SERIAL_ENCRYPTION = "serial-encryption"
+    TOKEN_DIGEST = "token-digest"  # noqa: S105  # not a password
+    CARDNUMBER_ENCRYPTION = "cardnumber-encryption"
+    KEY_CHECK = "key-check"
+
+
+@dataclass(frozen=True)
+class MasterKey:
+    """One line of the key file."""
+
+    key_id: str
+    secret: bytes = field(repr=False)
+
+    def derive(self, use: KeyUse, library_id: str = "") -> bytes:
+        """Return the 32-byte key of one library for one use."""
+        info = _join(DERIVATION_LABEL.encode(), use.encode(), library_id.encode())
+        return HKDF(SHA256(), KEY_LENGTH, salt=None, info=info).derive(self.secret)
+
+    def check_value(self) -> str:
+        """Return a value that shows which key this is and tells nothing about it, as hex."""
+        return self.derive(KeyUse.KEY_CHECK).hex()
+
+
+@dataclass(frozen=True)
+class TokenDigest:
+    """What is kept of a session token."""
+
+    key_id: str
+    digest: str = field(repr=False)
+
+
+class KeyRing:
+    """All master keys, the current one first.
+
+    New records are made with the current key; look-ups ask under every key.
+    """
+
+    def __init__(self, keys: Sequence[MasterKey], random_bytes: RandomBytes) -> None:
+        if not keys:
+            raise KeyProblem("there is no master key")
+        self._keys = {key.key_id: key for key in keys}
+        if len(self._keys) != len(keys):
+            raise KeyProblem("two master keys have the same id")
+        self._current = keys[0]
+        self._random_bytes = random_bytes
+
+    def __repr__(self) -> str:
+        return f"KeyRing({', '.join(self._keys)})"
+
+    def identifier(
+        self,
+        library_id: str,
+        kind: IdentifierKind,
+        issuer_key_identifier: bytes,
+        serial_number: SerialNumber,
+    ) -> CardIdentifier:
+        """Return what a new link is kept under: the card's identifier under the current key."""
+        return self.identifiers(library_id, kind, issuer_key_identifier, serial_number)[0]
+
+    def identifiers(
+        self,
+        library_id: str,
+        kind: IdentifierKind,
+        issuer_key_identifier: bytes,
+        serial_number: SerialNumber,
+    ) -> tuple[CardIdentifier, ...]:
+        """Return the card's identifier under every key, the current one first.
+
+        The digest is HMAC-SHA-256 over kind, issuer key identifier and serial number: a serial
+        number alone could be found by counting, and repeats with each CA generation.
+        """
+        message = _join(kind.encode(), issuer_key_identifier, _integer_bytes(serial_number.value))
+        return tuple(
+            CardIdentifier(kind, key.key_id, _hmac(key.derive(KeyUse.IDENTIFIER_DIGEST, library_id), message))
+            for key in self._keys.values()
+        )
+
+    def token_digest(self, library_id: str, token: SessionToken) -> TokenDigest:
+        """Return what is kept of a new token."""
+        return self.token_digests(library_id, token)[0]
+
+    def token_digests(self, library_id: str, token: SessionToken) -> tuple[TokenDigest, ...]:
+        """Return under what a token may have been kept, the current key first."""
+        return tuple(
+            TokenDigest(
+                key.key_id,
+                _hmac(key.derive(KeyUse.TOKEN_DIGEST, library_id), token.value.encode()),
+            )
+            for key in self._keys.values()
+        )
+
+    def encrypt(self, use: KeyUse, library_id: str, record_id: str, plaintext: bytes) -> EncryptedValue:
+        """Encrypt *plaintext* for one record: it opens for that library and that record only."""
+        nonce = self._random_bytes(NONCE_LENGTH)
+        cipher = AESGCM(self._current.derive(use, library_id))
+        ciphertext = cipher.encrypt(nonce, plaintext, _join(library_id.encode(), record_id.encode()))
+        return EncryptedValue(self._current.key_id, nonce, ciphertext)
+
+    def decrypt(self, use: KeyUse, library_id: str, record_id: str, encrypted: EncryptedValue) -> bytes:
+        """Return what was encrypted for this record.
+
+        Raises ``KeyProblem`` where the key is not in the ring, or the value was made for another
+        record or changed.
+        """
+        key = self._keys.get(encrypted.key_id)
+        if key is None:
+            raise KeyProblem(f"the master key {encrypted.key_id} is missing")
+        cipher = AESGCM(key.derive(use, library_id))
+        try:
+            return cipher.decrypt(
+                encrypted.nonce,
+                encrypted.ciphertext,
+                _join(library_id.encode(), record_id.encode()),
+            )
+        except InvalidTag:
+            raise KeyProblem(f"a value does not open with the key {encrypted.key_id}") from None
+
+    def confirm(self, store: Store) -> None:
+        """Make sure that these are the keys the data was made with; remember new ones.
+
+        Raises ``KeyProblem`` where a key that data was made with is missing or another one now, so
+        that this is noticed at the start and not at the first patron.
+        """
+        with store.transaction() as transaction:
+            known = transaction.key_checks()
+            for key_id, check_value in known.items():
+                key = self._keys.get(key_id)
+                if key is None:
+                    raise KeyProblem(f"the master key {key_id}, which data was made with, is missing")
+                if not hmac.compare_digest(key.check_value(), check_value):
+                    raise KeyProblem(f"the master key {key_id} is not the one data was made with")
+            for key in self._keys.values():
+                if key.key_id not in known:
+                    transaction.add_key_check(key.key_id, key.check_value())
+
+
+def load_key_ring(path: Path, random_bytes: RandomBytes) -> KeyRing:
+    """Read the key file. Raises ``KeyProblem`` where it is missing, unsafe or malformed."""
+    try:
+        with path.open(encoding="ascii") as file:
+            if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
+                raise KeyProblem(f"{path} can be read by others: its mode must be 0600")
+            lines = file.read().splitlines()
+    except OSError as error:
+        raise KeyProblem(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise KeyProblem(f"{path} is not a key file") from None
+    keys = [
+        _parse_line(line, f"{path}, line {number}")
+        for number, line in enumerate(lines, start=1)
+        if line.strip() and not line.startswith("#")
+    ]
+    return KeyRing(keys, random_bytes)
+
+
+def write_new_key_file(path: Path, random_bytes: RandomBytes) -> str:
+    """Write a file with one new key, readable by its owner only; return the key's id.
+
+    Raises ``KeyProblem`` where the file exists: a key that is overwritten loses every link.
+    """
+    key_id = f"key-{random_bytes(4).hex()}"
+    line = f"{key_id} {base64.b64encode(random_bytes(KEY_LENGTH)).decode()}\n"
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        raise KeyProblem(f"{path} exists and is not overwritten") from None
+    except OSError as error:
+        raise KeyProblem(f"{path} cannot be written: {error.strerror}") from None
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        file.write(line)
+        file.flush()
+        os.fsync(file.fileno())
+    return key_id
+
+
+def _parse_line(line: str, where: str) -> MasterKey:
+    key_id, _, encoded = line.strip().partition(" ")
+    if not KEY_ID.fullmatch(key_id):
+        raise KeyProblem(f"{where}: the key id is not of small letters, digits and hyphens")
+    try:
+        secret = base64.b64decode(encoded.strip(), validate=True)
+    except binascii.Error:
+        raise KeyProblem(f"{where}: the key is not base64") from None
+    if len(secret) != KEY_LENGTH:
+        raise KeyProblem(f"{where}: the key is {len(secret)} bytes long, not {KEY_LENGTH}")
+    return MasterKey(key_id, secret)
+
+
+def _hmac(key: bytes, message: bytes) -> str:
+    return hmac.new(key, message, sha256).hexdigest()
+
+
+def _join(*parts: bytes) -> bytes:
+    """Put parts together so that no two lists of parts give the same bytes."""
+    return b"".join(len(part).to_bytes(2, "big") + part for part in parts)
+
+
+def _integer_bytes(value: int) -> bytes:
+    return value.to_bytes((value.bit_length() + 7) // 8 or 1, "big")

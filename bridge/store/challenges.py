@@ -1,0 +1,84 @@
+"""Challenges on their way: each is answered once."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import delete, update
+
+from bridge.ports import PendingChallenge
+from bridge.store.queries import Queries
+from bridge.store.tables import ChallengeRow
+from jpki.challenge import Challenge
+from jpki.errors import ChallengeAlreadyUsed, ChallengeUnknown
+from jpki.revocation import RevocationAnswer
+
+
+def _pending(row: ChallengeRow) -> PendingChallenge:
+    return PendingChallenge(
+        challenge=Challenge(
+            challenge_id=row.challenge_id,
+            purpose=row.purpose,
+            library_id=row.library_id,
+            terminal_id=row.terminal_id,
+            nonce=row.nonce,
+            issued_at=row.issued_at,
+            expires_at=row.expires_at,
+            certificate_digest=row.certificate_digest,
+        ),
+        revocation=RevocationAnswer(
+            status=row.revocation_status,
+            source=row.revocation_source,
+            as_of=row.revocation_as_of,
+            next_update=row.revocation_next_update,
+        ),
+        link_request_id=row.link_request_id,
+    )
+
+
+class ChallengeQueries(Queries):
+    """Queries on challenges."""
+
+    def add_challenge(self, pending: PendingChallenge) -> None:
+        """Keep a challenge until it is answered."""
+        challenge, revocation = pending.challenge, pending.revocation
+        self._add(
+            ChallengeRow(
+                challenge_id=challenge.challenge_id,
+                purpose=challenge.purpose,
+                library_id=challenge.library_id,
+                terminal_id=challenge.terminal_id,
+                nonce=challenge.nonce,
+                issued_at=challenge.issued_at,
+                expires_at=challenge.expires_at,
+                certificate_digest=challenge.certificate_digest,
+                revocation_status=revocation.status,
+                revocation_source=revocation.source,
+                revocation_as_of=revocation.as_of,
+                revocation_next_update=revocation.next_update,
+                link_request_id=pending.link_request_id,
+            )
+        )
+
+    def find_challenge(self, challenge_id: str) -> PendingChallenge | None:
+        """Return a challenge, answered or not."""
+        row = self._session.get(ChallengeRow, challenge_id)
+        return None if row is None else _pending(row)
+
+    def consume_challenge(self, challenge_id: str, now: datetime) -> PendingChallenge:
+        """See ``bridge.ports.Transaction``. Of two at the same moment, one wins."""
+        row = self._session.execute(
+            update(ChallengeRow)
+            .where(ChallengeRow.challenge_id == challenge_id, ChallengeRow.used_at.is_(None))
+            .values(used_at=now)
+            .returning(ChallengeRow)
+        ).scalar_one_or_none()
+        if row is not None:
+            return _pending(row)
+        if self.find_challenge(challenge_id) is None:
+            raise ChallengeUnknown
+        raise ChallengeAlreadyUsed
+
+    def purge_challenges(self, before: datetime) -> int:
+        """Delete the challenges that expired before that moment; return how many."""
+        return self._changed(delete(ChallengeRow).where(ChallengeRow.expires_at < before))

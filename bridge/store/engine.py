@@ -1,0 +1,70 @@
+"""Opening the database: SQLite for one node, PostgreSQL where several share it."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+SQLITE_PRAGMAS = (
+    "PRAGMA journal_mode = WAL",  # readers do not wait for the writer
+    "PRAGMA synchronous = FULL",  # a link that was told to the librarian survives a power cut
+    "PRAGMA foreign_keys = ON",
+    "PRAGMA busy_timeout = 5000",
+    "PRAGMA secure_delete = ON",  # what is wiped is overwritten in the file
+)
+
+BEGIN_OPTION = "sqlite_begin"
+"""Execution option: how a transaction begins on SQLite, ``DEFERRED`` or ``IMMEDIATE``."""
+
+UNIQUE_VIOLATIONS = frozenset(
+    {
+        "SQLITE_CONSTRAINT_UNIQUE",  # sqlite.org/rescode.html
+        "SQLITE_CONSTRAINT_PRIMARYKEY",
+        "23505",  # PostgreSQL, appendix A: unique_violation
+    }
+)
+
+
+def open_engine(url: str) -> Engine:
+    """Return an engine for *url* (``sqlite:///file`` or ``postgresql+psycopg://...``).
+
+    Nothing is connected yet. Parameters are left out of every error text.
+    """
+    parsed = make_url(url)
+    engine = create_engine(parsed, hide_parameters=True, pool_pre_ping=parsed.get_backend_name() != "sqlite")
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _set_up_sqlite)
+        event.listen(engine, "begin", _begin_on_sqlite)
+    return engine
+
+
+def make_sqlite_file_private(engine: Engine) -> None:
+    """Create the database file, if it is not there, readable by its owner only."""
+    if engine.dialect.name == "sqlite" and engine.url.database:
+        os.close(os.open(Path(engine.url.database), os.O_RDWR | os.O_CREAT, 0o600))
+
+
+def is_unique_violation(error: IntegrityError) -> bool:
+    """Say whether a value was there already, and not some other constraint broken."""
+    code = getattr(error.orig, "sqlite_errorname", None) or getattr(error.orig, "sqlstate", None)
+    return code in UNIQUE_VIOLATIONS
+
+
+def _set_up_sqlite(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
+    assert isinstance(connection, sqlite3.Connection)  # noqa: S101  # for the type checker
+    connection.isolation_level = None  # the driver must not begin by itself: _begin_on_sqlite does
+    for pragma in SQLITE_PRAGMAS:
+        connection.execute(pragma)
+
+
+def _begin_on_sqlite(connection: Connection) -> None:
+    # A writer takes its lock at the start: one that reads first and writes later could find the
+    # lock taken and fail at once, without waiting.
+    how = connection.get_execution_options().get(BEGIN_OPTION, "DEFERRED")
+    connection.exec_driver_sql(f"BEGIN {how}")

@@ -1,0 +1,225 @@
+"""Links, and the librarians' requests to make one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import and_, or_, select, update
+
+from bridge.errors import AlreadyLinked, LinkNotFound, LinkRequestNotFound, LinkRequestPending
+from bridge.models import (
+    CardIdentifier,
+    CardLink,
+    LinkRequest,
+    LinkRequestState,
+    LinkState,
+    Terminal,
+)
+from bridge.ports import EncryptedValue
+from bridge.store.queries import Queries
+from bridge.store.tables import CardLinkRow, LinkRequestRow
+
+OPEN_REQUEST_STATES = [state for state in LinkRequestState if state.is_open]
+
+
+def _link(row: CardLinkRow) -> CardLink:
+    return CardLink(
+        link_id=row.link_id,
+        library_id=row.library_id,
+        patron_id=row.patron_id,
+        kind=row.kind,
+        state=row.state,
+        not_after=row.not_after,
+        linked_at=row.linked_at,
+        linked_by=row.linked_by,
+        last_used_at=row.last_used_at,
+        ended_at=row.ended_at,
+        ended_reason=row.ended_reason,
+    )
+
+
+def _link_request(row: LinkRequestRow) -> LinkRequest:
+    return LinkRequest(
+        request_id=row.request_id,
+        library_id=row.library_id,
+        terminal_id=row.terminal_id,
+        patron_id=row.patron_id,
+        librarian_id=row.librarian_id,
+        state=row.state,
+        started_at=row.started_at,
+        expires_at=row.expires_at,
+        problem=row.problem,
+        attempts_remaining=row.attempts_remaining,
+        link_id=row.link_id,
+    )
+
+
+class LinkQueries(Queries):
+    """Queries on links."""
+
+    def add_link(self, link: CardLink, identifier: CardIdentifier, serial: EncryptedValue) -> None:
+        """See ``bridge.ports.Transaction``."""
+        self._add(
+            CardLinkRow(
+                link_id=link.link_id,
+                library_id=link.library_id,
+                patron_id=link.patron_id,
+                kind=identifier.kind,
+                key_id=identifier.key_id,
+                digest=identifier.digest,
+                serial_key_id=serial.key_id,
+                serial_nonce=serial.nonce,
+                serial_ciphertext=serial.ciphertext,
+                state=link.state,
+                not_after=link.not_after,
+                linked_at=link.linked_at,
+                linked_by=link.linked_by,
+            ),
+            taken=AlreadyLinked,
+        )
+
+    def find_link(self, library_id: str, link_id: str) -> CardLink | None:
+        """Return a link, ended or not."""
+        row = self._session.scalar(
+            select(CardLinkRow).where(CardLinkRow.library_id == library_id, CardLinkRow.link_id == link_id)
+        )
+        return None if row is None else _link(row)
+
+    def find_open_link(self, library_id: str, identifiers: Sequence[CardIdentifier]) -> CardLink | None:
+        """See ``bridge.ports.Transaction``."""
+        row = self._session.scalar(
+            select(CardLinkRow)
+            .where(
+                CardLinkRow.library_id == library_id,
+                CardLinkRow.ended_at.is_(None),
+                or_(
+                    *(
+                        and_(
+                            CardLinkRow.kind == identifier.kind,
+                            CardLinkRow.key_id == identifier.key_id,
+                            CardLinkRow.digest == identifier.digest,
+                        )
+                        for identifier in identifiers
+                    )
+                ),
+            )
+            .limit(1)
+        )
+        return None if row is None else _link(row)
+
+    def open_links_of_patron(self, library_id: str, patron_id: int) -> Sequence[CardLink]:
+        """Return the links of a patron that have not ended, the oldest first."""
+        rows = self._session.scalars(
+            select(CardLinkRow)
+            .where(
+                CardLinkRow.library_id == library_id,
+                CardLinkRow.patron_id == patron_id,
+                CardLinkRow.ended_at.is_(None),
+            )
+            .order_by(CardLinkRow.linked_at, CardLinkRow.link_id)
+        )
+        return [_link(row) for row in rows]
+
+    def end_link(self, library_id: str, link_id: str, reason: str, at: datetime) -> CardLink:
+        """See ``bridge.ports.Transaction``."""
+        row = self._session.execute(
+            update(CardLinkRow)
+            .where(
+                CardLinkRow.library_id == library_id,
+                CardLinkRow.link_id == link_id,
+                CardLinkRow.ended_at.is_(None),
+            )
+            .values(
+                state=LinkState.ENDED,
+                ended_at=at,
+                ended_reason=reason,
+                digest=None,
+                serial_key_id=None,
+                serial_nonce=None,
+                serial_ciphertext=None,
+            )
+            .returning(CardLinkRow)
+            .execution_options(populate_existing=True)
+        ).scalar_one_or_none()
+        if row is None:
+            raise LinkNotFound
+        return _link(row)
+
+    def touch_link(self, link_id: str, at: datetime) -> None:
+        """Remember when a link was last used."""
+        self._session.execute(
+            update(CardLinkRow).where(CardLinkRow.link_id == link_id).values(last_used_at=at)
+        )
+
+
+class LinkRequestQueries(Queries):
+    """Queries on requests for a link."""
+
+    def add_link_request(self, request: LinkRequest) -> None:
+        """See ``bridge.ports.Transaction``."""
+        self._session.execute(
+            update(LinkRequestRow)
+            .where(
+                LinkRequestRow.library_id == request.library_id,
+                LinkRequestRow.terminal_id == request.terminal_id,
+                LinkRequestRow.state.in_(OPEN_REQUEST_STATES),
+                LinkRequestRow.expires_at <= request.started_at,
+            )
+            .values(state=LinkRequestState.EXPIRED)
+        )
+        self._add(
+            LinkRequestRow(
+                request_id=request.request_id,
+                library_id=request.library_id,
+                terminal_id=request.terminal_id,
+                patron_id=request.patron_id,
+                librarian_id=request.librarian_id,
+                state=request.state,
+                started_at=request.started_at,
+                expires_at=request.expires_at,
+                problem=request.problem,
+                attempts_remaining=request.attempts_remaining,
+                link_id=request.link_id,
+            ),
+            taken=LinkRequestPending,
+        )
+
+    def find_link_request(self, library_id: str, request_id: str) -> LinkRequest | None:
+        """Return a request as it was kept: one that has expired may still say that it waits."""
+        row = self._session.scalar(
+            select(LinkRequestRow).where(
+                LinkRequestRow.library_id == library_id, LinkRequestRow.request_id == request_id
+            )
+        )
+        return None if row is None else _link_request(row)
+
+    def find_open_link_request(self, terminal: Terminal, now: datetime) -> LinkRequest | None:
+        """Return the request that waits at a terminal, if it has not expired."""
+        row = self._session.scalar(
+            select(LinkRequestRow).where(
+                LinkRequestRow.library_id == terminal.library_id,
+                LinkRequestRow.terminal_id == terminal.terminal_id,
+                LinkRequestRow.state.in_(OPEN_REQUEST_STATES),
+                LinkRequestRow.expires_at > now,
+            )
+        )
+        return None if row is None else _link_request(row)
+
+    def update_link_request(self, request: LinkRequest) -> None:
+        """See ``bridge.ports.Transaction``."""
+        met = self._changed(
+            update(LinkRequestRow)
+            .where(
+                LinkRequestRow.request_id == request.request_id,
+                LinkRequestRow.state.in_(OPEN_REQUEST_STATES),
+            )
+            .values(
+                state=request.state,
+                problem=request.problem,
+                attempts_remaining=request.attempts_remaining,
+                link_id=request.link_id,
+            )
+        )
+        if met == 0:
+            raise LinkRequestNotFound

@@ -1,0 +1,1 @@
+"""Alembic's environment; ``bridge.store.schema`` runs it."""

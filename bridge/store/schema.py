@@ -1,0 +1,58 @@
+"""The version of the database, kept by Alembic."""
+
+from __future__ import annotations
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine
+
+from bridge.errors import StoreProblem
+from bridge.store.engine import BEGIN_OPTION, make_sqlite_file_private
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", "bridge.store:migrations")
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+def head_revision() -> str:
+    """Return the revision that this program was written for."""
+    head = ScriptDirectory.from_config(_config()).get_current_head()
+    if head is None:
+        raise StoreProblem("the program carries no migrations")
+    return head
+
+
+def current_revision(engine: Engine) -> str | None:
+    """Return the revision of the database, None where it has not been set up."""
+    with engine.connect() as connection:
+        return MigrationContext.configure(connection).get_current_revision()
+
+
+def upgrade(engine: Engine) -> tuple[str | None, str]:
+    """Create the tables or bring them up to date; return the revisions before and after.
+
+    All or nothing, and nothing to do is no error.
+    """
+    make_sqlite_file_private(engine)
+    before = current_revision(engine)
+    config = _config()
+    with engine.execution_options(**{BEGIN_OPTION: "IMMEDIATE"}).begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+    return before, head_revision()
+
+
+def check_version(engine: Engine) -> None:
+    """Raise ``StoreProblem`` unless the database has exactly this program's revision."""
+    found, wanted = current_revision(engine), head_revision()
+    if found is None:
+        raise StoreProblem("the database has not been set up: run koha-jpki init-db")
+    if found != wanted:
+        raise StoreProblem(
+            f"the database has revision {found}, this program needs {wanted}: run koha-jpki init-db"
+        )

@@ -1,0 +1,118 @@
+"""Card sessions: the time in which a token stands for a patron."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import func, or_, select, update
+
+from bridge.models import CardSession
+from bridge.ports import EncryptedValue
+from bridge.store.queries import Queries
+from bridge.store.tables import CardSessionRow
+
+
+def _session(row: CardSessionRow) -> CardSession:
+    return CardSession(
+        session_id=row.session_id,
+        library_id=row.library_id,
+        terminal_id=row.terminal_id,
+        link_id=row.link_id,
+        opened_at=row.opened_at,
+        expires_at=row.expires_at,
+        cardnumber="",
+        last_used_at=row.last_used_at,
+        closed_at=row.closed_at,
+    )
+
+
+class SessionQueries(Queries):
+    """Queries on card sessions."""
+
+    def add_session(
+        self,
+        session: CardSession,
+        token_key_id: str,
+        token_digest: str,
+        cardnumber: EncryptedValue,
+    ) -> None:
+        """Keep an open session; its card number only as given in *cardnumber*."""
+        self._add(
+            CardSessionRow(
+                session_id=session.session_id,
+                library_id=session.library_id,
+                terminal_id=session.terminal_id,
+                link_id=session.link_id,
+                opened_at=session.opened_at,
+                expires_at=session.expires_at,
+                token_key_id=token_key_id,
+                token_digest=token_digest,
+                cardnumber_key_id=cardnumber.key_id,
+                cardnumber_nonce=cardnumber.nonce,
+                cardnumber_ciphertext=cardnumber.ciphertext,
+            )
+        )
+
+    def find_session_by_token(
+        self, library_id: str, token_digests: Sequence[str]
+    ) -> tuple[CardSession, EncryptedValue | None] | None:
+        """See ``bridge.ports.Transaction``."""
+        row = self._session.scalar(
+            select(CardSessionRow).where(
+                CardSessionRow.library_id == library_id,
+                CardSessionRow.token_digest.in_(token_digests),
+            )
+        )
+        return None if row is None else (_session(row), _cardnumber(row))
+
+    def touch_session(self, session_id: str, at: datetime) -> None:
+        """Remember when an open session was last used."""
+        self._session.execute(
+            update(CardSessionRow)
+            .where(CardSessionRow.session_id == session_id, CardSessionRow.closed_at.is_(None))
+            .values(last_used_at=at)
+        )
+
+    def close_session(self, session_id: str, at: datetime, reason: str) -> CardSession | None:
+        """See ``bridge.ports.Transaction``."""
+        row = self._session.execute(
+            update(CardSessionRow)
+            .where(CardSessionRow.session_id == session_id, CardSessionRow.closed_at.is_(None))
+            .values(
+                closed_at=at,
+                closed_reason=reason,
+                cardnumber_key_id=None,
+                cardnumber_nonce=None,
+                cardnumber_ciphertext=None,
+            )
+            .returning(CardSessionRow)
+            .execution_options(populate_existing=True)
+        ).scalar_one_or_none()
+        return None if row is None else _session(row)
+
+    def open_sessions_of_link(self, link_id: str) -> Sequence[CardSession]:
+        """Return the sessions that run on a link."""
+        rows = self._session.scalars(
+            select(CardSessionRow).where(
+                CardSessionRow.link_id == link_id, CardSessionRow.closed_at.is_(None)
+            )
+        )
+        return [_session(row) for row in rows]
+
+    def overdue_sessions(self, now: datetime, idle_since: datetime) -> Sequence[CardSession]:
+        """See ``bridge.ports.Transaction``."""
+        last_used_at = func.coalesce(CardSessionRow.last_used_at, CardSessionRow.opened_at)
+        rows = self._session.scalars(
+            select(CardSessionRow).where(
+                CardSessionRow.closed_at.is_(None),
+                or_(CardSessionRow.expires_at <= now, last_used_at < idle_since),
+            )
+        )
+        return [_session(row) for row in rows]
+
+
+def _cardnumber(row: CardSessionRow) -> EncryptedValue | None:
+    if row.cardnumber_key_id is None or row.cardnumber_nonce is None or row.cardnumber_ciphertext is None:
+        return None
+    return EncryptedValue(row.cardnumber_key_id, row.cardnumber_nonce, row.cardnumber_ciphertext)

@@ -1,0 +1,146 @@
+"""Terminals and librarians."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, select, update
+
+from bridge.errors import NameTaken, TerminalNotFound
+from bridge.models import Librarian, Terminal
+from bridge.ports import LibrarianAccount
+from bridge.store.queries import Queries
+from bridge.store.tables import LibrarianRow, TerminalRow
+
+
+def _terminal(row: TerminalRow) -> Terminal:
+    return Terminal(
+        terminal_id=row.terminal_id,
+        library_id=row.library_id,
+        name=row.name,
+        kind=row.kind,
+        sip2_login=row.sip2_login,
+        active=row.active,
+    )
+
+
+def _librarian(row: LibrarianRow) -> Librarian:
+    return Librarian(
+        librarian_id=row.librarian_id,
+        library_id=row.library_id,
+        login_name=row.login_name,
+        display_name=row.display_name,
+        role=row.role,
+        active=row.active,
+    )
+
+
+class StaffQueries(Queries):
+    """Queries on terminals and librarians."""
+
+    def add_terminal(self, terminal: Terminal, token_digest: str) -> None:
+        """See ``bridge.ports.Transaction``."""
+        row = self._session.get(TerminalRow, (terminal.library_id, terminal.terminal_id))
+        if row is None:
+            row = TerminalRow(library_id=terminal.library_id, terminal_id=terminal.terminal_id)
+        elif row.active:
+            raise NameTaken
+        row.name, row.kind = terminal.name, terminal.kind
+        row.sip2_login, row.active = terminal.sip2_login, terminal.active
+        row.token_digest = token_digest
+        self._add(row, taken=NameTaken)
+
+    def remove_terminal(self, library_id: str, terminal_id: str) -> Terminal:
+        """See ``bridge.ports.Transaction``."""
+        row = self._session.get(TerminalRow, (library_id, terminal_id))
+        if row is None or not row.active:
+            raise TerminalNotFound
+        row.active, row.token_digest, row.sip2_login = False, None, None
+        self._session.flush()
+        return _terminal(row)
+
+    def find_terminal(self, library_id: str, terminal_id: str) -> Terminal | None:
+        """Return an active terminal."""
+        return self._find_terminal(
+            TerminalRow.library_id == library_id, TerminalRow.terminal_id == terminal_id
+        )
+
+    def find_terminal_by_token(self, token_digest: str) -> Terminal | None:
+        """Return the active terminal that holds the token."""
+        return self._find_terminal(TerminalRow.token_digest == token_digest)
+
+    def find_terminal_by_sip2_login(self, library_id: str, sip2_login: str) -> Terminal | None:
+        """Return the active terminal whose machine logs in to SIP2 by this name."""
+        return self._find_terminal(TerminalRow.library_id == library_id, TerminalRow.sip2_login == sip2_login)
+
+    def _find_terminal(self, *where: ColumnElement[bool]) -> Terminal | None:
+        row = self._session.scalar(select(TerminalRow).where(TerminalRow.active, *where))
+        return None if row is None else _terminal(row)
+
+    def terminals(self, library_id: str) -> Sequence[Terminal]:
+        """Return the active terminals of a library, by id."""
+        rows = self._session.scalars(
+            select(TerminalRow)
+            .where(TerminalRow.active, TerminalRow.library_id == library_id)
+            .order_by(TerminalRow.terminal_id)
+        )
+        return [_terminal(row) for row in rows]
+
+    def add_librarian(self, librarian: Librarian, password_hash: str) -> None:
+        """See ``bridge.ports.Transaction``."""
+        self._add(
+            LibrarianRow(
+                librarian_id=librarian.librarian_id,
+                library_id=librarian.library_id,
+                login_name=librarian.login_name,
+                display_name=librarian.display_name,
+                role=librarian.role,
+                active=librarian.active,
+                password_hash=password_hash,
+            ),
+            taken=NameTaken,
+        )
+
+    def find_librarian(self, librarian_id: str) -> Librarian | None:
+        """Return a librarian, active or not."""
+        row = self._session.get(LibrarianRow, librarian_id)
+        return None if row is None else _librarian(row)
+
+    def find_account(self, login_name: str) -> LibrarianAccount | None:
+        """Return what a log-in by this name is checked against."""
+        row = self._session.scalar(select(LibrarianRow).where(LibrarianRow.login_name == login_name))
+        if row is None:
+            return None
+        return LibrarianAccount(
+            librarian=_librarian(row),
+            failed_log_ins=row.failed_log_ins,
+            locked_until=row.locked_until,
+            password_hash=row.password_hash,
+        )
+
+    def count_failed_log_in(self, librarian_id: str) -> int:
+        """See ``bridge.ports.Transaction``."""
+        return self._session.execute(
+            update(LibrarianRow)
+            .where(LibrarianRow.librarian_id == librarian_id)
+            .values(failed_log_ins=LibrarianRow.failed_log_ins + 1)
+            .returning(LibrarianRow.failed_log_ins)
+        ).scalar_one()
+
+    def lock_account(self, librarian_id: str, until: datetime) -> None:
+        """See ``bridge.ports.Transaction``."""
+        self._update_librarian(librarian_id, failed_log_ins=0, locked_until=until)
+
+    def clear_failed_log_ins(self, librarian_id: str) -> None:
+        """Forget the failures after a success."""
+        self._update_librarian(librarian_id, failed_log_ins=0, locked_until=None)
+
+    def set_password_hash(self, librarian_id: str, password_hash: str) -> None:
+        """Replace the hash of a librarian's password."""
+        self._update_librarian(librarian_id, password_hash=password_hash)
+
+    def _update_librarian(self, librarian_id: str, **values: object) -> None:
+        self._session.execute(
+            update(LibrarianRow).where(LibrarianRow.librarian_id == librarian_id).values(**values)
+        )

@@ -1,0 +1,50 @@
+"""The store over SQLAlchemy: one transaction, all the queries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session, scoped_session, sessionmaker
+
+from bridge.ports import Transaction
+from bridge.store.challenges import ChallengeQueries
+from bridge.store.engine import BEGIN_OPTION
+from bridge.store.links import LinkQueries, LinkRequestQueries
+from bridge.store.records import RecordQueries
+from bridge.store.sessions import SessionQueries
+from bridge.store.staff import StaffQueries
+
+
+class SqlTransaction(
+    StaffQueries, LinkQueries, LinkRequestQueries, ChallengeQueries, SessionQueries, RecordQueries
+):
+    """All queries over one session; implements ``bridge.ports.Transaction``."""
+
+
+class SqlStore:
+    """Where the bridge remembers: implements ``bridge.ports.Store`` over an engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._writing = sessionmaker(
+            engine.execution_options(**{BEGIN_OPTION: "IMMEDIATE"}), expire_on_commit=False
+        )
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """Commit at the end of the block; roll back on any exception."""
+        with self._writing.begin() as session:
+            yield SqlTransaction(session)
+
+    def scoped_session(self) -> scoped_session[Session]:
+        """Return a session for the admin's lists, which read the mapped classes.
+
+        Whoever uses it calls ``remove()`` at the end of each request. It is not for writing.
+        """
+        return scoped_session(sessionmaker(self._engine, autoflush=False))
+
+    def dispose(self) -> None:
+        """Close the connections, before the process forks or ends."""
+        self._engine.dispose()

@@ -1,0 +1,263 @@
+"""The tables, as mapped classes. Queries are in the modules beside this one.
+
+Ids are 32 hex digits of random bytes unless a person chose them. Nothing here names a patron:
+``patron_id`` is Koha's number, and what identifies a card is a keyed digest or a ciphertext.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import Enum as PythonEnum
+from typing import ClassVar
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    Enum,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from bridge.models import (
+    ActorKind,
+    AuditTag,
+    IdentifierKind,
+    LibrarianRole,
+    LinkRequestState,
+    LinkState,
+    TerminalKind,
+)
+from bridge.store.columns import UtcDateTime
+from jpki.challenge import ChallengePurpose
+from jpki.revocation import RevocationStatus
+
+NAMING_CONVENTION = {
+    "ix": "ix_%(column_0_label)s",
+    "uq": "uq_%(table_name)s_%(column_0_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s",
+    "pk": "pk_%(table_name)s",
+}
+"""Every constraint has a name, so that a migration can take it away again."""
+
+
+def _values(enum: type[PythonEnum]) -> list[str]:
+    return [member.value for member in enum]
+
+
+def _words(enum: type[PythonEnum]) -> Enum:
+    """Keep an enum as its value in a plain text column: a new member needs no migration."""
+    return Enum(enum, native_enum=False, length=64, values_callable=_values)
+
+
+class Base(DeclarativeBase):
+    """What all tables share."""
+
+    metadata = MetaData(naming_convention=NAMING_CONVENTION)
+    type_annotation_map: ClassVar = {
+        str: String(255),
+        datetime: UtcDateTime,
+        ActorKind: _words(ActorKind),
+        AuditTag: _words(AuditTag),
+        ChallengePurpose: _words(ChallengePurpose),
+        IdentifierKind: _words(IdentifierKind),
+        LibrarianRole: _words(LibrarianRole),
+        LinkRequestState: _words(LinkRequestState),
+        LinkState: _words(LinkState),
+        RevocationStatus: _words(RevocationStatus),
+        TerminalKind: _words(TerminalKind),
+    }
+
+
+class TerminalRow(Base):
+    """A place with a card reader. A removed one stays, without its token and its SIP2 log-in."""
+
+    __tablename__ = "terminal"
+    __table_args__ = (
+        UniqueConstraint("library_id", "sip2_login", name="uq_terminal_sip2_login"),
+        UniqueConstraint("token_digest"),
+    )
+
+    library_id: Mapped[str] = mapped_column(primary_key=True)
+    terminal_id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    kind: Mapped[TerminalKind]
+    sip2_login: Mapped[str | None]
+    active: Mapped[bool]
+    token_digest: Mapped[str | None]
+
+
+class LibrarianRow(Base):
+    """A member of staff."""
+
+    __tablename__ = "librarian"
+    __table_args__ = (UniqueConstraint("login_name"),)
+
+    librarian_id: Mapped[str] = mapped_column(primary_key=True)
+    library_id: Mapped[str]
+    login_name: Mapped[str]
+    display_name: Mapped[str]
+    role: Mapped[LibrarianRole]
+    active: Mapped[bool]
+    password_hash: Mapped[str]
+    failed_log_ins: Mapped[int] = mapped_column(default=0)
+    locked_until: Mapped[datetime | None]
+
+
+class CardLinkRow(Base):
+    """A link. Once ended it recognises nobody: identifier and serial number are wiped."""
+
+    __tablename__ = "card_link"
+    __table_args__ = (
+        Index(
+            "uq_card_link_open_identifier",
+            "library_id",
+            "kind",
+            "key_id",
+            "digest",
+            unique=True,
+            sqlite_where=text("ended_at IS NULL"),
+            postgresql_where=text("ended_at IS NULL"),
+        ),
+        Index("ix_card_link_patron", "library_id", "patron_id"),
+        CheckConstraint("(ended_at IS NULL) = (digest IS NOT NULL)", name="open_has_identifier"),
+    )
+
+    link_id: Mapped[str] = mapped_column(primary_key=True)
+    library_id: Mapped[str]
+    patron_id: Mapped[int] = mapped_column(Integer)
+    kind: Mapped[IdentifierKind]
+    key_id: Mapped[str]
+    digest: Mapped[str | None]
+    serial_key_id: Mapped[str | None]
+    serial_nonce: Mapped[bytes | None]
+    serial_ciphertext: Mapped[bytes | None]
+    state: Mapped[LinkState]
+    not_after: Mapped[datetime]
+    linked_at: Mapped[datetime]
+    linked_by: Mapped[str]
+    last_used_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+    ended_reason: Mapped[str | None]
+
+
+class LinkRequestRow(Base):
+    """A librarian's order to link the next card at a counter."""
+
+    __tablename__ = "link_request"
+    __table_args__ = (
+        ForeignKeyConstraint(["library_id", "terminal_id"], ["terminal.library_id", "terminal.terminal_id"]),
+        Index(
+            "uq_link_request_open",
+            "library_id",
+            "terminal_id",
+            unique=True,
+            sqlite_where=text("state IN ('waiting_for_card', 'waiting_for_pin')"),
+            postgresql_where=text("state IN ('waiting_for_card', 'waiting_for_pin')"),
+        ),
+        Index("ix_link_request_terminal", "library_id", "terminal_id", "expires_at"),
+    )
+
+    request_id: Mapped[str] = mapped_column(primary_key=True)
+    library_id: Mapped[str]
+    terminal_id: Mapped[str]
+    patron_id: Mapped[int] = mapped_column(Integer)
+    librarian_id: Mapped[str] = mapped_column(ForeignKey("librarian.librarian_id"))
+    state: Mapped[LinkRequestState]
+    started_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    problem: Mapped[str | None]
+    attempts_remaining: Mapped[int | None]
+    link_id: Mapped[str | None] = mapped_column(ForeignKey("card_link.link_id"))
+
+
+class ChallengeRow(Base):
+    """A challenge on its way; deleted soon after it can no longer be answered."""
+
+    __tablename__ = "challenge"
+
+    challenge_id: Mapped[str] = mapped_column(primary_key=True)
+    purpose: Mapped[ChallengePurpose]
+    library_id: Mapped[str]
+    terminal_id: Mapped[str]
+    nonce: Mapped[bytes]
+    issued_at: Mapped[datetime]
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+    certificate_digest: Mapped[bytes]
+    revocation_status: Mapped[RevocationStatus]
+    revocation_source: Mapped[str]
+    revocation_as_of: Mapped[datetime]
+    revocation_next_update: Mapped[datetime | None]
+    link_request_id: Mapped[str | None] = mapped_column(ForeignKey("link_request.request_id"))
+    used_at: Mapped[datetime | None]
+
+
+class CardSessionRow(Base):
+    """The time in which a token stands for a patron. The card number is wiped at the end."""
+
+    __tablename__ = "card_session"
+    __table_args__ = (
+        ForeignKeyConstraint(["library_id", "terminal_id"], ["terminal.library_id", "terminal.terminal_id"]),
+        UniqueConstraint("library_id", "token_digest", name="uq_card_session_token_digest"),
+        Index(
+            "ix_card_session_open",
+            "link_id",
+            sqlite_where=text("closed_at IS NULL"),
+            postgresql_where=text("closed_at IS NULL"),
+        ),
+        CheckConstraint("(closed_at IS NULL) = (cardnumber_ciphertext IS NOT NULL)", name="closed_is_wiped"),
+    )
+
+    session_id: Mapped[str] = mapped_column(primary_key=True)
+    library_id: Mapped[str]
+    terminal_id: Mapped[str]
+    link_id: Mapped[str] = mapped_column(ForeignKey("card_link.link_id"))
+    opened_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    last_used_at: Mapped[datetime | None]
+    closed_at: Mapped[datetime | None]
+    closed_reason: Mapped[str | None]
+    token_key_id: Mapped[str]
+    token_digest: Mapped[str]
+    cardnumber_key_id: Mapped[str | None]
+    cardnumber_nonce: Mapped[bytes | None]
+    cardnumber_ciphertext: Mapped[bytes | None]
+
+
+class AuditEventRow(Base):
+    """One line of the audit log. Only ever added."""
+
+    __tablename__ = "audit_event"
+    __table_args__ = (Index("ix_audit_event_library", "library_id", "at"),)
+
+    event_id: Mapped[int] = mapped_column(
+        # SQLite numbers rows by itself only where the type is exactly INTEGER.
+        BigInteger().with_variant(Integer, "sqlite"),
+        primary_key=True,
+        autoincrement=True,
+    )
+    at: Mapped[datetime]
+    library_id: Mapped[str]
+    tag: Mapped[AuditTag]
+    actor_kind: Mapped[ActorKind]
+    actor_id: Mapped[str]
+    subject: Mapped[str]
+    terminal_id: Mapped[str | None]
+    details: Mapped[dict[str, str]] = mapped_column(JSON)
+
+
+class KeyCheckRow(Base):
+    """A value that only the right master key gives, so that a wrong one is noticed at the start."""
+
+    __tablename__ = "key_check"
+
+    key_id: Mapped[str] = mapped_column(primary_key=True)
+    check_value: Mapped[str]
