@@ -17,8 +17,8 @@ The base and the branches are never raised themselves; each leaf says one thing 
     │  ├ PinBlockedError
     │  ├ PinAlreadyVerified           somebody else's open PIN state: power off, begin again
     │  ├ NotAMyNumberCard
-    │  ├ CertificateNotPresent
-    │  └ ApduRefused                  our own allow-list stopped the command before the card
+    │  └ CertificateNotPresent
+    ├ ApduRefused                     our own allow-list stopped the command before the card
     ├ UnsupportedToken(label)         a JPKI token, but not a kind we can serve
     ├ MalformedCardData               the card answered something that cannot be
     ├ MalformedPin                    not four digits; never sent to a card
@@ -113,8 +113,8 @@ class CertificateNotPresent(CardError):
     """The card carries no user authentication certificate."""
 
 
-class ApduRefused(CardError):
-    """Our own allow-list stopped a command before it reached the card."""
+class ApduRefused(JpkiError):
+    """Our own allow-list stopped a command before it reached the card; there is no status word."""
 
 
 class UnsupportedToken(JpkiError):
