@@ -1,0 +1,234 @@
+"""The bridge's HTTP API as the agent uses it; see docs/architecture.md, "HTTP API".
+
+Redirects are never followed and nothing is sent twice: after a time-out of ``respond`` it is unknown
+whether the response counted. The token goes into one header and nowhere else.
+"""
+
+from __future__ import annotations
+
+from base64 import b64decode, b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from ipaddress import ip_address
+from urllib.parse import quote, urlsplit
+
+import requests
+from requests.auth import AuthBase
+
+from bridge.agent.errors import BridgeAnswerMalformed, BridgeProblem, BridgeUnreachable, WrongSettings
+from jpki.challenge import ChallengePurpose
+
+CONNECT_TIMEOUT = 5.0
+"""Seconds until the bridge must have accepted the connection."""
+
+PROBLEM_TYPE_PREFIX = "urn:koha-jpki-bridge:problem:"
+RFC9457_MEMBERS = frozenset({"type", "title", "status", "detail", "instance"})
+
+
+@dataclass(frozen=True)
+class TerminalState:
+    """Where this agent stands, and what a card laid now would be used for."""
+
+    terminal_id: str
+    library_id: str
+    library_name: str
+    kind: str
+    purpose: ChallengePurpose | None
+
+
+@dataclass(frozen=True)
+class IssuedChallenge:
+    """What the card is to sign."""
+
+    challenge_id: str
+    message: bytes
+    expires_at: datetime
+
+
+@dataclass(frozen=True)
+class Linked:
+    """The card is linked to the patron; *not_after* is the end of its certificate."""
+
+    not_after: datetime
+
+
+@dataclass(frozen=True)
+class SessionOpened:
+    """The card stands for its patron here; *token* is what the machine takes for a library card."""
+
+    expires_at: datetime
+    token: str = field(repr=False)
+
+
+class BridgeApi:
+    """The calls of one terminal.
+
+    *base_url* is ``https://…``; plain ``http`` is taken on loopback alone, since the terminal token and
+    the certificate would travel readable; anything else raises ``WrongSettings``. *timeout* is how many
+    seconds an answer may take, *language* (``ja``, ``en``) that of the problems' titles.
+    Every call raises ``BridgeUnreachable``, ``BridgeProblem`` or ``BridgeAnswerMalformed``.
+    """
+
+    def __init__(self, base_url: str, token: str, timeout: float, language: str = "ja") -> None:
+        scheme = _checked_scheme(base_url)
+        self._base_url = base_url.rstrip("/") + "/api/v1"
+        self._timeout = (CONNECT_TIMEOUT, timeout)
+        self._session = requests.Session()
+        # A proxy of the environment must not see what travels readable.
+        self._session.trust_env = scheme == "https"
+        self._session.auth = _TerminalToken(token)
+        self._session.headers["Accept-Language"] = language
+
+    def terminal(self) -> TerminalState:
+        """Ask where this agent stands and what it is to do."""
+        answer = self._call("GET", "/terminal")
+        return TerminalState(
+            _text(answer, "terminal_id"),
+            _text(answer, "library_id"),
+            _text(answer, "library_name"),
+            _text(answer, "kind"),
+            _purpose(answer),
+        )
+
+    def begin(self, purpose: ChallengePurpose, certificate: bytes) -> IssuedChallenge:
+        """Ask for a challenge for this certificate (DER)."""
+        body = {"purpose": purpose.value, "certificate": _base64(certificate)}
+        answer = self._call("POST", "/challenges", body)
+        return IssuedChallenge(
+            _text(answer, "challenge_id"), _bytes(answer, "message"), _moment(answer, "expires_at")
+        )
+
+    def progress(self, challenge_id: str, step: str, attempts_remaining: int | None = None) -> None:
+        """Tell how far the work at the reader has come."""
+        body: dict[str, object] = {"step": step}
+        if attempts_remaining is not None:
+            body["attempts_remaining"] = attempts_remaining
+        self._call("POST", _challenge_path(challenge_id, "progress"), body)
+
+    def respond(self, challenge_id: str, certificate: bytes, signature: bytes) -> Linked | SessionOpened:
+        """Send the signature, once."""
+        body = {"certificate": _base64(certificate), "signature": _base64(signature)}
+        answer = self._call("POST", _challenge_path(challenge_id, "response"), body)
+        if answer.get("result") == "linked":
+            return Linked(_moment(answer, "not_after"))
+        if answer.get("result") == "session":
+            return SessionOpened(_moment(answer, "expires_at"), _text(answer, "token"))
+        raise BridgeAnswerMalformed("result")
+
+    def close(self) -> None:
+        """Close the connection to the bridge."""
+        self._session.close()
+
+    def _call(self, method: str, path: str, body: Mapping[str, object] | None = None) -> Mapping[str, object]:
+        try:
+            response = self._session.request(
+                method, self._base_url + path, json=body, timeout=self._timeout, allow_redirects=False
+            )
+        except requests.RequestException as error:
+            # The exception of requests holds the whole request; its type says enough.
+            raise BridgeUnreachable(type(error).__name__) from None
+        if response.status_code == requests.codes.no_content:
+            return {}
+        answer = _json_object(response)
+        if response.ok and not response.is_redirect:
+            return answer
+        raise _problem(response, answer)
+
+
+class _TerminalToken(AuthBase):
+    """Sets the Authorization header; as ``auth`` it also keeps requests from reading ``~/.netrc``."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
+
+
+def _checked_scheme(base_url: str) -> str:
+    try:
+        address = urlsplit(base_url)
+        host = address.hostname
+    except ValueError:
+        raise WrongSettings("the bridge's address is not a URL") from None
+    if address.scheme not in ("http", "https") or not host:
+        raise WrongSettings("the bridge's address must begin with https://")
+    if address.scheme == "http" and not _is_loopback(host):
+        raise WrongSettings("the bridge's address must be https, except on this machine itself")
+    return address.scheme
+
+
+def _challenge_path(challenge_id: str, call: str) -> str:
+    return f"/challenges/{quote(challenge_id, safe='')}/{call}"
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _problem(response: requests.Response, answer: Mapping[str, object]) -> BridgeProblem:
+    kind = _text(answer, "type")
+    if not kind.startswith(PROBLEM_TYPE_PREFIX):
+        raise BridgeAnswerMalformed("type")
+    detail = answer.get("detail")
+    return BridgeProblem(
+        kind.removeprefix(PROBLEM_TYPE_PREFIX),
+        status=response.status_code,
+        title=_text(answer, "title"),
+        detail=detail if isinstance(detail, str) else None,
+        data={name: value for name, value in answer.items() if name not in RFC9457_MEMBERS},
+    )
+
+
+def _json_object(response: requests.Response) -> Mapping[str, object]:
+    try:
+        answer = response.json()
+    except (ValueError, RecursionError):
+        raise BridgeAnswerMalformed(f"status {response.status_code}, not JSON") from None
+    if not isinstance(answer, dict):
+        raise BridgeAnswerMalformed("not an object")
+    return answer
+
+
+def _purpose(answer: Mapping[str, object]) -> ChallengePurpose | None:
+    if answer.get("purpose") is None:
+        return None
+    try:
+        return ChallengePurpose(_text(answer, "purpose"))
+    except ValueError:
+        raise BridgeAnswerMalformed("purpose") from None
+
+
+def _text(answer: Mapping[str, object], name: str) -> str:
+    value = answer.get(name)
+    if not isinstance(value, str):
+        raise BridgeAnswerMalformed(name)
+    return value
+
+
+def _bytes(answer: Mapping[str, object], name: str) -> bytes:
+    try:
+        return b64decode(_text(answer, name), validate=True)
+    except ValueError:
+        raise BridgeAnswerMalformed(name) from None
+
+
+def _moment(answer: Mapping[str, object], name: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(_text(answer, name))
+    except ValueError:
+        raise BridgeAnswerMalformed(name) from None
+    if moment.tzinfo is None:
+        raise BridgeAnswerMalformed(name)
+    return moment
+
+
+def _base64(data: bytes) -> str:
+    return b64encode(data).decode("ascii")

@@ -1,0 +1,32 @@
+"""A ``CardReader`` over PC/SC. Imported by the command when it starts, for pyscard is an optional part."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+
+from jpki import pcsc
+from jpki.connection import SmartCardConnection
+from jpki.errors import NoCard
+
+
+class PcscReader:
+    """The reader called *name*, or any reader on which a card is laid."""
+
+    def __init__(self, name: str | None) -> None:
+        self._name = name
+        self._reader_with_card: str | None = None
+
+    def wait_for_card(self, timeout: float) -> None:
+        """Wait on the reader, or on all of them."""
+        self._reader_with_card = pcsc.wait_for_card(self._name, timeout)
+
+    def connect(self) -> AbstractContextManager[SmartCardConnection]:
+        """Connect to the card that was waited for; raises ``NoCard`` where none was."""
+        if self._reader_with_card is None:
+            raise NoCard
+        return pcsc.connect(self._reader_with_card)
+
+    def wait_for_removal(self, timeout: float) -> None:
+        """Wait until the card that was served is gone."""
+        if self._reader_with_card is not None:
+            pcsc.wait_for_removal(self._reader_with_card, timeout)

@@ -1,0 +1,144 @@
+"""The agent's loop: ask the bridge what is to be done, wait for a card, serve it, wait until it is gone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import IntEnum, unique
+
+from bridge.agent.api_client import BridgeApi, Linked, SessionOpened, TerminalState
+from bridge.agent.errors import BridgeCallError, BridgeProblem, WrongSettings
+from bridge.agent.pin import PinPad
+from bridge.agent.reader import CardReader
+from bridge.agent.screen import Screen, VisitStep, local_date
+from bridge.agent.session import CardRefused, CardVisit, Outcome
+from jpki.challenge import ChallengePurpose
+from jpki.errors import NoCard, ReaderError
+
+POLL_INTERVAL = 1.0
+"""Seconds between two looks at the bridge, or at the reader while a card is awaited."""
+
+CARD_WAIT = 5.0
+"""Seconds to wait for a card before asking the bridge again whether it is still wanted."""
+
+TROUBLE_PAUSE = 5.0
+"""Seconds to leave a reader or a bridge alone that did not answer."""
+
+SELF_CHECK = "self_check"
+NOT_AUTHENTICATED = "terminal-not-authenticated"
+
+
+@unique
+class ExitCode(IntEnum):
+    """How the command ends."""
+
+    DONE = 0
+    REFUSED = 1
+    WRONG_SETTINGS = 2
+    READER_TROUBLE = 3
+
+
+class Agent:
+    """A reader, a patron's screen and PIN pad, and the bridge.
+
+    *hand_over* gives the one-time token to the self-check machine; without it the agent serves counters
+    only. *pause* sleeps for that many seconds.
+    """
+
+    def __init__(
+        self,
+        bridge: BridgeApi,
+        reader: CardReader,
+        screen: Screen,
+        pin_pad: PinPad,
+        *,
+        hand_over: Callable[[str], None] | None,
+        pause: Callable[[float], None],
+    ) -> None:
+        self._bridge = bridge
+        self._reader = reader
+        self._screen = screen
+        self._pin_pad = pin_pad
+        self._hand_over = hand_over
+        self._pause = pause
+        self._last_shown: VisitStep | None = None
+
+    def run_once(self) -> ExitCode:
+        """Serve one card and say how it went."""
+        return exit_code(self._serve_next_card())
+
+    def run(self) -> ExitCode:
+        """Serve card after card. Returns only where the settings are wrong."""
+        while True:
+            outcome = self._serve_next_card()
+            code = exit_code(outcome)
+            if code is ExitCode.WRONG_SETTINGS:
+                return code
+            if isinstance(outcome, CardRefused) and isinstance(outcome.error, BridgeCallError | ReaderError):
+                self._pause(TROUBLE_PAUSE)
+            self._wait_for_removal()
+
+    def _serve_next_card(self) -> Outcome:
+        self._last_shown = None
+        try:
+            terminal, purpose = self._wait_for_work()
+        except (BridgeCallError, WrongSettings, ReaderError) as error:
+            outcome: Outcome = CardRefused(error)
+        else:
+            visit = CardVisit(terminal, purpose, self._bridge, self._screen, self._pin_pad)
+            outcome = visit.serve(self._reader.connect)
+        self._conclude(outcome)
+        return outcome
+
+    def _wait_for_work(self) -> tuple[TerminalState, ChallengePurpose]:
+        """Return when the bridge wants a card here and one lies on the reader."""
+        while True:
+            terminal = self._bridge.terminal()
+            if terminal.kind == SELF_CHECK and self._hand_over is None:
+                raise WrongSettings("a self-check machine needs its token: --print-token")
+            if terminal.purpose is None:
+                self._show_once(VisitStep.WAITING_FOR_LIBRARIAN)
+                self._pause(POLL_INTERVAL)
+                continue
+            self._show_once(VisitStep.LAY_CARD)
+            try:
+                self._reader.wait_for_card(CARD_WAIT)
+            except NoCard:
+                continue
+            return terminal, terminal.purpose
+
+    def _conclude(self, outcome: Outcome) -> None:
+        match outcome:
+            case Linked(not_after):
+                self._screen.show_step(VisitStep.LINKED, date=local_date(not_after))
+            case SessionOpened(token=token):
+                if self._hand_over is not None:
+                    self._hand_over(token)
+                self._screen.show_step(VisitStep.SESSION_OPENED)
+            case CardRefused(error):
+                self._screen.show_error(error)
+
+    def _wait_for_removal(self) -> None:
+        self._screen.show_step(VisitStep.TAKE_CARD)
+        try:
+            self._reader.wait_for_removal(CARD_WAIT)
+        except ReaderError:
+            return  # the next wait for a card meets the same trouble and says so
+
+    def _show_once(self, step: VisitStep) -> None:
+        if step is not self._last_shown:
+            self._screen.show_step(step)
+            self._last_shown = step
+
+
+def exit_code(outcome: Outcome) -> ExitCode:
+    """Return what a script is told of *outcome*."""
+    if not isinstance(outcome, CardRefused):
+        return ExitCode.DONE
+    error = outcome.error
+    if isinstance(error, WrongSettings):
+        return ExitCode.WRONG_SETTINGS
+    if isinstance(error, BridgeProblem) and error.slug == NOT_AUTHENTICATED:
+        return ExitCode.WRONG_SETTINGS
+    if isinstance(error, ReaderError):
+        return ExitCode.READER_TROUBLE
+    return ExitCode.REFUSED

@@ -1,0 +1,132 @@
+"""One card on the reader, from its first byte to the bridge's word.
+
+The order spends nothing needlessly: label → certificate → the bridge's word → tries → PIN → VERIFY → SIGN →
+power off → response. A refusal before the PIN leaves the card's counter alone. VERIFY is sent at most
+once: after a wrong PIN the patron is told the tries left, and lays the card again to try again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+
+from bridge.agent.api_client import BridgeApi, Linked, SessionOpened, TerminalState
+from bridge.agent.errors import AgentError, BridgeCallError
+from bridge.agent.pin import PinPad, ask_pin
+from bridge.agent.screen import Screen, VisitStep
+from jpki.card import PROTECTED_ATTEMPTS, JpkiSession
+from jpki.challenge import ChallengePurpose, check_message
+from jpki.connection import SmartCardConnection
+from jpki.errors import (
+    CardRemoved,
+    InvalidPinError,
+    JpkiError,
+    LastAttemptProtected,
+    MalformedChallenge,
+    PinBlockedError,
+)
+from jpki.status import StatusWord
+
+Connect = Callable[[], AbstractContextManager[SmartCardConnection]]
+"""Powers the card on the reader and holds it for the block; powers it off at the end."""
+
+REPORTS: tuple[tuple[type[JpkiError | AgentError], str], ...] = (
+    (InvalidPinError, "pin_wrong"),
+    (PinBlockedError, "pin_blocked"),
+    (CardRemoved, "card_removed"),
+)
+"""The step that the bridge is told for what went wrong here; anything else is ``given_up``."""
+
+
+@dataclass(frozen=True)
+class CardRefused:
+    """The card was not accepted, and *error* says why."""
+
+    error: JpkiError | AgentError
+
+
+Outcome = Linked | SessionOpened | CardRefused
+
+
+@dataclass(frozen=True)
+class SignedChallenge:
+    """What the card gave for the bridge's challenge."""
+
+    challenge_id: str
+    certificate: bytes = field(repr=False)
+    signature: bytes = field(repr=False)
+
+
+class CardVisit:
+    """A patron's card at one terminal. Serves one card, once."""
+
+    def __init__(
+        self,
+        terminal: TerminalState,
+        purpose: ChallengePurpose,
+        bridge: BridgeApi,
+        screen: Screen,
+        pin_pad: PinPad,
+    ) -> None:
+        self._terminal = terminal
+        self._purpose = purpose
+        self._bridge = bridge
+        self._screen = screen
+        self._pin_pad = pin_pad
+        self._challenge_id: str | None = None
+
+    def serve(self, connect: Connect) -> Outcome:
+        """Identify the card and return the bridge's word. Whatever goes wrong is ``CardRefused``, not raised.
+
+        The card is powered off before the response is sent: it must not wait for the network.
+        """
+        try:
+            with connect() as connection:
+                signed = self._sign(JpkiSession(connection))
+        except BridgeCallError as error:  # the bridge has refused: it need not be told
+            return CardRefused(error)
+        except (JpkiError, AgentError) as error:
+            self._report(error)
+            return CardRefused(error)
+        self._screen.show_step(VisitStep.SENDING)
+        try:
+            return self._bridge.respond(signed.challenge_id, signed.certificate, signed.signature)
+        except BridgeCallError as error:
+            return CardRefused(error)
+
+    def _sign(self, card: JpkiSession) -> SignedChallenge:
+        self._screen.show_step(VisitStep.READING)
+        certificate = card.read_certificate()
+        self._screen.show_step(VisitStep.CHECKING)
+        challenge = self._bridge.begin(self._purpose, certificate)
+        self._challenge_id = challenge.challenge_id
+        purpose = check_message(
+            challenge.message, terminal_id=self._terminal.terminal_id, certificate_der=certificate
+        )
+        if purpose is not self._purpose:
+            raise MalformedChallenge("the message is for another purpose")
+        attempts = card.attempts_remaining()
+        if attempts == 0:
+            raise PinBlockedError(StatusWord.NO_ATTEMPTS_REMAINING)
+        if attempts <= PROTECTED_ATTEMPTS:
+            raise LastAttemptProtected(attempts)
+        self._screen.show_step(VisitStep.ATTEMPTS_REMAINING, attempts_remaining=attempts)
+        self._tell("pin_requested", attempts)
+        card.verify_pin(ask_pin(self._pin_pad, self._screen))
+        self._screen.show_step(VisitStep.SIGNING)
+        signature = card.sign(challenge.message)
+        return SignedChallenge(challenge.challenge_id, certificate, signature)
+
+    def _report(self, error: JpkiError | AgentError) -> None:
+        step = next((step for kind, step in REPORTS if isinstance(error, kind)), "given_up")
+        self._tell(step, getattr(error, "attempts_remaining", None))
+
+    def _tell(self, step: str, attempts_remaining: int | None) -> None:
+        if self._challenge_id is None:
+            return
+        try:
+            self._bridge.progress(self._challenge_id, step, attempts_remaining)
+        except BridgeCallError:
+            # The report is for the librarian's page alone; the card's work goes on without it.
+            return
