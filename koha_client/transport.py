@@ -1,0 +1,214 @@
+"""One HTTP exchange with Koha over ``requests``: bounded, never redirected, errors translated.
+
+``ERRORS`` is the one place where the exceptions of ``requests`` become ours. They are not chained:
+they carry the URL, and the URL of a patron search carries a card number.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from http.cookiejar import DefaultCookiePolicy
+from types import MappingProxyType
+
+import requests
+from requests import exceptions
+from requests.auth import AuthBase
+from urllib3.exceptions import MaxRetryError, ReadTimeoutError
+
+from koha_client.errors import (
+    FIRST_FAILING_STATUS,
+    ConnectFailed,
+    ConnectionLost,
+    ConnectTimedOut,
+    KohaError,
+    KohaUnavailable,
+    MalformedAnswer,
+    ReadTimedOut,
+    RequestNotSent,
+    TlsFailed,
+    error_for_answer,
+)
+
+MAXIMUM_BODY_SIZE = 1024 * 1024
+"""Far above any answer that we ask for (two patrons), far below what would hurt."""
+
+_CHUNK_SIZE = 16 * 1024
+
+ERRORS: Mapping[type[exceptions.RequestException], type[KohaUnavailable]] = MappingProxyType(
+    {
+        exceptions.RequestException: ConnectionLost,
+        exceptions.ConnectionError: ConnectionLost,  # told apart by its cause in error_for_exception
+        exceptions.ConnectTimeout: ConnectTimedOut,
+        exceptions.ReadTimeout: ReadTimedOut,
+        exceptions.Timeout: ReadTimedOut,
+        exceptions.SSLError: TlsFailed,
+        exceptions.ProxyError: ConnectFailed,
+        exceptions.RetryError: ConnectionLost,
+        exceptions.ChunkedEncodingError: MalformedAnswer,
+        exceptions.ContentDecodingError: MalformedAnswer,
+        exceptions.InvalidJSONError: MalformedAnswer,
+        exceptions.JSONDecodeError: MalformedAnswer,
+        exceptions.StreamConsumedError: MalformedAnswer,
+        exceptions.HTTPError: MalformedAnswer,
+        exceptions.TooManyRedirects: MalformedAnswer,
+        exceptions.URLRequired: RequestNotSent,
+        exceptions.MissingSchema: RequestNotSent,
+        exceptions.InvalidSchema: RequestNotSent,
+        exceptions.InvalidURL: RequestNotSent,
+        exceptions.InvalidHeader: RequestNotSent,
+        exceptions.InvalidProxyURL: RequestNotSent,
+        exceptions.UnrewindableBodyError: RequestNotSent,
+    }
+)
+
+
+def error_for_exception(exception: exceptions.RequestException) -> KohaUnavailable:
+    """Return our error for an exception of ``requests``; its text is our own."""
+    kind = next(ERRORS[parent] for parent in type(exception).__mro__ if parent in ERRORS)
+    if type(exception) is exceptions.ConnectionError and exception.args:
+        # requests has one class for "not connected", "lost" and "too slow in the middle of the body".
+        if isinstance(exception.args[0], MaxRetryError):
+            kind = ConnectFailed
+        elif isinstance(exception.args[0], ReadTimeoutError):
+            kind = ReadTimedOut
+    return kind()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What Koha answered: a status below 300 and a body of at most ``MAXIMUM_BODY_SIZE`` bytes."""
+
+    status: int
+    content_type: str
+    body: bytes = field(repr=False)
+
+    def json(self) -> object:
+        """Return the JSON value of the body; raises ``MalformedAnswer``."""
+        if self.content_type.partition(";")[0].strip().lower() != "application/json":
+            raise MalformedAnswer("the answer is not application/json")
+        try:
+            value: object = json.loads(self.body.decode("utf-8"))
+        except (ValueError, RecursionError):
+            pass  # raised below, so that the body does not travel on as the cause
+        else:
+            return value
+        raise MalformedAnswer("the answer is not JSON in UTF-8")
+
+
+def random_request_id() -> int:
+    """Return an id for ``x-koha-request-id``, which Koha's contract declares an integer."""
+    return secrets.randbelow(2**31)
+
+
+class Transport:
+    """HTTP to Koha, shared by the client and its authentication. Safe to share among threads.
+
+    Time-outs are in seconds: for the connection, and for each silence while the answer is read.
+    Proxy and CA settings of the environment are honoured as ``requests`` documents them.
+    """
+
+    def __init__(
+        self,
+        *,
+        connect_timeout: float = 3.0,
+        read_timeout: float = 10.0,
+        user_agent: str = "koha_client",
+        session: requests.Session | None = None,
+        new_request_id: Callable[[], int] = random_request_id,
+    ) -> None:
+        self._timeout = (connect_timeout, read_timeout)
+        self._new_request_id = new_request_id
+        self._session = session or requests.Session()
+        self._session.headers.update(
+            {
+                "Accept": "application/json",
+                "Accept-Encoding": "identity",  # what is not compressed cannot grow when unpacked
+                "User-Agent": user_agent,
+            }
+        )
+        # A session cookie of Koha's staff pages must not speak for us in the next request.
+        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        _keep_queries_out_of_the_log()
+
+    def get(self, url: str, auth: AuthBase, params: Mapping[str, str] | None = None) -> Answer:
+        """Send a GET; once more where the connection failed or was lost. Raises ``KohaError``."""
+        try:
+            return self._send("GET", url, auth, params=params)
+        except (ConnectFailed, ConnectionLost):
+            pass  # Koha may just have closed an idle connection; a second failure is the answer
+        return self._send("GET", url, auth, params=params)
+
+    def post_form(self, url: str, auth: AuthBase, form: Mapping[str, str]) -> Answer:
+        """Send a form, once. Raises ``KohaError``."""
+        return self._send("POST", url, auth, form=form)
+
+    def close(self) -> None:
+        """Close the connections that are kept for the next request."""
+        self._session.close()
+
+    def _send(
+        self,
+        method: str,
+        url: str,
+        auth: AuthBase,
+        params: Mapping[str, str] | None = None,
+        form: Mapping[str, str] | None = None,
+    ) -> Answer:
+        try:
+            with self._session.request(
+                method,
+                url,
+                params=params,
+                data=form,
+                headers={"x-koha-request-id": str(self._new_request_id())},
+                auth=auth,
+                timeout=self._timeout,
+                allow_redirects=False,
+                stream=True,
+            ) as response:
+                body = _read_body(response)
+        except exceptions.RequestException as exception:
+            error: KohaError = error_for_exception(exception)
+        else:
+            answer = Answer(response.status_code, response.headers.get("Content-Type", ""), body)
+            if answer.status < FIRST_FAILING_STATUS:
+                return answer
+            error = error_for_answer(answer.status, _json_or_none(answer))
+        raise error  # outside the except block: nothing of requests travels along
+
+
+def _read_body(response: requests.Response) -> bytes:
+    body = bytearray()
+    for chunk in response.iter_content(_CHUNK_SIZE):
+        body += chunk
+        if len(body) > MAXIMUM_BODY_SIZE:
+            raise MalformedAnswer(f"the answer is longer than {MAXIMUM_BODY_SIZE} bytes")
+    return bytes(body)
+
+
+def _json_or_none(answer: Answer) -> object:
+    try:
+        return answer.json()
+    except MalformedAnswer:
+        return None
+
+
+_LOGGERS_WITH_URLS = ("urllib3.connectionpool", "urllib3.util.retry")
+
+
+def _without_query(record: logging.LogRecord) -> bool:
+    if isinstance(record.args, tuple):
+        record.args = tuple(
+            argument.partition("?")[0] if isinstance(argument, str) else argument for argument in record.args
+        )
+    return True
+
+
+def _keep_queries_out_of_the_log() -> None:
+    """Cut the query off the URLs that urllib3 logs at DEBUG: a search's query is a card number."""
+    for name in _LOGGERS_WITH_URLS:
+        logging.getLogger(name).addFilter(_without_query)
