@@ -12,6 +12,7 @@ owner alone; they protect nothing but tests.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -33,6 +34,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID, NameOID
+
+from jpki.trust import TrustStore, import_anchor
 
 CardKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
@@ -302,6 +305,14 @@ class CardPki:
     def ocsp_responder_certificate(self, authority: Authority) -> bytes:
         """Return the DER of the certificate with which *authority* delegates OCSP (RFC 6960, 4.2.2.2)."""
         return self._responders[authority]
+
+    def trust_store(self) -> TrustStore:
+        """Return what an operator has who imported both generations and the signature CA."""
+        return TrustStore(
+            import_anchor(der, {hashlib.sha256(der).hexdigest()}, allow_test=True)
+            for authority, der in self._authorities.items()
+            if authority is not Authority.FOREIGN
+        )
 
     def issue_card(
         self, profile: CardProfile = CardProfile.GOOD, private_key: CardKey | None = None
