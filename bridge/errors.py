@@ -16,6 +16,7 @@ counter page. It never changes once released. Sentences for people are made at t
     ├ PatronNotFound               Koha knows no such library card
     ├ KohaNotReachable             Koha did not answer, or refused us
     ├ WrongTerminalKind            a counter's purpose at a self-check machine, or the reverse
+    ├ LibraryNotFound
     ├ TerminalNotFound
     ├ LibrarianNotFound
     ├ LogInFailed                  unknown name, wrong password, or locked after too many of these
@@ -103,6 +104,12 @@ class WrongTerminalKind(BridgeError):
     """The purpose does not belong to this kind of terminal."""
 
     slug = "wrong-terminal-kind"
+
+
+class LibraryNotFound(BridgeError):
+    """No library of this id stands in the settings."""
+
+    slug = "library-not-found"
 
 
 class TerminalNotFound(BridgeError):

@@ -114,7 +114,7 @@ class KeyRing:
         The digest is HMAC-SHA-256 over kind, issuer key identifier and serial number: a serial
         number alone could be found by counting, and repeats with each CA generation.
         """
-        message = _join(kind.encode(), issuer_key_identifier, _integer_bytes(serial_number.value))
+        message = _join(kind.encode(), issuer_key_identifier, serial_number.to_bytes())
         return tuple(
             CardIdentifier(kind, key.key_id, _hmac(key.derive(KeyUse.IDENTIFIER_DIGEST, library_id), message))
             for key in self._keys.values()
@@ -238,7 +238,3 @@ def _hmac(key: bytes, message: bytes) -> str:
 def _join(*parts: bytes) -> bytes:
     """Put parts together so that no two lists of parts give the same bytes."""
     return b"".join(len(part).to_bytes(2, "big") + part for part in parts)
-
-
-def _integer_bytes(value: int) -> bytes:
-    return value.to_bytes((value.bit_length() + 7) // 8 or 1, "big")

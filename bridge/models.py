@@ -68,6 +68,15 @@ class LinkState(StrEnum):
     ENDED = "ended"
 
 
+@unique
+class UnlinkReason(StrEnum):
+    """Why staff end a link; a list, so that nobody's name is typed into the audit log."""
+
+    PATRON_REQUEST = "patron_request"
+    CARD_LOST = "card_lost"
+    MISTAKE = "mistake"
+
+
 @dataclass(frozen=True)
 class CardLink:
     """A My Number Card linked to a patron (連携登録).

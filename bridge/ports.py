@@ -21,6 +21,7 @@ from bridge.models import (
     LinkRequest,
     Terminal,
 )
+from bridge.rules import PatronStanding
 from jpki.challenge import Challenge
 from jpki.revocation import RevocationAnswer
 
@@ -42,6 +43,11 @@ class PatronRecord:
     card_lost: bool
     cardnumber: str = field(repr=False)
     name: str = field(repr=False, default="")
+
+    @property
+    def standing(self) -> PatronStanding:
+        """What the rules need of it."""
+        return PatronStanding(self.expiry_date, self.restricted, self.card_lost)
 
 
 class PatronDirectory(Protocol):

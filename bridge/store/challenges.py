@@ -9,7 +9,7 @@ from sqlalchemy import delete, update
 from bridge.ports import PendingChallenge
 from bridge.store.queries import Queries
 from bridge.store.tables import ChallengeRow
-from jpki.challenge import Challenge
+from jpki.challenge import Challenge, ChallengeNonce
 from jpki.errors import ChallengeAlreadyUsed, ChallengeUnknown
 from jpki.revocation import RevocationAnswer
 
@@ -21,7 +21,7 @@ def _pending(row: ChallengeRow) -> PendingChallenge:
             purpose=row.purpose,
             library_id=row.library_id,
             terminal_id=row.terminal_id,
-            nonce=row.nonce,
+            nonce=ChallengeNonce(row.nonce),
             issued_at=row.issued_at,
             expires_at=row.expires_at,
             certificate_digest=row.certificate_digest,
@@ -48,7 +48,7 @@ class ChallengeQueries(Queries):
                 purpose=challenge.purpose,
                 library_id=challenge.library_id,
                 terminal_id=challenge.terminal_id,
-                nonce=challenge.nonce,
+                nonce=challenge.nonce.value,
                 issued_at=challenge.issued_at,
                 expires_at=challenge.expires_at,
                 certificate_digest=challenge.certificate_digest,

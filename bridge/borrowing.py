@@ -1,0 +1,313 @@
+"""Borrowing at a self-check machine (自動貸出機) with a linked card.
+
+A proven card opens a session, for which the machine gets a one-time token of digits. The SIP2 proxy
+asks at every message what the token stands for, so a link that ends takes the token with it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum, unique
+
+from bridge.environment import Environment
+from bridge.errors import BridgeError, Denied, NotLinked, WrongTerminalKind, slug_of
+from bridge.keys import KeyUse
+from bridge.models import (
+    Actor,
+    ActorKind,
+    AuditTag,
+    CardLink,
+    CardSession,
+    SessionToken,
+    Terminal,
+    TerminalKind,
+)
+from bridge.ports import EncryptedValue, Transaction
+from bridge.rules import judge_link, may_borrow
+from bridge.verification import CardVerification
+from jpki.challenge import Challenge, ChallengePurpose, VerifiedCard
+from jpki.errors import JpkiError
+
+PROXY = Actor(ActorKind.PROXY, "sip2-proxy")
+
+
+@dataclass(frozen=True)
+class TokenPolicy:
+    """The shape of a token, ``prefix`` and digits to ``length``, and how long it lives.
+
+    ``idle_limit`` is the longest time between two uses. No library card may have this shape.
+    """
+
+    prefix: str
+    length: int
+    lifetime: timedelta
+    idle_limit: timedelta
+
+    def matches(self, patron_identifier: str) -> bool:
+        """Say whether an identifier has the shape of a token."""
+        digits = self.length - len(self.prefix)
+        return re.fullmatch(f"{re.escape(self.prefix)}[0-9]{{{digits}}}", patron_identifier) is not None
+
+    def draw(self, random_bytes: bytes) -> SessionToken:
+        """Make a token of ``random_bytes``: at least 16, so that each digit is as likely as any."""
+        digits = self.length - len(self.prefix)
+        return SessionToken(f"{self.prefix}{int.from_bytes(random_bytes, 'big') % 10**digits:0{digits}}")
+
+
+@dataclass(frozen=True)
+class OpenedSession:
+    """What a self-check machine's agent hands to the machine."""
+
+    session_id: str
+    expires_at: datetime
+    token: SessionToken
+
+
+@dataclass(frozen=True)
+class NotOurs:
+    """Not a token: a plastic library card, or anything else."""
+
+
+@dataclass(frozen=True)
+class Borrower:
+    """Whom a token stands for: the card number for Koha."""
+
+    session_id: str
+    cardnumber: str = field(repr=False)
+
+
+@unique
+class TokenProblem(StrEnum):
+    """Why a token is worth nothing."""
+
+    UNKNOWN = "token-unknown"
+    WRONG_TERMINAL = "token-wrong-terminal"
+    CLOSED = "token-closed"
+    EXPIRED = "token-expired"
+    IDLE = "token-idle"
+    LINK_NOT_VALID = "token-link-not-valid"
+
+
+@dataclass(frozen=True)
+class NoLongerValid:
+    """A token that is worth nothing here and now."""
+
+    problem: TokenProblem
+
+
+class BorrowingService:
+    """Card sessions: opened by a proof, asked at every SIP2 message, closed."""
+
+    def __init__(self, environment: Environment, verification: CardVerification, tokens: TokenPolicy) -> None:
+        self._environment = environment
+        self._verification = verification
+        self._tokens = tokens
+
+    def begin(self, terminal: Terminal, certificate_der: bytes) -> Challenge:
+        """Check the card on the reader and its link; return the challenge it shall sign.
+
+        Raises ``WrongTerminalKind``, ``NotLinked``, ``Denied``, and what
+        ``CardVerification.check`` raises.
+        """
+        _require_self_check(terminal)
+        try:
+            card = self._verification.check(certificate_der)
+            identifiers = self._verification.identifiers(terminal.library_id, card.certificate)
+            with self._environment.store.transaction() as transaction:
+                link = transaction.find_open_link(terminal.library_id, identifiers)
+            self._require_alive(link)
+        except (BridgeError, JpkiError) as error:
+            self._deny(terminal, slug_of(error))
+            raise
+        return self._verification.issue(ChallengePurpose.BORROW, terminal, card)
+
+    def complete(
+        self, terminal: Terminal, challenge_id: str, certificate_der: bytes, signature: bytes
+    ) -> OpenedSession:
+        """Open a session, if the signature proves the card and Koha's library card is in order.
+
+        An earlier session of the same link ends. Raises ``ChallengeUnknown``,
+        ``ChallengeAlreadyUsed``, ``NotLinked``, ``Denied``, ``PatronNotFound``,
+        ``KohaNotReachable``, and what ``CardVerification.prove`` raises.
+        """
+        _require_self_check(terminal)
+        try:
+            pending = self._verification.take(challenge_id, ChallengePurpose.BORROW)
+            verified = self._verification.prove(pending, terminal, certificate_der, signature)
+            return self._open(terminal, verified)
+        except (BridgeError, JpkiError) as error:
+            self._deny(terminal, slug_of(error))
+            raise
+
+    def resolve(
+        self, library_id: str, sip2_login: str | None, patron_identifier: str
+    ) -> NotOurs | Borrower | NoLongerValid:
+        """Say what an identifier from a self-check machine stands for, now.
+
+        ``sip2_login`` is the name under which Koha accepted that machine. A use counts against the
+        idle limit; a session found over is closed.
+        """
+        if not self._tokens.matches(patron_identifier):
+            return NotOurs()
+        digests = self._environment.keys.token_digests(library_id, SessionToken(patron_identifier))
+        with self._environment.store.transaction() as transaction:
+            found = transaction.find_session_by_token(library_id, [each.digest for each in digests])
+            if found is None:
+                return NoLongerValid(TokenProblem.UNKNOWN)
+            session, cardnumber = found
+            problem = self._problem(transaction, session, sip2_login)
+            if problem is None and cardnumber is not None:
+                return self._use(transaction, session, cardnumber)
+            problem = problem or TokenProblem.CLOSED
+            self._record_problem(transaction, session, problem)
+            return NoLongerValid(problem)
+
+    def close(self, session_id: str, reason: str) -> None:
+        """End a session; one that is over already is left alone. *reason* is one short word."""
+        with self._environment.store.transaction() as transaction:
+            self._close(transaction, session_id, reason)
+
+    def _open(self, terminal: Terminal, verified: VerifiedCard) -> OpenedSession:
+        library = self._environment.library(terminal.library_id)
+        identifiers = self._verification.identifiers(library.library_id, verified.certificate)
+        with self._environment.store.transaction() as transaction:
+            link = transaction.find_open_link(library.library_id, identifiers)
+        link = self._require_alive(link)
+        patron = library.patrons.get(link.patron_id)
+        now = self._environment.clock()
+        decision = may_borrow(link, patron.standing, now, library.today(now))
+        if decision.denial is not None:
+            raise Denied(decision.denial)
+        session = CardSession(
+            session_id=self._environment.new_id(),
+            library_id=library.library_id,
+            terminal_id=terminal.terminal_id,
+            link_id=link.link_id,
+            opened_at=now,
+            expires_at=now + self._tokens.lifetime,
+            cardnumber=patron.cardnumber,
+        )
+        with self._environment.store.transaction() as transaction:
+            self._require_alive(transaction.find_link(library.library_id, link.link_id))
+            self._close_others(transaction, link)
+            token = self._keep(transaction, session)
+            transaction.touch_link(link.link_id, now)
+            transaction.add_audit_event(
+                self._environment.event(
+                    AuditTag.SESSION_OPENED,
+                    library.library_id,
+                    Actor(ActorKind.TERMINAL, terminal.terminal_id),
+                    session.session_id,
+                    terminal_id=terminal.terminal_id,
+                    link=link.link_id,
+                )
+            )
+        return OpenedSession(session.session_id, session.expires_at, token)
+
+    def _keep(self, transaction: Transaction, session: CardSession) -> SessionToken:
+        """Store the session under a token that no session has had yet; return the token."""
+        keys = self._environment.keys
+        while True:
+            token = self._tokens.draw(self._environment.random_bytes(16))
+            digests = keys.token_digests(session.library_id, token)
+            taken = transaction.find_session_by_token(session.library_id, [each.digest for each in digests])
+            if taken is None:
+                break
+        cardnumber = keys.encrypt(
+            KeyUse.CARDNUMBER_ENCRYPTION,
+            session.library_id,
+            session.session_id,
+            session.cardnumber.encode(),
+        )
+        transaction.add_session(session, digests[0].key_id, digests[0].digest, cardnumber)
+        return token
+
+    def _use(self, transaction: Transaction, session: CardSession, cardnumber: EncryptedValue) -> Borrower:
+        transaction.touch_session(session.session_id, self._environment.clock())
+        plaintext = self._environment.keys.decrypt(
+            KeyUse.CARDNUMBER_ENCRYPTION, session.library_id, session.session_id, cardnumber
+        )
+        return Borrower(session.session_id, plaintext.decode())
+
+    def _problem(
+        self, transaction: Transaction, session: CardSession, sip2_login: str | None
+    ) -> TokenProblem | None:
+        now = self._environment.clock()
+        terminal = transaction.find_terminal(session.library_id, session.terminal_id)
+        if terminal is None or sip2_login is None or terminal.sip2_login != sip2_login:
+            return TokenProblem.WRONG_TERMINAL
+        if session.closed_at is not None:
+            return TokenProblem.CLOSED
+        if now >= session.expires_at:
+            return TokenProblem.EXPIRED
+        if now - (session.last_used_at or session.opened_at) > self._tokens.idle_limit:
+            return TokenProblem.IDLE
+        link = transaction.find_link(session.library_id, session.link_id)
+        if link is None or not judge_link(link, now).allowed:
+            return TokenProblem.LINK_NOT_VALID
+        return None
+
+    def _record_problem(self, transaction: Transaction, session: CardSession, problem: TokenProblem) -> None:
+        # A token seen at another machine was copied or mistyped there: its owner keeps the session.
+        if problem is not TokenProblem.WRONG_TERMINAL:
+            self._close(transaction, session.session_id, problem.value)
+        transaction.add_audit_event(
+            self._environment.event(
+                AuditTag.SESSION_DENIED,
+                session.library_id,
+                PROXY,
+                session.session_id,
+                terminal_id=session.terminal_id,
+                problem=problem.value,
+            )
+        )
+
+    def _close_others(self, transaction: Transaction, link: CardLink) -> None:
+        """Close what runs on the link, and wipe the card numbers that nobody came back for."""
+        now = self._environment.clock()
+        for session in transaction.open_sessions_of_link(link.link_id):
+            self._close(transaction, session.session_id, "superseded")
+        for session in transaction.overdue_sessions(now, now - self._tokens.idle_limit):
+            self._close(transaction, session.session_id, "overdue")
+
+    def _close(self, transaction: Transaction, session_id: str, reason: str) -> None:
+        session = transaction.close_session(session_id, self._environment.clock(), reason)
+        if session is not None:
+            transaction.add_audit_event(
+                self._environment.event(
+                    AuditTag.SESSION_CLOSED,
+                    session.library_id,
+                    PROXY,
+                    session_id,
+                    terminal_id=session.terminal_id,
+                    reason=reason,
+                )
+            )
+
+    def _require_alive(self, link: CardLink | None) -> CardLink:
+        if link is None:
+            raise NotLinked
+        decision = judge_link(link, self._environment.clock())
+        if decision.denial is not None:
+            raise Denied(decision.denial)
+        return link
+
+    def _deny(self, terminal: Terminal, problem: str) -> None:
+        with self._environment.store.transaction() as transaction:
+            transaction.add_audit_event(
+                self._environment.event(
+                    AuditTag.SESSION_DENIED,
+                    terminal.library_id,
+                    Actor(ActorKind.TERMINAL, terminal.terminal_id),
+                    terminal.terminal_id,
+                    terminal_id=terminal.terminal_id,
+                    problem=problem,
+                )
+            )
+
+
+def _require_self_check(terminal: Terminal) -> None:
+    if terminal.kind is not TerminalKind.SELF_CHECK:
+        raise WrongTerminalKind

@@ -1,0 +1,22 @@
+"""All services as one value: what the API and the admin are given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from bridge.borrowing import BorrowingService
+from bridge.ports import Clock
+from bridge.registration import RegistrationService
+from bridge.staff import StaffService
+
+
+@dataclass(frozen=True)
+class Services:
+    """The services, and the names of the libraries by id."""
+
+    registration: RegistrationService
+    borrowing: BorrowingService
+    staff: StaffService
+    library_names: Mapping[str, str]
+    clock: Clock
