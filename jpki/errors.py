@@ -33,7 +33,8 @@ The base and the branches are never raised themselves; each leaf says one thing 
     │  └ UnsupportedAlgorithm
     ├ TrustError
     │  ├ FingerprintNotPinned(fingerprint)
-    │  └ TestAuthorityRefused
+    │  ├ TestAuthorityRefused
+    │  └ TrustFileRefused(path, problem)
     ├ InvalidSignature
     └ ChallengeError
        ├ MalformedChallenge           the message is not one of ours, or names another place
@@ -47,6 +48,7 @@ The base and the branches are never raised themselves; each leaf says one thing 
 from __future__ import annotations
 
 from datetime import datetime
+from pathlib import Path
 
 
 class JpkiError(Exception):
@@ -197,6 +199,15 @@ class TestAuthorityRefused(TrustError):
     """A test CA (O=JPKI-TEST...) outside development mode."""
 
     __test__ = False  # not a test class, whatever pytest thinks of its name
+
+
+class TrustFileRefused(TrustError):
+    """A file in the trust directory is not, or no longer, a CA that the settings accept."""
+
+    def __init__(self, path: Path, problem: Exception) -> None:
+        super().__init__(f"{path}: {problem}")
+        self.path = path
+        self.problem = problem
 
 
 class InvalidSignature(JpkiError):

@@ -23,6 +23,7 @@ from cryptography.x509.verification import (
 )
 
 from jpki.certificate import UserAuthenticationCertificate
+from jpki.constants import USER_AUTHENTICATION_POLICY_OID
 from jpki.errors import (
     CertificateError,
     CertificateExpired,
@@ -35,9 +36,6 @@ from jpki.signature import is_signed_by
 from jpki.trust import TrustAnchor, TrustStore
 
 _log = logging.getLogger(__name__)
-
-USER_AUTHENTICATION_POLICY = "1.2.392.200149.8.5.1.3.30"
-"""The certificate policy of a card's user authentication certificate."""
 
 _CLIENT_AUTHENTICATION = frozenset(
     {ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
@@ -59,7 +57,7 @@ class CertificatePolicy:
     therefore logged, and refused only with ``enforce_extended_key_usage``.
     """
 
-    policy_oids: frozenset[str] = frozenset({USER_AUTHENTICATION_POLICY})
+    policy_oids: frozenset[str] = frozenset({USER_AUTHENTICATION_POLICY_OID})
     enforce_extended_key_usage: bool = False
 
 

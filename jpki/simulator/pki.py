@@ -35,11 +35,11 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID, NameOID
 
+from jpki.constants import USER_AUTHENTICATION_POLICY_OID
 from jpki.trust import TrustStore, import_anchor
 
 CardKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
-AUTHENTICATION_POLICY = "1.2.392.200149.8.5.1.3.30"
 SIGNATURE_POLICY = "1.2.392.200149.8.5.1.1.20"
 OTHER_POLICY = "1.2.392.200149.8.5.1.3.99"
 CPS_ADDRESS = "http://www.jpki.go.jp/cps.html"
@@ -126,7 +126,7 @@ class Recipe:
     key: KeyKind = KeyKind.RSA_2048
     hash_name: str = "sha256"
     key_usages: frozenset[str] | None = frozenset({"digital_signature"})
-    policy: str | None = AUTHENTICATION_POLICY
+    policy: str | None = USER_AUTHENTICATION_POLICY_OID
     extended_key_usage: x509.ObjectIdentifier | None = None
     is_ca: bool = False
     authority_key_identifier: bool = True

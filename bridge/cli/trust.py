@@ -1,0 +1,137 @@
+"""``koha-jpki trust``: import the CA certificates that are trusted, and list them.
+
+No CA certificate comes with the program. The operator pins a fingerprint in the settings, having
+compared it with what J-LIS publishes, and then imports the certificate; where it came from does not
+matter.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+from config import Mode, Settings, SettingsError, load_settings
+from jpki.certificate import CertificateType
+from jpki.errors import (
+    CertificateError,
+    FingerprintNotPinned,
+    JpkiError,
+    TestAuthorityRefused,
+    TrustFileRefused,
+)
+from jpki.trust import AuthorityCertificate, import_anchor
+from jpki.trust_files import load_directory, write_anchor
+
+REFUSED = 1
+WRONG_SETTINGS = 2
+
+_KINDS = {
+    CertificateType.USER_AUTHENTICATION: "CA for user authentication (利用者証明用)",
+    CertificateType.DIGITAL_SIGNATURE: "CA for digital signatures (署名用): recognised, never trusted for a card",
+}
+
+
+@click.group()
+def trust() -> None:
+    """Import and list the CA certificates that are trusted."""
+
+
+@trust.command("import")
+@click.argument("file", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--from-card", is_flag=True, help="Take the CA certificate that a card carries (EF 000B).")
+@click.option("--reader", help="Name of the PC/SC reader.  [default: any]")
+@click.pass_context
+def import_command(ctx: click.Context, file: Path | None, *, from_card: bool, reader: str | None) -> None:
+    """Import the CA certificate in FILE (DER or PEM), if its fingerprint is pinned in the settings."""
+    if from_card == (file is not None):
+        raise click.UsageError("name a FILE, or say --from-card")
+    settings = _load_settings(ctx)
+    try:
+        data = file.read_bytes() if file is not None else _read_from_card(reader)
+        authority = AuthorityCertificate.from_bytes(data)
+    except CertificateError as error:
+        _refuse(ctx, f"This is not the certificate of one of JPKI's CAs: {error}.")
+    except JpkiError as error:
+        _refuse(ctx, f"The card could not be read: {error}.")
+    click.echo(_description(authority))
+    try:
+        anchor = import_anchor(
+            data, settings.jpki.pinned_fingerprints, allow_test=settings.mode is Mode.DEVELOPMENT
+        )
+    except FingerprintNotPinned:
+        _refuse(
+            ctx,
+            "Not imported: this fingerprint is not pinned. Compare it with the one that J-LIS publishes "
+            "at https://www.jpki.go.jp/ca/; if they are the same, add it to pinned_fingerprints in the "
+            "[jpki] section of the settings and import again.",
+        )
+    except TestAuthorityRefused:
+        _refuse(ctx, "Not imported: a test CA is accepted in development mode only.")
+    path = write_anchor(settings.jpki.trust_directory, anchor)
+    click.echo(f"Imported to {path}.")
+
+
+@trust.command("list")
+@click.pass_context
+def list_command(ctx: click.Context) -> None:
+    """List the imported CA certificates with their expiry, checking the pins again."""
+    settings = _load_settings(ctx)
+    directory = settings.jpki.trust_directory
+    try:
+        store = load_directory(
+            directory,
+            settings.jpki.pinned_fingerprints,
+            allow_test=settings.mode is Mode.DEVELOPMENT,
+        )
+    except FileNotFoundError:
+        _refuse(ctx, f"No CA certificate has been imported: {directory} does not exist.")
+    except TrustFileRefused as error:
+        _refuse(ctx, f"A file is not accepted, so the bridge would not start. {error}")
+    if not store.anchors:
+        _refuse(ctx, f"No CA certificate has been imported into {directory}.")
+    click.echo("\n\n".join(_description(anchor) for anchor in store.anchors))
+
+
+def _load_settings(ctx: click.Context) -> Settings:
+    try:
+        return load_settings(ctx.obj["config"], os.environ)
+    except SettingsError as error:
+        for problem in error.problems:
+            click.echo(problem, err=True)
+        ctx.exit(WRONG_SETTINGS)
+
+
+def _read_from_card(reader: str | None) -> bytes:
+    """Read EF 000B; no PIN is needed for it."""
+    try:
+        from jpki.pcsc import connect, wait_for_card
+    except ImportError:
+        raise click.ClickException("pyscard is not installed: koha-jpki-bridge[reader]") from None
+    from jpki.card import JpkiSession
+
+    click.echo("Lay the card on the reader.", err=True)
+    with connect(wait_for_card(reader)) as connection:
+        return JpkiSession(connection).read_ca_certificate()
+
+
+def _description(authority: AuthorityCertificate) -> str:
+    """Return what an operator compares: kind, fingerprint, key identifier, dates."""
+    pairs = authority.fingerprint
+    fingerprint = ":".join(pairs[start : start + 2] for start in range(0, len(pairs), 2))
+    return "\n".join(
+        (
+            _KINDS[authority.certificate_type],
+            f"  {'test CA' if authority.is_test else 'real CA'}",
+            f"  valid until      {authority.not_after:%Y-%m-%d %H:%M:%SZ}",
+            f"  key identifier   {authority.key_identifier.hex().upper()}",
+            f"  SHA-256          {fingerprint}",
+        )
+    )
+
+
+def _refuse(ctx: click.Context, words: str) -> NoReturn:
+    click.echo(words, err=True)
+    ctx.exit(REFUSED)
