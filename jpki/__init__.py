@@ -4,6 +4,7 @@ What is exported here is the public face. ``jpki.pcsc`` (the only module that ne
 ``jpki.trust_files`` and ``jpki.revocation_source`` touch the outside and are imported by name.
 """
 
+from jpki.card import JpkiSession, Pin
 from jpki.certificate import (
     CertificateType,
     SerialNumber,
@@ -19,6 +20,8 @@ from jpki.challenge import (
     check_message,
     complete,
 )
+from jpki.connection import SmartCardConnection
+from jpki.constants import TokenKind
 from jpki.errors import JpkiError
 from jpki.revocation import (
     RevocationAnswer,
@@ -39,11 +42,15 @@ __all__ = [
     "ChallengeNonce",
     "ChallengePurpose",
     "JpkiError",
+    "JpkiSession",
+    "Pin",
     "RevocationAnswer",
     "RevocationPolicy",
     "RevocationSource",
     "RevocationStatus",
     "SerialNumber",
+    "SmartCardConnection",
+    "TokenKind",
     "TrustAnchor",
     "TrustStore",
     "UnknownReason",
