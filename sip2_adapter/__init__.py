@@ -1,1 +1,88 @@
-"""To be written."""
+"""SIP2 for libraries: a lossless codec, a client, and a proxy that lends with tokens.
+
+The words are those of the specification: a self-check machine is an SC, the library system (Koha) is
+the ACS. The proxy asks a ``PatronResolver`` what a patron identifier stands for and knows nothing
+else of tokens. Standard library only; whoever runs the event loop may choose uvloop.
+"""
+
+from sip2_adapter.client import Sip2Client
+from sip2_adapter.codec import build, decode, encode, seal
+from sip2_adapter.errors import (
+    AcsClosed,
+    AcsNotReached,
+    AcsTimeout,
+    AcsUnavailable,
+    ChannelClosed,
+    ChecksumMismatch,
+    FrameTooLong,
+    LocalProtocolError,
+    LoginRefused,
+    MalformedMessage,
+    RemoteProtocolError,
+    ResendRequested,
+    SequenceMismatch,
+    Sip2Error,
+    UnexpectedAnswer,
+    UnknownMessage,
+)
+from sip2_adapter.fields import FieldId
+from sip2_adapter.framing import FrameBuffer, Terminator
+from sip2_adapter.grammar import MESSAGES, MessageSpec
+from sip2_adapter.messages import ErrorDetection, Sip2Message
+from sip2_adapter.observer import ProxyObserver, Result
+from sip2_adapter.proxy import Listener, ProxyLimits, ScreenMessages, Sip2Proxy
+from sip2_adapter.resolver import (
+    Kiosk,
+    PassThrough,
+    PatronResolver,
+    Refusal,
+    Refused,
+    Resolution,
+    Resolved,
+    SessionEnd,
+)
+
+__all__ = [
+    "MESSAGES",
+    "AcsClosed",
+    "AcsNotReached",
+    "AcsTimeout",
+    "AcsUnavailable",
+    "ChannelClosed",
+    "ChecksumMismatch",
+    "ErrorDetection",
+    "FieldId",
+    "FrameBuffer",
+    "FrameTooLong",
+    "Kiosk",
+    "Listener",
+    "LocalProtocolError",
+    "LoginRefused",
+    "MalformedMessage",
+    "MessageSpec",
+    "PassThrough",
+    "PatronResolver",
+    "ProxyLimits",
+    "ProxyObserver",
+    "Refusal",
+    "Refused",
+    "RemoteProtocolError",
+    "ResendRequested",
+    "Resolution",
+    "Resolved",
+    "Result",
+    "ScreenMessages",
+    "SequenceMismatch",
+    "SessionEnd",
+    "Sip2Client",
+    "Sip2Error",
+    "Sip2Message",
+    "Sip2Proxy",
+    "Terminator",
+    "UnexpectedAnswer",
+    "UnknownMessage",
+    "build",
+    "decode",
+    "encode",
+    "seal",
+]

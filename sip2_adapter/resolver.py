@@ -6,7 +6,7 @@ SIP2 words: a self-check machine is an SC, the library system (Koha) is the ACS.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import Enum, StrEnum, unique
+from enum import StrEnum, unique
 from typing import Protocol
 
 

@@ -1,0 +1,155 @@
+"""One TCP connection that carries SIP2 frames. Edge; the proxy, the client and the simulator use it.
+
+Written on ``asyncio.Protocol`` rather than on streams: a frame passes the proxy twice, and streams
+copy, lock and wake up more often than a message of 200 bytes is worth.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Final, cast
+
+from sip2_adapter.errors import ChannelClosed, FrameTooLong
+from sip2_adapter.framing import FrameBuffer, Terminator
+
+_READ_AHEAD: Final = 16
+"""Frames kept before reading pauses. A machine asks one at a time, so an honest one never waits."""
+
+
+class FrameChannel(asyncio.Protocol):
+    """Frames in and frames out, in order; for one task at a time."""
+
+    def __init__(
+        self,
+        frames: FrameBuffer,
+        terminator: Terminator,
+        on_open: Callable[[FrameChannel], None] | None = None,
+    ) -> None:
+        self._buffer = frames
+        self._on_open = on_open
+        self._terminator = terminator.value
+        self._frames: deque[bytes] = deque()
+        self._end: Exception | None = None
+        self._reader: asyncio.Future[None] | None = None
+        self._writable: asyncio.Future[None] | None = None
+        self._transport: asyncio.Transport | None = None
+        self.peer = ""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether frames may still be sent."""
+        return self._transport is not None and not self._transport.is_closing()
+
+    @property
+    def has_frame(self) -> bool:
+        """Whether a whole frame waits to be read."""
+        return bool(self._frames)
+
+    async def receive(self, timeout: float | None) -> bytes:
+        """Return the next frame.
+
+        Raises ``TimeoutError`` after *timeout* seconds without a whole frame, however busily bytes
+        trickle in; ``ChannelClosed`` at the end of the connection; ``FrameTooLong`` when the peer
+        sent one, after which nothing more can be read.
+        """
+        if not self._frames:
+            await self._wait_for_frame(timeout)
+        frame = self._frames.popleft()
+        if len(self._frames) == _READ_AHEAD - 1 and self.is_open:
+            self._open_transport().resume_reading()
+        return frame
+
+    async def send(self, frame: bytes, timeout: float) -> None:
+        """Write *frame* and its terminator at once, so that they travel in one segment.
+
+        Raises ``ChannelClosed``, or ``TimeoutError`` when the peer does not read for *timeout* seconds.
+        """
+        if not self.is_open:
+            raise ChannelClosed
+        self._open_transport().write(frame + self._terminator)
+        if self._writable is not None:
+            async with asyncio.timeout(timeout):
+                await self._writable
+
+    def close(self) -> None:
+        """Close once everything written has been sent. Idempotent."""
+        if self._transport is not None:
+            self._transport.close()
+        self._end_reading(ChannelClosed())
+
+    def abort(self) -> None:
+        """Close now; what has not been sent is lost. Idempotent."""
+        if self._transport is not None:
+            self._transport.abort()
+        self._end_reading(ChannelClosed())
+
+    async def _wait_for_frame(self, timeout: float | None) -> None:
+        if self._end is not None:
+            raise self._end
+        loop = asyncio.get_running_loop()
+        self._reader = reader = loop.create_future()
+        timer = None if timeout is None else loop.call_later(max(timeout, 0), _expire, reader)
+        try:
+            await reader
+        finally:
+            self._reader = None
+            if timer is not None:
+                timer.cancel()
+
+    def _open_transport(self) -> asyncio.Transport:
+        if self._transport is None:
+            raise ChannelClosed
+        return self._transport
+
+    def _end_reading(self, end: Exception) -> None:
+        if self._end is None:
+            self._end = end
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_exception(self._end)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the connection; called by the event loop."""
+        # A cast, because uvloop's transports do not inherit from asyncio's.
+        self._transport = cast(asyncio.Transport, transport)
+        address = transport.get_extra_info("peername")
+        self.peer = f"{address[0]}:{address[1]}" if address else ""
+        if self._on_open is not None:
+            self._on_open(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes; called by the event loop."""
+        try:
+            frames = self._buffer.receive(data)
+        except FrameTooLong as error:
+            self._open_transport().pause_reading()
+            self._end_reading(error)
+            return
+        if not frames:
+            return
+        self._frames.extend(frames)
+        if len(self._frames) >= _READ_AHEAD:
+            self._open_transport().pause_reading()
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Note the end; called by the event loop."""
+        self._end_reading(ChannelClosed())
+        self.resume_writing()
+
+    def pause_writing(self) -> None:
+        """Hold the writer back; called by the event loop."""
+        self._writable = asyncio.get_running_loop().create_future()
+
+    def resume_writing(self) -> None:
+        """Let the writer go on; called by the event loop."""
+        if self._writable is not None and not self._writable.done():
+            self._writable.set_result(None)
+        self._writable = None
+
+
+def _expire(reader: asyncio.Future[None]) -> None:
+    if not reader.done():
+        reader.set_exception(TimeoutError())
