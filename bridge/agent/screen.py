@@ -318,6 +318,9 @@ PROBLEM_WORDS: Mapping[str, Words] = MappingProxyType(
         "wrong-terminal-kind": _ask_staff(
             "この端末ではできません。", "This cannot be done at this terminal."
         ),
+        "library-not-found": _ask_staff(
+            "この端末の図書館が登録されていません。", "The library of this terminal is not registered."
+        ),
         "terminal-not-found": _ask_staff(
             "この端末は登録されていません。", "This terminal is not registered."
         ),

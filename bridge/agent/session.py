@@ -8,7 +8,7 @@ once: after a wrong PIN the patron is told the tries left, and lays the card aga
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 
 from bridge.agent.api_client import BridgeApi, Linked, SessionOpened, TerminalState
@@ -112,21 +112,18 @@ class CardVisit:
         if attempts <= PROTECTED_ATTEMPTS:
             raise LastAttemptProtected(attempts)
         self._screen.show_step(VisitStep.ATTEMPTS_REMAINING, attempts_remaining=attempts)
-        self._tell("pin_requested", attempts)
+        # A request that is over meanwhile is refused here, before the PIN.
+        self._bridge.progress(challenge.challenge_id, "pin_requested", attempts)
         card.verify_pin(ask_pin(self._pin_pad, self._screen))
         self._screen.show_step(VisitStep.SIGNING)
         signature = card.sign(challenge.message)
         return SignedChallenge(challenge.challenge_id, certificate, signature)
 
     def _report(self, error: JpkiError | AgentError) -> None:
-        step = next((step for kind, step in REPORTS if isinstance(error, kind)), "given_up")
-        self._tell(step, getattr(error, "attempts_remaining", None))
-
-    def _tell(self, step: str, attempts_remaining: int | None) -> None:
         if self._challenge_id is None:
             return
-        try:
+        step = next((step for kind, step in REPORTS if isinstance(error, kind)), "given_up")
+        attempts_remaining = getattr(error, "attempts_remaining", None)
+        # The report is for the librarian's page alone; whether it arrives changes nothing here.
+        with suppress(BridgeCallError):
             self._bridge.progress(self._challenge_id, step, attempts_remaining)
-        except BridgeCallError:
-            # The report is for the librarian's page alone; the card's work goes on without it.
-            return

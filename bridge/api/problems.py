@@ -170,6 +170,9 @@ PROBLEMS: Mapping[str, ProblemType] = MappingProxyType(
         "wrong-terminal-kind": ProblemType(
             HTTPStatus.FORBIDDEN, "この種類の端末ではできません", "Not at this kind of terminal"
         ),
+        "library-not-found": ProblemType(
+            HTTPStatus.NOT_FOUND, "該当する図書館がありません", "Library not found"
+        ),
         "terminal-not-found": ProblemType(
             HTTPStatus.NOT_FOUND, "該当する端末がありません", "Terminal not found"
         ),

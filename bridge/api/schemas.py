@@ -14,9 +14,10 @@ from enum import StrEnum
 from typing import NoReturn, Self, TypeVar
 
 from bridge.api.errors import Fault, MalformedRequest
+from bridge.borrowing import OpenedSession
 from bridge.models import AgentStep, CardLink, Terminal
-from bridge.ports import OpenedSession
 from jpki.challenge import Challenge, ChallengePurpose
+from jpki.errors import ChallengeUnknown
 
 MAXIMUM_BODY = 128 * 1024
 """Bytes of a request's body. The longest honest one, a certificate and a signature, is about 4 kB."""
@@ -29,6 +30,9 @@ MAXIMUM_SIGNATURE = 1024
 
 MAXIMUM_ATTEMPTS = 15
 """The card answers the tries in four bits (63Cx)."""
+
+MAXIMUM_ID = 64
+"""Characters of a challenge's id in a path; the bridge makes 32 hex digits."""
 
 Word = TypeVar("Word", bound=StrEnum)
 
@@ -85,6 +89,13 @@ class ResponseRequest:
             _base64(fields, "certificate", MAXIMUM_CERTIFICATE),
             _base64(fields, "signature", MAXIMUM_SIGNATURE),
         )
+
+
+def challenge_id_in_path(text: str) -> str:
+    """Return the id, if it can be one; raises ``ChallengeUnknown``. Databases choke on a NUL."""
+    if len(text) > MAXIMUM_ID or not (text.isascii() and text.isalnum()):
+        raise ChallengeUnknown
+    return text
 
 
 def terminal_answer(

@@ -11,6 +11,7 @@ from bridge.api.schemas import (
     ProgressReport,
     ResponseRequest,
     challenge_answer,
+    challenge_id_in_path,
     linked_answer,
     session_answer,
     terminal_answer,
@@ -47,6 +48,7 @@ class ApiViews:
     def progress(self, challenge_id: str) -> Response:
         """``POST /challenges/{id}/progress``."""
         terminal = self._caller()
+        challenge_id = challenge_id_in_path(challenge_id)
         body = ProgressReport.from_body(_json_body())
         self._services.registration.progress(terminal, challenge_id, body.step, body.attempts_remaining)
         return Response(status=204)
@@ -54,6 +56,7 @@ class ApiViews:
     def respond(self, challenge_id: str) -> Answer:
         """``POST /challenges/{id}/response``: a counter makes links, a self-check machine sessions."""
         terminal = self._caller()
+        challenge_id = challenge_id_in_path(challenge_id)
         body = ResponseRequest.from_body(_json_body())
         if terminal.kind is TerminalKind.COUNTER:
             link = self._services.registration.complete(
