@@ -1,0 +1,166 @@
+"""Who may see the admin: log-in, log-out, the idle limit, and the guard before every request.
+
+Default deny: what is under ``/admin`` and not named in ``OPEN_ENDPOINTS`` needs a log-in, the
+addresses that do not exist too.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from flask import Flask, flash, redirect, request, session, url_for
+from flask_admin import expose
+from flask_babel import gettext
+from flask_login import LoginManager, current_user, login_user, logout_user
+from flask_wtf.csrf import CSRFError
+from werkzeug.exceptions import HTTPException, NotFound
+
+from bridge.admin.base import HTTP_PROBLEMS, SignedIn, StaffView, may_work_at_the_counter
+from bridge.admin.forms import LanguageForm, LogInForm
+from bridge.admin.words import LANGUAGES
+from bridge.errors import LibrarianNotFound
+
+if TYPE_CHECKING:
+    from flask.typing import ResponseReturnValue
+
+    from bridge.models import Librarian
+    from bridge.services import Services
+
+ADMIN_URL = "/admin"
+
+OPEN_ENDPOINTS = frozenset({"admin.log_in", "admin.choose_language", "assets.static"})
+"""All that a stranger reaches: the log-in page, its language, its style sheet."""
+
+POLLING_ENDPOINTS = frozenset({"counter.state"})
+"""What a page asks by itself. It is no work of the librarian's, or the idle limit would never come."""
+
+LAST_ACTIVE = "last_active"
+LANGUAGE = "language"
+
+
+def is_admin(path: str) -> bool:
+    """Return whether *path* belongs to the admin."""
+    return path == ADMIN_URL or path.startswith(f"{ADMIN_URL}/")
+
+
+def local_path(target: str | None) -> str:
+    """Return *target* if it is a page of the admin, otherwise the admin's first page: no open redirect."""
+    if target and is_admin(target) and "\\" not in target and urlsplit(target)[:2] == ("", ""):
+        return target
+    return f"{ADMIN_URL}/"
+
+
+def choose_locale() -> str | None:
+    """Return the language that the librarian chose, or else the browser's, or None for the default."""
+    chosen: str | None = session.get(LANGUAGE)
+    return chosen if chosen in LANGUAGES else request.accept_languages.best_match(LANGUAGES)
+
+
+class FrontDoor(StaffView):
+    """Log-in, log-out, the choice of language, and the way from ``/admin`` to the first page."""
+
+    def __init__(self, services: Services) -> None:
+        super().__init__(endpoint="admin", url=ADMIN_URL)
+        self.services = services
+
+    def is_visible(self) -> bool:
+        """Keep the front door out of the menu."""
+        return False
+
+    def refuge(self) -> str:
+        """After a refused log-in, go on at the log-in page with the same aim."""
+        return url_for("admin.log_in", next=request.args.get("next"))
+
+    def http_error(self, error: HTTPException) -> ResponseReturnValue:
+        """A log-in page left open overnight has lost its CSRF token: show it again with a new one."""
+        if isinstance(error, CSRFError) and request.endpoint == "admin.log_in":
+            flash(str(HTTP_PROBLEMS[HTTPStatus.BAD_REQUEST]), "warning")
+            return self.render("bridge/login.html", form=LogInForm(formdata=None)), HTTPStatus.BAD_REQUEST
+        return super().http_error(error)
+
+    @expose("/")
+    def index(self) -> ResponseReturnValue:
+        """Go to the desk; who may not work there goes to the lists."""
+        return redirect(url_for("counter.index" if may_work_at_the_counter() else "links.index_view"))
+
+    @expose("/login", methods=("GET", "POST"))
+    def log_in(self) -> ResponseReturnValue:
+        """Show the log-in page; begin a session."""
+        form = LogInForm()
+        if not form.validate_on_submit():
+            return self.render("bridge/login.html", form=form)
+        librarian = self.services.staff.log_in(form.login_name.data, form.password.data)
+        enter(librarian, self.services.clock().timestamp())
+        return redirect(local_path(request.args.get("next")), code=HTTPStatus.SEE_OTHER)
+
+    @expose("/logout", methods=("POST",))
+    def log_out(self) -> ResponseReturnValue:
+        """End the session."""
+        leave()
+        flash(gettext("You are logged out."), "success")
+        return redirect(url_for("admin.log_in"), code=HTTPStatus.SEE_OTHER)
+
+    @expose("/language", methods=("POST",))
+    def choose_language(self) -> ResponseReturnValue:
+        """Keep the chosen language in the session."""
+        form = LanguageForm()
+        if form.validate_on_submit():
+            session[LANGUAGE] = form.language.data
+        return redirect(local_path(request.args.get("next")), code=HTTPStatus.SEE_OTHER)
+
+    @expose("/<path:path>")
+    def nowhere(self, path: str) -> ResponseReturnValue:
+        """Answer what is nowhere else in the admin's own words."""
+        raise NotFound
+
+
+def enter(librarian: Librarian, now: float) -> None:
+    """Begin a session. What was in the cookie before, its CSRF token too, is worth nothing after."""
+    forget_session()
+    session[LAST_ACTIVE] = now
+    login_user(SignedIn(librarian))
+
+
+def leave() -> None:
+    """End the session."""
+    logout_user()
+    forget_session()
+
+
+def forget_session() -> None:
+    """Empty the session; only the language is no secret and stays."""
+    language = session.get(LANGUAGE)
+    session.clear()
+    if language:
+        session[LANGUAGE] = language
+
+
+def init_auth(app: Flask, services: Services, idle_limit: timedelta) -> None:
+    """Put the guard before everything under ``/admin``."""
+    manager = LoginManager(app)
+    manager.session_protection = "strong"
+
+    @manager.user_loader
+    def load(librarian_id: str) -> SignedIn | None:
+        try:
+            librarian = services.staff.get_librarian(librarian_id)
+        except LibrarianNotFound:
+            return None
+        return SignedIn(librarian) if librarian.active else None
+
+    @app.before_request
+    def guard() -> ResponseReturnValue | None:
+        if not is_admin(request.path) or request.endpoint in OPEN_ENDPOINTS:
+            return None
+        now = services.clock().timestamp()
+        if current_user.is_authenticated and now - session.get(LAST_ACTIVE, 0) > idle_limit.total_seconds():
+            leave()
+            flash(gettext("You were logged out because nothing was done for a while."), "warning")
+        if not current_user.is_authenticated:
+            return redirect(url_for("admin.log_in", next=request.path))
+        if request.endpoint not in POLLING_ENDPOINTS:
+            session[LAST_ACTIVE] = now
+        return None

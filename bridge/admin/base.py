@@ -1,0 +1,122 @@
+"""What every page of the admin has in common: its frame, and one place where refusals become words."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, cast
+
+from flask import flash, redirect, render_template, request, url_for
+from flask_admin import BaseView
+from flask_babel import LazyString, get_locale, lazy_gettext
+from flask_login import UserMixin, current_user
+from werkzeug.exceptions import HTTPException, InternalServerError
+
+from bridge.admin.words import LANGUAGES, LIBRARIAN_ROLES, PROBLEMS
+from bridge.api import log_unexpected
+from bridge.errors import BridgeError
+from bridge.models import LibrarianRole
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from flask import Blueprint
+    from flask.typing import ResponseReturnValue
+    from flask_admin import Admin
+
+    from bridge.models import Librarian
+    from bridge.services import Services
+
+HTTP_PROBLEMS: dict[int, LazyString] = {
+    HTTPStatus.BAD_REQUEST: lazy_gettext(
+        "This page was open too long, or the request was not complete. Please go back and try again."
+    ),
+    HTTPStatus.FORBIDDEN: lazy_gettext("Your account may not do this."),
+    HTTPStatus.NOT_FOUND: lazy_gettext("There is no such page."),
+    HTTPStatus.METHOD_NOT_ALLOWED: lazy_gettext("There is no such page."),
+}
+"""What is said for an HTTP error; any other gets the words of ``internal-error``."""
+
+COUNTER_ROLES = frozenset({LibrarianRole.LIBRARIAN, LibrarianRole.ADMINISTRATOR})
+"""Who may link and unlink cards. An auditor only reads."""
+
+
+class SignedIn(UserMixin):
+    """The librarian of this session, as Flask-Login wants to see one."""
+
+    def __init__(self, librarian: Librarian) -> None:
+        self.librarian = librarian
+
+    def get_id(self) -> str:
+        """Return what the session cookie keeps."""
+        return self.librarian.librarian_id
+
+
+def signed_in_librarian() -> Librarian:
+    """Return who is logged in. For code behind the guard."""
+    return cast("Librarian", current_user.librarian)
+
+
+def may_work_at_the_counter() -> bool:
+    """Return whether the librarian of this session may link and unlink cards."""
+    return current_user.is_authenticated and signed_in_librarian().role in COUNTER_ROLES
+
+
+class StaffView(BaseView):
+    """A page of the admin. Subclasses name their services; refusals are dealt with here."""
+
+    services: Services
+
+    def create_blueprint(self, admin: Admin) -> Blueprint:
+        """Register the one place where errors become words, for all addresses of this view."""
+        blueprint: Blueprint = super().create_blueprint(admin)
+        blueprint.register_error_handler(BridgeError, self.refused)
+        blueprint.register_error_handler(HTTPException, self.http_error)
+        blueprint.register_error_handler(Exception, self.unexpected)
+        return blueprint
+
+    def refused(self, error: BridgeError) -> ResponseReturnValue:
+        """Say why a service refused, on the page from which the librarian goes on."""
+        flash(str(PROBLEMS[error.slug]), "danger")
+        return redirect(self.refuge(), code=HTTPStatus.SEE_OTHER)
+
+    def refuge(self) -> str:
+        """Return where the librarian goes on after a refusal: the view's first page."""
+        return url_for(f"{self.endpoint}.{self._default_view}")
+
+    def http_error(self, error: HTTPException) -> ResponseReturnValue:
+        """Show an HTTP error as a page of the admin; a redirect stays one."""
+        if error.code is None or error.code < HTTPStatus.BAD_REQUEST:
+            return error
+        words = HTTP_PROBLEMS.get(error.code, PROBLEMS[BridgeError.slug])
+        return self.render("bridge/problem.html", problem=words), error.code
+
+    def unexpected(self, error: Exception) -> ResponseReturnValue:
+        """Log what nobody foresaw; the page says no more than that it happened."""
+        log_unexpected(error)
+        return self.http_error(InternalServerError())
+
+    def render(self, template: str, **values: Any) -> str:
+        """Render a page in the admin's frame."""
+        return render_template(
+            template,
+            admin_view=self,
+            language=str(get_locale()),
+            languages=LANGUAGES,
+            here=request.path if request.method == "GET" else self.refuge(),
+            **self._signed_in_values(),
+            **values,
+        )
+
+    def _signed_in_values(self) -> dict[str, object]:
+        if not current_user.is_authenticated:
+            return {"librarian": None}
+        librarian = signed_in_librarian()
+        return {
+            "librarian": librarian,
+            "role": LIBRARIAN_ROLES[librarian.role],
+            "library_name": self.services.library_names[librarian.library_id],
+        }
+
+    def _run_view(self, view: Callable[..., Any], *args: Any, **values: Any) -> Any:
+        # Flask-Admin would run a view that raises TypeError a second time, with other arguments.
+        return view(self, *args, **values)

@@ -1,0 +1,103 @@
+"""The filters of the lists: one field each, in a form that works without scripts.
+
+An empty field filters nothing. What cannot be meant (no day, no number) is told and left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date, datetime, time, timedelta
+from typing import Any
+
+from flask_admin.contrib.sqla.filters import BaseSQLAFilter
+from flask_babel import LazyString, get_timezone
+
+MAXIMUM_PATRON_NUMBER = 2**31 - 1
+"""Koha's ``borrowers.borrowernumber`` is a 32-bit integer."""
+
+
+class FieldFilter(BaseSQLAFilter):
+    """A filter that an empty field switches off."""
+
+    input_type = "text"
+
+    def clean(self, value: str) -> Any:
+        """Return the value meant, or None for an empty field. Raises ``ValueError``."""
+        return self.parse(value) if value else None
+
+    def apply(self, query: Any, value: Any, alias: Any = None) -> Any:
+        """Narrow the query, unless the field is empty."""
+        return query if value is None else query.filter(self.condition(value))
+
+    def operation(self) -> str:
+        """Return Flask-Admin's word for the comparison; the field's label says it all."""
+        return ""
+
+    def parse(self, value: str) -> Any:
+        """Return the value meant by a filled field. Raises ``ValueError``."""
+        raise NotImplementedError
+
+    def condition(self, value: Any) -> Any:
+        """Return the SQL condition for a value."""
+        return self.column == value
+
+
+class OneOf(FieldFilter):
+    """A choice among words."""
+
+    def __init__(self, column: Any, name: LazyString, words: Mapping[str, LazyString]) -> None:
+        super().__init__(column, name, options=list(words.items()))
+        self._words = words
+
+    def parse(self, value: str) -> str:
+        """Accept the words of the table only."""
+        if value not in self._words:
+            raise ValueError(value)
+        return value
+
+
+class PatronNumber(FieldFilter):
+    """Koha's number of a patron, exactly."""
+
+    input_type = "number"
+
+    def parse(self, value: str) -> int:
+        """Accept what Koha's column could hold."""
+        number = int(value)
+        if not 0 < number <= MAXIMUM_PATRON_NUMBER:
+            raise ValueError(value)
+        return number
+
+
+class FromDay(FieldFilter):
+    """From the beginning of a day, in the time zone of the screen."""
+
+    input_type = "date"
+
+    def parse(self, value: str) -> datetime:
+        """Return the first moment of the day."""
+        return first_moment(date.fromisoformat(value))
+
+    def condition(self, value: datetime) -> Any:
+        """Return the SQL condition for a moment."""
+        return self.column >= value
+
+
+class UntilDay(FieldFilter):
+    """To the end of a day, in the time zone of the screen."""
+
+    input_type = "date"
+
+    def parse(self, value: str) -> datetime:
+        """Return the first moment of the day after."""
+        return first_moment(date.fromisoformat(value) + timedelta(days=1))
+
+    def condition(self, value: datetime) -> Any:
+        """Return the SQL condition for a moment."""
+        return self.column < value
+
+
+def first_moment(day: date) -> datetime:
+    """Return midnight at the beginning of *day*, aware."""
+    midnight: datetime = get_timezone().localize(datetime.combine(day, time.min))
+    return midnight

@@ -1,0 +1,251 @@
+"""The lists: links, terminals, audit events. Read-only, each of the librarian's own library.
+
+These are the only views that read the mapped classes. What changes something is a service's work:
+``LinkList.unlink`` calls one.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from flask import abort, flash, redirect, url_for
+from flask_admin import expose
+from flask_admin.contrib.sqla import ModelView
+from flask_babel import LazyString, format_datetime, gettext, lazy_gettext
+from sqlalchemy import func
+from sqlalchemy.orm import Query, Session, scoped_session
+
+from bridge.admin.base import StaffView, may_work_at_the_counter, signed_in_librarian
+from bridge.admin.filters import FieldFilter, FromDay, OneOf, PatronNumber, UntilDay
+from bridge.admin.forms import UnlinkForm
+from bridge.admin.words import (
+    ACTOR_KINDS,
+    AUDIT_TAGS,
+    LINK_STATES,
+    TERMINAL_KINDS,
+    words_of,
+)
+from bridge.models import ActorKind, LinkState, UnlinkReason
+from bridge.store.tables import AuditEventRow, CardLinkRow, LibrarianRow, TerminalRow
+
+if TYPE_CHECKING:
+    from flask.typing import ResponseReturnValue
+    from flask_admin import Admin
+    from flask_admin.model.base import ViewArgs
+
+    from bridge.services import Services
+
+SessionFactory = scoped_session[Session]
+
+SHORT_ID = 8
+"""So many digits of an id are shown; two ids that agree in them are the same for the eye."""
+
+DATE_AND_TIME = lazy_gettext("d MMM y, HH:mm")
+"""A pattern of Unicode's CLDR (TR 35), so that each language has its own order."""
+
+
+class Database:
+    """What Flask-Admin from 3.0 on wants in place of a session."""
+
+    def __init__(self, session: SessionFactory) -> None:
+        self.session = session
+
+
+class ReadOnlyList(StaffView, ModelView):
+    """A list of one table. Only the list itself has an address: what is not routed needs no guard."""
+
+    can_create = can_edit = can_delete = False
+    can_set_page_size = True
+    page_size = 50
+    page_size_options = (50, 100, 200)
+    list_template = "bridge/list.html"
+    column_display_actions = False
+    column_type_formatters: ClassVar = {
+        type(None): lambda _view, _value, _name: "",
+        datetime: lambda _view, value, _name: format_datetime(value, str(DATE_AND_TIME)),
+    }
+    addresses: ClassVar = frozenset({"index_view"})
+    has_row_actions = False
+    _urls: list[tuple[Any, ...]]
+
+    def __init__(
+        self, model: type, services: Services, database: Database, endpoint: str, name: LazyString
+    ) -> None:
+        self.services = services
+        super().__init__(model, database, endpoint=endpoint, name=name)
+
+    def create_blueprint(self, admin: Admin) -> Any:
+        """Leave out the addresses that Flask-Admin has for creating, editing and deleting."""
+        self._urls = [rule for rule in self._urls if rule[1] in self.addresses]
+        return super().create_blueprint(admin)
+
+    def scaffold_form(self) -> Any:
+        """There is nothing to edit, so there is no form."""
+        return self.form_base_class
+
+    def get_query(self) -> Query[Any]:
+        """Return the rows of the librarian's library."""
+        return self._of_my_library(self.session.session.query(self.model))
+
+    def get_count_query(self) -> Query[Any]:
+        """Count the rows of the librarian's library."""
+        return self._of_my_library(self.session.session.query(func.count("*")).select_from(self.model))
+
+    def get_one(self, id: str) -> Any:  # noqa: A002  # Flask-Admin's name
+        """Return a row of the librarian's library, or None."""
+        return self.get_query().filter(self.model.__mapper__.primary_key[0] == id).one_or_none()
+
+    def render(self, template: str, **values: Any) -> str:
+        """Add what the filter form shows to what Flask-Admin gives the list."""
+        values["filter_values"] = {index: value for index, _, value in values.get("active_filters") or ()}
+        values["narrowed"] = any(values["filter_values"].values()) or bool(values.get("search"))
+        return super().render(template, **values)
+
+    def get_invalid_value_msg(self, value: str, filter: FieldFilter) -> str:  # noqa: A002  # Flask-Admin's name
+        """Say which field of the filter form held nothing that can be meant."""
+        words: str = gettext("“%(value)s” is not possible for “%(field)s”.", value=value, field=filter.name)
+        return words
+
+    def staff_name(self, librarian_id: str) -> str:
+        """Return the name of a member of staff, as the lists show it."""
+        librarian = self.session.session.get(LibrarianRow, librarian_id)
+        return librarian.display_name if librarian else librarian_id[:SHORT_ID]
+
+    def _of_my_library(self, query: Query[Any]) -> Query[Any]:
+        return query.filter(self.model.library_id == signed_in_librarian().library_id)
+
+    def _get_list_extra_args(self) -> ViewArgs:
+        arguments = super()._get_list_extra_args()
+        # A negative offset is an error of PostgreSQL, not a page.
+        arguments.page = max(arguments.page, 0)
+        arguments.extra_args = {}
+        return arguments
+
+
+class LinkList(ReadOnlyList):
+    """The links of My Number Cards to patrons."""
+
+    addresses = frozenset({"index_view", "unlink"})
+    has_row_actions = True
+    column_list = (
+        "patron_id",
+        "state",
+        "linked_at",
+        "not_after",
+        "last_used_at",
+        "linked_by",
+        "ended_reason",
+    )
+    column_sortable_list = ("patron_id", "state", "linked_at", "not_after", "last_used_at")
+    column_default_sort = ("linked_at", True)
+    column_labels: ClassVar = {
+        "patron_id": lazy_gettext("Koha patron number"),
+        "state": lazy_gettext("State"),
+        "linked_at": lazy_gettext("Linked at"),
+        "not_after": lazy_gettext("Valid until"),
+        "last_used_at": lazy_gettext("Last used"),
+        "linked_by": lazy_gettext("Linked by"),
+        "ended_reason": lazy_gettext("Reason of the end"),
+    }
+    column_formatters: ClassVar = {
+        "state": lambda _view, _context, row, _name: LINK_STATES[row.state],
+        "linked_by": lambda view, _context, row, _name: view.staff_name(row.linked_by),
+        "ended_reason": lambda _view, _context, row, _name: words_of(row.ended_reason),
+    }
+    column_filters = (
+        PatronNumber(CardLinkRow.patron_id, lazy_gettext("Koha patron number")),
+        OneOf(CardLinkRow.state, lazy_gettext("State"), LINK_STATES),
+        FromDay(CardLinkRow.not_after, lazy_gettext("Valid until, from")),
+        UntilDay(CardLinkRow.not_after, lazy_gettext("Valid until, to")),
+    )
+
+    def __init__(self, services: Services, database: Database) -> None:
+        super().__init__(CardLinkRow, services, database, "links", lazy_gettext("Links"))
+
+    def row_actions(self, row: CardLinkRow) -> list[tuple[str, str]]:
+        """Return addresses and words of what can be done with a row: end a link that has not ended."""
+        if row.state == LinkState.ENDED or not may_work_at_the_counter():
+            return []
+        return [(url_for("links.unlink", link_id=row.link_id), gettext("End link"))]
+
+    @expose("/<link_id>/unlink", methods=("GET", "POST"))
+    def unlink(self, link_id: str) -> ResponseReturnValue:
+        """Ask for the reason and the confirmation; end the link."""
+        if not may_work_at_the_counter():
+            abort(HTTPStatus.FORBIDDEN)
+        form = UnlinkForm()
+        if not form.validate_on_submit():
+            link = self.get_one(link_id) or abort(HTTPStatus.NOT_FOUND)
+            return self.render(
+                "bridge/unlink.html", form=form, link=link, linked_by=self.staff_name(link.linked_by)
+            )
+        self.services.registration.unlink(
+            signed_in_librarian(), link_id, reason=UnlinkReason(form.reason.data)
+        )
+        flash(gettext("The link has ended. The library card works as before."), "success")
+        return redirect(url_for("links.index_view"), code=HTTPStatus.SEE_OTHER)
+
+
+class TerminalList(ReadOnlyList):
+    """The places with a card reader."""
+
+    column_list = ("name", "kind", "terminal_id", "sip2_login", "active")
+    column_sortable_list = ("name", "kind", "terminal_id")
+    column_default_sort = "name"
+    column_searchable_list = ("name", "terminal_id", "sip2_login")
+    column_labels: ClassVar = {
+        "name": lazy_gettext("Name"),
+        "kind": lazy_gettext("Kind"),
+        "terminal_id": lazy_gettext("Terminal id"),
+        "sip2_login": lazy_gettext("SIP2 log-in"),
+        "active": lazy_gettext("In use"),
+    }
+    column_formatters: ClassVar = {
+        "kind": lambda _view, _context, row, _name: TERMINAL_KINDS[row.kind],
+        "active": lambda _view, _context, row, _name: gettext("Yes") if row.active else gettext("No"),
+    }
+    column_filters = (OneOf(TerminalRow.kind, lazy_gettext("Kind"), TERMINAL_KINDS),)
+
+    def __init__(self, services: Services, database: Database) -> None:
+        super().__init__(TerminalRow, services, database, "terminals", lazy_gettext("Terminals"))
+
+
+class AuditList(ReadOnlyList):
+    """The audit log: who did what when, without a patron in it."""
+
+    column_list = ("at", "tag", "actor", "terminal_id", "subject", "details")
+    column_sortable_list = ("at", "tag", "terminal_id")
+    column_default_sort = ("at", True)
+    column_searchable_list = ("subject", "terminal_id", "actor_id")
+    column_labels: ClassVar = {
+        "at": lazy_gettext("When"),
+        "tag": lazy_gettext("What"),
+        "actor": lazy_gettext("Who"),
+        "terminal_id": lazy_gettext("Terminal"),
+        "subject": lazy_gettext("Number"),
+        "details": lazy_gettext("Details"),
+    }
+    column_formatters: ClassVar = {
+        "tag": lambda _view, _context, row, _name: AUDIT_TAGS[row.tag],
+        "actor": lambda view, _context, row, _name: view.actor(row),
+        "subject": lambda _view, _context, row, _name: row.subject[:SHORT_ID],
+        "details": lambda _view, _context, row, _name: ", ".join(
+            words_of(word) for word in row.details.values()
+        ),
+    }
+    column_filters = (
+        OneOf(AuditEventRow.tag, lazy_gettext("What"), AUDIT_TAGS),
+        FromDay(AuditEventRow.at, lazy_gettext("From")),
+        UntilDay(AuditEventRow.at, lazy_gettext("To")),
+    )
+
+    def __init__(self, services: Services, database: Database) -> None:
+        super().__init__(AuditEventRow, services, database, "audit", lazy_gettext("Audit log"))
+
+    def actor(self, row: AuditEventRow) -> str:
+        """Return who it was: a name for staff, the id for anything else."""
+        kind = str(ACTOR_KINDS[row.actor_kind])
+        name = self.staff_name(row.actor_id) if row.actor_kind == ActorKind.LIBRARIAN else row.actor_id
+        return f"{kind} {name}"

@@ -1,0 +1,145 @@
+"""How the counter page shows a link request: four steps and one sentence. Pure, but for the words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import IntEnum, StrEnum, unique
+from types import MappingProxyType
+
+from flask_babel import LazyString, format_date, gettext, lazy_gettext, ngettext
+
+from bridge.admin.words import PROBLEMS, REQUEST_STATES
+from bridge.errors import BridgeError
+from bridge.models import LinkRequest, LinkRequestState
+
+
+@unique
+class Step(IntEnum):
+    """The steps in their order, as a librarian would tell them to the patron."""
+
+    CARD = 0
+    CERTIFICATE = 1
+    PIN = 2
+    LINK = 3
+
+
+STEP_NAMES: Mapping[Step, LazyString] = MappingProxyType(
+    {
+        Step.CARD: lazy_gettext("Card on the reader"),
+        Step.CERTIFICATE: lazy_gettext("Certificate checked"),
+        Step.PIN: lazy_gettext("PIN entered by the patron"),
+        Step.LINK: lazy_gettext("Linked"),
+    }
+)
+
+
+@unique
+class StepStatus(StrEnum):
+    """Where one step stands."""
+
+    DONE = "done"
+    CURRENT = "current"
+    FAILED = "failed"
+    TO_DO = "to_do"
+
+
+STATUS_WORDS: Mapping[StepStatus, LazyString] = MappingProxyType(
+    {
+        StepStatus.DONE: lazy_gettext("done"),
+        StepStatus.CURRENT: lazy_gettext("now"),
+        StepStatus.FAILED: lazy_gettext("stopped"),
+        StepStatus.TO_DO: lazy_gettext("to come"),
+    }
+)
+
+REACHED: Mapping[LinkRequestState, Step] = MappingProxyType(
+    {LinkRequestState.WAITING_FOR_CARD: Step.CARD, LinkRequestState.WAITING_FOR_PIN: Step.PIN}
+)
+"""The step that an open request has come to."""
+
+STOPPED_AT: Mapping[str, Step] = MappingProxyType(
+    {
+        "card-removed": Step.CARD,
+        "pin-wrong": Step.PIN,
+        "pin-blocked": Step.PIN,
+        "given-up": Step.PIN,
+        "invalid-signature": Step.LINK,
+        "challenge-expired": Step.PIN,
+        "challenge-already-used": Step.LINK,
+        "wrong-certificate": Step.LINK,
+    }
+)
+"""The step at which a problem stops a request; any other is a matter of the certificate."""
+
+
+@dataclass(frozen=True)
+class ShownStep:
+    """One line of the list of steps."""
+
+    name: str
+    status: str
+    status_words: str
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What the counter page shows, and what it polls for.
+
+    ``tone`` (``waiting``, ``warning``, ``success``, ``danger``) chooses the colour; the words say the same.
+    """
+
+    is_open: bool
+    tone: str
+    headline: str
+    details: tuple[str, ...]
+    steps: tuple[ShownStep, ...]
+
+
+def present(request: LinkRequest, linked_until: datetime | None) -> Progress:
+    """Return how *request* is shown; *linked_until* is the link's end once there is a link."""
+    return Progress(
+        is_open=request.state.is_open,
+        tone=_tone(request),
+        headline=str(REQUEST_STATES[request.state]),
+        details=tuple(_details(request, linked_until)),
+        steps=tuple(_show(step, _status(step, request)) for step in Step),
+    )
+
+
+def _tone(request: LinkRequest) -> str:
+    if request.state.is_open:
+        return "warning" if request.problem else "waiting"
+    return "success" if request.state is LinkRequestState.COMPLETED else "danger"
+
+
+def _details(request: LinkRequest, linked_until: datetime | None) -> list[str]:
+    details = []
+    if request.problem is not None:
+        details.append(str(PROBLEMS.get(request.problem, PROBLEMS[BridgeError.slug])))
+    if request.state is LinkRequestState.WAITING_FOR_PIN and request.attempts_remaining is not None:
+        details.append(ngettext("%(num)s try left.", "%(num)s tries left.", request.attempts_remaining))
+    if linked_until is not None:
+        details.append(gettext("Valid until %(date)s.", date=format_date(linked_until, "long")))
+    return details
+
+
+def _status(step: Step, request: LinkRequest) -> StepStatus:
+    if request.state is LinkRequestState.COMPLETED:
+        return StepStatus.DONE
+    if request.state is LinkRequestState.REFUSED:
+        return _at(step, STOPPED_AT.get(request.problem or "", Step.CERTIFICATE), StepStatus.FAILED)
+    if request.state.is_open:
+        return _at(step, REACHED[request.state], StepStatus.CURRENT)
+    return StepStatus.TO_DO
+
+
+def _at(step: Step, reached: Step, status: StepStatus) -> StepStatus:
+    if step < reached:
+        return StepStatus.DONE
+    return status if step == reached else StepStatus.TO_DO
+
+
+def _show(step: Step, status: StepStatus) -> ShownStep:
+    return ShownStep(str(STEP_NAMES[step]), status.value, str(STATUS_WORDS[status]))

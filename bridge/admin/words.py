@@ -1,0 +1,187 @@
+"""What the admin says: one sentence or label for each word that programs use. Tables, nothing else.
+
+English is the source language of the catalogues in ``translations/``. Each sentence about a problem
+says what is the matter and what the librarian can do; none blames the patron.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from flask_babel import LazyString, lazy_gettext
+
+from bridge.models import (
+    ActorKind,
+    AuditTag,
+    LibrarianRole,
+    LinkRequestState,
+    LinkState,
+    TerminalKind,
+    UnlinkReason,
+)
+
+PROBLEMS: Mapping[str, LazyString] = MappingProxyType(
+    {
+        # the certificate
+        "certificate-expired": lazy_gettext(
+            "The card's certificate has expired. The patron can renew it at the city office."
+        ),
+        "certificate-revoked": lazy_gettext(
+            "The card's certificate has been revoked. The patron should ask at the city office."
+        ),
+        "certificate-not-yet-valid": lazy_gettext("The card's certificate is not valid yet."),
+        "revocation-unknown": lazy_gettext(
+            "Whether the certificate is still valid could not be confirmed just now, so the card was not "
+            "accepted. Please try again later."
+        ),
+        "malformed-certificate": lazy_gettext("The card's certificate could not be read."),
+        "untrusted-issuer": lazy_gettext(
+            "The card's certificate was issued by an authority that this system does not know."
+        ),
+        "wrong-certificate-type": lazy_gettext("The certificate is not one for user authentication."),
+        "wrong-certificate-policy": lazy_gettext("The certificate is not one for user authentication."),
+        "unsupported-algorithm": lazy_gettext(
+            "The certificate uses a method that this system does not accept."
+        ),
+        # the answer of the card
+        "invalid-signature": lazy_gettext("The card's answer was not correct. Please start again."),
+        "malformed-challenge": lazy_gettext("The card's answer was not correct. Please start again."),
+        "challenge-unknown": lazy_gettext("The card's answer was not correct. Please start again."),
+        "challenge-expired": lazy_gettext("The card's answer came too late. Please start again."),
+        "challenge-already-used": lazy_gettext("The card's answer had been used before. Please start again."),
+        "wrong-terminal": lazy_gettext("The answer came from another terminal. Please start again."),
+        "wrong-certificate": lazy_gettext("The card was changed on the way. Please start again."),
+        # the work at the reader
+        "pin-wrong": lazy_gettext("The PIN was wrong. The patron may try again."),
+        "pin-blocked": lazy_gettext(
+            "The PIN is locked. It can be set anew at the city office; the library cannot do it."
+        ),
+        "card-removed": lazy_gettext(
+            "The card was taken off the reader too early. Please lay it down again."
+        ),
+        "given-up": lazy_gettext("The patron stopped before entering the PIN."),
+        # links
+        "already-linked": lazy_gettext("This card is linked already."),
+        "not-linked": lazy_gettext("This card is not linked."),
+        "link-suspended": lazy_gettext("The link is suspended."),
+        "link-ended": lazy_gettext("The link has ended."),
+        "link-not-found": lazy_gettext("There is no such link, or it has ended."),
+        "no-link-request": lazy_gettext("No link has been started at this terminal."),
+        "link-request-pending": lazy_gettext(
+            "This terminal is already waiting for a card. Finish or cancel that first."
+        ),
+        "link-request-not-found": lazy_gettext("There is no such request, or it is over already."),
+        # the library card
+        "patron-not-found": lazy_gettext("Koha knows no patron with this library card number."),
+        "library-card-expired": lazy_gettext("The library card has expired. Please renew it in Koha first."),
+        "library-card-lost": lazy_gettext(
+            "The library card is reported lost. Please settle that in Koha first."
+        ),
+        "patron-restricted": lazy_gettext("The patron is restricted in Koha."),
+        # the system
+        "koha-not-reachable": lazy_gettext("Koha does not answer. Please try again in a moment."),
+        "wrong-terminal-kind": lazy_gettext("This terminal is not a counter terminal."),
+        "terminal-not-found": lazy_gettext("There is no such terminal."),
+        "library-not-found": lazy_gettext("This library is not in the settings."),
+        "librarian-not-found": lazy_gettext("There is no such member of staff."),
+        "log-in-failed": lazy_gettext("The log-in name or the password is wrong."),
+        "name-taken": lazy_gettext("This name is in use."),
+        "key-problem": lazy_gettext("The system is not set up correctly. Please tell the administrator."),
+        "store-problem": lazy_gettext("The system is not set up correctly. Please tell the administrator."),
+        "internal-error": lazy_gettext("Something went wrong in the system. Please tell the administrator."),
+    }
+)
+"""Every slug of ``bridge.errors`` and the steps of an agent that end badly, in plain words."""
+
+LINK_STATES: Mapping[str, LazyString] = MappingProxyType(
+    {
+        LinkState.ACTIVE: lazy_gettext("Active"),
+        LinkState.SUSPENDED: lazy_gettext("Suspended"),
+        LinkState.ENDED: lazy_gettext("Ended"),
+    }
+)
+
+REQUEST_STATES: Mapping[LinkRequestState, LazyString] = MappingProxyType(
+    {
+        LinkRequestState.WAITING_FOR_CARD: lazy_gettext("Please lay the My Number Card on the reader."),
+        LinkRequestState.WAITING_FOR_PIN: lazy_gettext(
+            "The certificate is good. The patron is being asked for the PIN."
+        ),
+        LinkRequestState.COMPLETED: lazy_gettext("The card is linked."),
+        LinkRequestState.REFUSED: lazy_gettext("The card could not be linked."),
+        LinkRequestState.CANCELLED: lazy_gettext("The link was cancelled. Nothing was kept."),
+        LinkRequestState.EXPIRED: lazy_gettext("Time has run out. Nothing was kept."),
+    }
+)
+
+TERMINAL_KINDS: Mapping[str, LazyString] = MappingProxyType(
+    {
+        TerminalKind.COUNTER: lazy_gettext("Counter"),
+        TerminalKind.SELF_CHECK: lazy_gettext("Self-check machine"),
+    }
+)
+
+LIBRARIAN_ROLES: Mapping[str, LazyString] = MappingProxyType(
+    {
+        LibrarianRole.LIBRARIAN: lazy_gettext("Librarian"),
+        LibrarianRole.ADMINISTRATOR: lazy_gettext("Administrator"),
+        LibrarianRole.AUDITOR: lazy_gettext("Auditor"),
+    }
+)
+
+ACTOR_KINDS: Mapping[str, LazyString] = MappingProxyType(
+    {
+        ActorKind.LIBRARIAN: lazy_gettext("Staff"),
+        ActorKind.TERMINAL: lazy_gettext("Terminal"),
+        ActorKind.PROXY: lazy_gettext("SIP2 proxy"),
+        ActorKind.COMMAND: lazy_gettext("Server command"),
+    }
+)
+
+AUDIT_TAGS: Mapping[str, LazyString] = MappingProxyType(
+    {
+        AuditTag.LINK_REQUESTED: lazy_gettext("Link started"),
+        AuditTag.LINK_REQUEST_CANCELLED: lazy_gettext("Link cancelled"),
+        AuditTag.LINK_CREATED: lazy_gettext("Card linked"),
+        AuditTag.LINK_REFUSED: lazy_gettext("Link refused"),
+        AuditTag.LINK_ENDED: lazy_gettext("Link ended"),
+        AuditTag.SESSION_OPENED: lazy_gettext("Self-check session opened"),
+        AuditTag.SESSION_DENIED: lazy_gettext("Self-check session refused"),
+        AuditTag.SESSION_CLOSED: lazy_gettext("Self-check session closed"),
+        AuditTag.TERMINAL_ADDED: lazy_gettext("Terminal added"),
+        AuditTag.TERMINAL_REMOVED: lazy_gettext("Terminal removed"),
+        AuditTag.LIBRARIAN_ADDED: lazy_gettext("Staff account added"),
+        AuditTag.LOGIN_SUCCEEDED: lazy_gettext("Logged in"),
+        AuditTag.LOGIN_FAILED: lazy_gettext("Log-in failed"),
+    }
+)
+
+UNLINK_REASONS: Mapping[str, LazyString] = MappingProxyType(
+    {
+        UnlinkReason.PATRON_REQUEST: lazy_gettext("The patron wishes it"),
+        UnlinkReason.CARD_LOST: lazy_gettext("The My Number Card is lost or stolen"),
+        UnlinkReason.MISTAKE: lazy_gettext("Linked by mistake"),
+    }
+)
+
+SESSION_ENDS: Mapping[str, LazyString] = MappingProxyType(
+    {
+        "end_patron_session": lazy_gettext("Ended by the patron"),
+        "another_patron": lazy_gettext("Another patron came"),
+        "idle": lazy_gettext("Nothing was done for a while"),
+        "disconnected": lazy_gettext("The machine was disconnected"),
+        "link_ended": lazy_gettext("The link was ended"),
+    }
+)
+"""What ended a session at a self-check machine: the words of ``sip2_adapter`` and ``registration``."""
+
+LANGUAGES: Mapping[str, str] = MappingProxyType({"ja": "日本語", "en": "English"})
+"""The languages of the admin, each by its own name."""
+
+
+def words_of(word: str | None) -> str:
+    """Return the sentence for a word that a link or the audit log keeps; an unknown word as it is."""
+    if word is None:
+        return ""
+    return str(UNLINK_REASONS.get(word) or SESSION_ENDS.get(word) or PROBLEMS.get(word) or word)

@@ -1,0 +1,253 @@
+"""A library with a counter, its staff and its patrons, behind the real application and store."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from argon2 import PasswordHasher
+
+from bridge.app import create_app_from
+from bridge.borrowing import BorrowingService, TokenPolicy
+from bridge.environment import Environment, Library
+from bridge.errors import PatronNotFound
+from bridge.keys import KeyRing, MasterKey
+from bridge.models import Actor, ActorKind, AgentStep, LibrarianRole, TerminalKind
+from bridge.ports import PatronRecord
+from bridge.registration import RegistrationService
+from bridge.services import Services
+from bridge.staff import StaffService
+from bridge.store import SqlStore, open_engine, upgrade
+from bridge.verification import CardPolicy, CardVerification
+from config.settings import WebSettings
+from jpki.card import JpkiSession, Pin
+from jpki.revocation import RevocationAnswer, RevocationPolicy, RevocationStatus
+from jpki.simulator.card import SimulatedCard, SimulatedConnection
+from jpki.simulator.pki import CardPki, CardProfile
+from jpki.verify import CertificatePolicy
+
+NOW = datetime(2026, 11, 20, 1, 30, tzinfo=UTC)
+PASSWORD = "correct horse battery staple"
+SYSTEM = Actor(ActorKind.COMMAND, "tests")
+
+
+@dataclass
+class SetClock:
+    """A clock that a test moves."""
+
+    now: datetime = NOW
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+@dataclass
+class Patrons:
+    """A library system that knows some patrons by heart."""
+
+    records: dict[str, PatronRecord] = field(default_factory=dict)
+
+    def find_by_cardnumber(self, cardnumber):
+        return self.records.get(cardnumber)
+
+    def get(self, patron_id):
+        for record in self.records.values():
+            if record.patron_id == patron_id:
+                return record
+        raise PatronNotFound
+
+
+@dataclass
+class Revocations:
+    """A revocation source that says what a test wants."""
+
+    status: RevocationStatus = RevocationStatus.GOOD
+    name: str = "test"
+
+    def check(self, certificate, issuer, now):
+        return RevocationAnswer(self.status, self.name, now)
+
+
+@dataclass
+class World:
+    """Everything a test reaches for."""
+
+    services: Services
+    store: SqlStore
+    clock: SetClock
+    pki: CardPki
+    revocations: Revocations
+    hanako: object
+    north_librarian: object
+    counter: object
+    app: object
+
+    def card(self, profile=CardProfile.GOOD):
+        return SimulatedCard.from_material(self.pki.issue_card(profile))
+
+    def lay_card(self, card, *, pin="1234", terminal=None):
+        """Do at the reader what the agent does, up to the end."""
+        terminal = terminal or self.counter
+        registration = self.services.registration
+        with SimulatedConnection(card) as connection:
+            session = JpkiSession(connection)
+            certificate = session.read_certificate()
+            challenge = registration.begin(terminal, certificate)
+            registration.progress(
+                terminal, challenge.challenge_id, AgentStep.PIN_REQUESTED, session.attempts_remaining()
+            )
+            session.verify_pin(Pin(pin))
+            signature = session.sign(challenge.message())
+        return registration.complete(terminal, challenge.challenge_id, certificate, signature)
+
+    def link(self, librarian=None, cardnumber="2000100000017", terminal_id="counter-1"):
+        """Link a new card, start to end."""
+        librarian = librarian or self.hanako
+        request = self.services.registration.start(librarian, terminal_id=terminal_id, cardnumber=cardnumber)
+        terminals = self.services.staff.terminals(librarian.library_id)
+        terminal = next(terminal for terminal in terminals if terminal.terminal_id == request.terminal_id)
+        return self.lay_card(self.card(), terminal=terminal)
+
+
+def patrons_of_the_demo():
+    def patron(number, name, **changes):
+        standing = {
+            "category_id": "一般",
+            "expiry_date": date(2027, 3, 31),
+            "restricted": False,
+            "card_lost": False,
+        }
+        return PatronRecord(
+            patron_id=number, cardnumber=f"20001000000{number:02}", name=name, **{**standing, **changes}
+        )
+
+    return Patrons(
+        {
+            record.cardnumber: record
+            for record in (
+                patron(17, "図書 花子"),
+                patron(25, "本田 太郎", expiry_date=date(2026, 3, 31)),
+                patron(33, "返却 遅子", restricted=True),
+                patron(41, "紛失 次郎", card_lost=True),
+            )
+        }
+    )
+
+
+@pytest.fixture(scope="session")
+def pki():
+    return CardPki.create(NOW)
+
+
+@pytest.fixture
+def world(tmp_path, pki):
+    engine = open_engine(f"sqlite:///{tmp_path / 'bridge.db'}")
+    upgrade(engine)
+    store = SqlStore(engine)
+    clock = SetClock()
+    revocations = Revocations()
+    tokyo = ZoneInfo("Asia/Tokyo")
+    libraries = {
+        "chuo": Library("chuo", "みどり市立中央図書館", tokyo, patrons_of_the_demo()),
+        "kita": Library("kita", "きた町図書館", tokyo, patrons_of_the_demo()),
+    }
+    keys = KeyRing([MasterKey("k1", bytes(range(32)))], secrets.token_bytes)
+    environment = Environment(store, keys, libraries, clock, secrets.token_bytes)
+    policy = CardPolicy(
+        pki.trust_store(), CertificatePolicy(), revocations, RevocationPolicy(), timedelta(minutes=2)
+    )
+    verification = CardVerification(environment, policy)
+    # The cheapest parameters: the hashing is argon2's own business and tested there.
+    staff = StaffService(environment, PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+    services = Services(
+        RegistrationService(environment, verification),
+        BorrowingService(
+            environment, verification, TokenPolicy("98", 14, timedelta(minutes=15), timedelta(minutes=2))
+        ),
+        staff,
+        {library.library_id: library.name for library in libraries.values()},
+        clock,
+    )
+
+    def librarian(library_id, login_name, display_name, role=LibrarianRole.LIBRARIAN):
+        return staff.add_librarian(
+            SYSTEM,
+            library_id=library_id,
+            login_name=login_name,
+            display_name=display_name,
+            role=role,
+            password=PASSWORD,
+        )
+
+    def terminal(library_id, terminal_id, name, kind=TerminalKind.COUNTER, sip2_login=None):
+        issued = staff.add_terminal(
+            SYSTEM,
+            library_id=library_id,
+            terminal_id=terminal_id,
+            name=name,
+            kind=kind,
+            sip2_login=sip2_login,
+        )
+        return issued.terminal
+
+    hanako = librarian("chuo", "hanako", "司書 花子")
+    librarian("chuo", "kansa", "監査 一郎", LibrarianRole.AUDITOR)
+    north_librarian = librarian("kita", "kita", "北野 司")
+    counter = terminal("chuo", "counter-1", "1階総合カウンター")
+    terminal("chuo", "counter-2", "児童カウンター")
+    terminal("chuo", "jidou-1", "自動貸出機 1号機", TerminalKind.SELF_CHECK, "sc-chuo-1")
+    terminal("kita", "counter-1", "きたカウンター")
+    web = WebSettings("127.0.0.1", 0, secret_key="not a secret: a test", secure_cookies=False)
+    app = create_app_from(services, store.scoped_session(), web)
+    yield World(services, store, clock, pki, revocations, hanako, north_librarian, counter, app)
+    store.dispose()
+
+
+class Browser:
+    """A Flask test client that fills in forms: it sends the CSRF token that the page carries."""
+
+    def __init__(self, app, language="ja"):
+        self.client = app.test_client()
+        self.language = language
+
+    def get(self, path, **values):
+        return self.client.get(path, headers={"Accept-Language": self.language}, **values)
+
+    def post(self, path, page, data=None, *, follow=False):
+        """Send a form that stands on *page*."""
+        html = self.get(page).get_data(as_text=True)
+        token = re.search(r'name="csrf_token"[^>]*value="([^"]+)"', html).group(1)
+        headers = {"Accept-Language": self.language}
+        form = {"csrf_token": token, **(data or {})}
+        return self.client.post(path, data=form, headers=headers, follow_redirects=follow)
+
+    def log_in(self, login_name="hanako", password=PASSWORD, *, aim=""):
+        path = f"/admin/login{aim}"
+        return self.post(path, path, {"login_name": login_name, "password": password})
+
+
+@pytest.fixture
+def stranger(world):
+    return Browser(world.app)
+
+
+@pytest.fixture
+def desk(world):
+    """Hanako's browser, logged in, in Japanese."""
+    browser = Browser(world.app)
+    assert browser.log_in().status_code == 303
+    return browser
+
+
+@pytest.fixture
+def browser_of(world):
+    def log_in(login_name, language="ja"):
+        browser = Browser(world.app, language)
+        assert browser.log_in(login_name).status_code == 303
+        return browser
+
+    return log_in
