@@ -123,14 +123,6 @@ class RegistrationService:
         with self._environment.store.transaction() as transaction:
             return self._current(transaction, librarian.library_id, request_id)
 
-    def link(self, librarian: Librarian, link_id: str) -> CardLink:
-        """Return a link of the librarian's library. Raises ``LinkNotFound``."""
-        with self._environment.store.transaction() as transaction:
-            link = transaction.find_link(librarian.library_id, link_id)
-        if link is None:
-            raise LinkNotFound
-        return link
-
     def cancel(self, librarian: Librarian, request_id: str) -> LinkRequest:
         """Take a request back. Raises ``LinkRequestNotFound`` where it is not open any more."""
         with self._environment.store.transaction() as transaction:
@@ -219,6 +211,14 @@ class RegistrationService:
         except (BridgeError, JpkiError) as error:
             self._refuse(terminal, request_id, slug_of(error))
             raise
+
+    def link(self, librarian: Librarian, link_id: str) -> CardLink:
+        """Return a link of the librarian's library, ended or not. Raises ``LinkNotFound``."""
+        with self._environment.store.transaction() as transaction:
+            link = transaction.find_link(librarian.library_id, link_id)
+        if link is None:
+            raise LinkNotFound
+        return link
 
     def unlink(self, librarian: Librarian, link_id: str, *, reason: UnlinkReason) -> CardLink:
         """End a link; sessions that run on it end at once. Raises ``LinkNotFound``."""

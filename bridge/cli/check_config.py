@@ -1,0 +1,20 @@
+"""``koha-jpki check-config``: the settings, and whether what they name is there. Nothing is changed."""
+
+from __future__ import annotations
+
+import click
+
+from bridge.cli.common import FAILED, load
+from bridge.wiring import find_problems
+
+
+@click.command("check-config")
+@click.pass_context
+def check_config(ctx: click.Context) -> None:
+    """Check the settings file, the master key, the CA certificates and the database."""
+    problems = find_problems(load(ctx))
+    for problem in problems:
+        click.echo(problem, err=True)
+    if problems:
+        ctx.exit(FAILED)
+    click.echo(f"{ctx.obj['config']}: no problem found")

@@ -1,0 +1,52 @@
+"""What the server's commands share: settings, log, and how a refusal to start is told."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from bridge.errors import BridgeError
+from bridge.models import Actor, ActorKind
+from config import Settings, SettingsError, load_settings
+from jpki.errors import JpkiError
+
+FAILED = 1
+WRONG_SETTINGS = 2
+
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+def load(ctx: click.Context) -> Settings:
+    """Return the settings and set the log up; name every problem and exit with 2 if they are wrong."""
+    path: Path = ctx.obj["config"]
+    try:
+        settings = load_settings(path, os.environ)
+    except SettingsError as error:
+        for problem in error.problems:
+            click.echo(problem, err=True)
+        ctx.exit(WRONG_SETTINGS)
+    logging.basicConfig(level=settings.logging.level, format=LOG_FORMAT)
+    return settings
+
+
+@contextmanager
+def refusals_told(ctx: click.Context) -> Iterator[None]:
+    """Tell a refusal in one line on stderr and exit with 1, in place of a traceback."""
+    try:
+        yield
+    except (BridgeError, JpkiError) as error:
+        click.echo(str(error) or type(error).slug if isinstance(error, BridgeError) else str(error), err=True)
+        ctx.exit(FAILED)
+    except OSError as error:
+        click.echo(f"{error.filename or 'system'}: {error.strerror or type(error).__name__}", err=True)
+        ctx.exit(FAILED)
+
+
+def command_actor() -> Actor:
+    """Return who works on the command line, for the audit log: the number of the system's user."""
+    return Actor(ActorKind.COMMAND, f"uid-{os.getuid()}")

@@ -1,0 +1,59 @@
+"""``koha-jpki serve``: the middleware and the admin under gunicorn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+from flask import Flask
+from gunicorn.app.base import BaseApplication
+
+from bridge.app import create_app
+from bridge.cli.common import load, refusals_told
+from bridge.wiring import build
+from config import Settings
+
+THREADS = 16
+"""Requests that may wait for Koha or the revocation source at the same time."""
+
+
+class Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
+    """gunicorn with one worker of several threads, its options set here."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        super().__init__()
+
+    def load_config(self) -> None:
+        """Set gunicorn's options (called by gunicorn)."""
+        web = self._settings.web
+        options = {
+            "bind": f"{web.host}:{web.port}",
+            "worker_class": "gthread",
+            "threads": THREADS,
+            "loglevel": self._settings.logging.level.lower(),
+            "when_ready": _tell_address,
+            "control_socket_disable": True,
+        }
+        for name, value in options.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Flask:
+        """Make the application, in the worker (called by gunicorn)."""
+        return create_app(self._settings)
+
+
+def _tell_address(arbiter: Any) -> None:
+    host, port = arbiter.LISTENERS[0].sock.getsockname()[:2]
+    click.echo(f"listening on {host}:{port}")
+
+
+@click.command()
+@click.pass_context
+def serve(ctx: click.Context) -> None:
+    """Run the middleware and the admin."""
+    settings = load(ctx)
+    with refusals_told(ctx):
+        # Whatever stands against starting is told here, before a worker fails at it.
+        build(settings).store.dispose()
+    Server(settings).run()

@@ -1,0 +1,194 @@
+"""Settings -> running parts. The one place where concrete parts are chosen and put together.
+
+Everything here refuses to start rather than to start wrong: ``StoreProblem`` for a database of
+another version, ``KeyProblem`` for a wrong key, ``TrustFileRefused`` for a CA that is not pinned.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from argon2 import PasswordHasher, profiles
+from sqlalchemy.orm import Session, scoped_session
+
+from bridge.borrowing import BorrowingService, TokenPolicy
+from bridge.environment import Environment, Library
+from bridge.errors import BridgeError
+from bridge.keys import load_key_ring
+from bridge.koha import KohaPatronDirectory
+from bridge.registration import RegistrationService
+from bridge.resolver import TokenResolver
+from bridge.services import Services
+from bridge.staff import StaffService
+from bridge.store import SqlStore, check_version, open_engine
+from bridge.verification import CardPolicy, CardVerification
+from config import LibrarySettings, Mode, Settings, Sip2Settings, TokenSettings
+from jpki.errors import JpkiError, UntrustedIssuer
+from jpki.revocation import RevocationPolicy, RevocationSource
+from jpki.revocation_source import NoSource, OcspSource
+from jpki.trust import TrustStore
+from jpki.trust_files import load_directory
+from jpki.verify import CertificatePolicy
+from koha_client import KohaClient, OAuth2ClientCredentials, Transport
+from sip2_adapter.framing import Terminator
+from sip2_adapter.proxy import Listener, ProxyLimits, Sip2Proxy
+
+
+@dataclass(frozen=True)
+class Bridge:
+    """The services, and the session in which the admin's lists read the database."""
+
+    services: Services
+    session_factory: scoped_session[Session]
+    store: SqlStore
+
+
+def build(settings: Settings) -> Bridge:
+    """Return the services that *settings* describe."""
+    store, environment = _environment(settings)
+    verification = CardVerification(environment, _card_policy(settings))
+    services = Services(
+        registration=RegistrationService(environment, verification),
+        borrowing=BorrowingService(environment, verification, _token_policy(settings)),
+        staff=_staff(environment),
+        library_names={library.library_id: library.name for library in settings.libraries},
+        clock=environment.clock,
+    )
+    return Bridge(services, store.scoped_session(), store)
+
+
+def build_staff(settings: Settings) -> StaffService:
+    """Return the one service that needs neither CAs nor a source of revocation."""
+    return _staff(_environment(settings)[1])
+
+
+def build_proxies(settings: Settings) -> Mapping[str, Sip2Proxy]:
+    """Return a SIP2 proxy, not started, for each library with self-check machines, by its id."""
+    borrowing = build(settings).services.borrowing
+    return {
+        library.library_id: _proxy(library, library.sip2, borrowing, settings.tokens)
+        for library in settings.libraries
+        if library.sip2 is not None
+    }
+
+
+def _proxy(
+    library: LibrarySettings, sip2: Sip2Settings, borrowing: BorrowingService, tokens: TokenSettings
+) -> Sip2Proxy:
+    time_zone = ZoneInfo(library.time_zone)
+    return Sip2Proxy(
+        [
+            Listener(
+                name=library.library_id,  # the resolver reads the library from it
+                host=sip2.listen_host,
+                port=sip2.listen_port,
+                upstream_host=sip2.koha_host,
+                upstream_port=sip2.koha_port,
+                terminator=Terminator[sip2.terminator],
+            )
+        ],
+        TokenResolver(borrowing),
+        limits=ProxyLimits(
+            answer_timeout=sip2.answer_timeout_seconds,
+            idle_timeout=sip2.idle_timeout_seconds,
+            patron_idle_timeout=tokens.idle_seconds,
+        ),
+        clock=lambda: now().astimezone(time_zone),
+    )
+
+
+def find_problems(settings: Settings) -> list[str]:
+    """Return what would keep the bridge from starting, or from being of use; change nothing."""
+    checks: tuple[Callable[[], object], ...] = (
+        lambda: check_version(open_engine(settings.database.url)),
+        lambda: load_key_ring(settings.keys.master_key_file, secrets.token_bytes),
+        lambda: _require_anchors(_trust_store(settings)),
+    )
+    problems = []
+    for check in checks:
+        try:
+            check()
+        except (BridgeError, JpkiError) as error:
+            problems.append(str(error))
+        except OSError as error:
+            problems.append(f"{error.filename}: {error.strerror}")
+    return problems
+
+
+def _require_anchors(trust_store: TrustStore) -> None:
+    if not trust_store.anchors:
+        raise UntrustedIssuer("no CA certificate is imported: every card would be refused")
+
+
+def _environment(settings: Settings) -> tuple[SqlStore, Environment]:
+    engine = open_engine(settings.database.url)
+    check_version(engine)
+    store = SqlStore(engine)
+    keys = load_key_ring(settings.keys.master_key_file, secrets.token_bytes)
+    keys.confirm(store)
+    environment = Environment(
+        store=store,
+        keys=keys,
+        libraries={library.library_id: _library(library) for library in settings.libraries},
+        clock=now,
+        random_bytes=secrets.token_bytes,
+    )
+    return store, environment
+
+
+def now() -> datetime:
+    """Return the present moment in UTC."""
+    return datetime.now(UTC)
+
+
+def _library(library: LibrarySettings) -> Library:
+    koha = library.koha
+    transport = Transport(
+        connect_timeout=koha.connect_timeout_seconds, read_timeout=koha.read_timeout_seconds
+    )
+    credentials = OAuth2ClientCredentials(koha.base_url, koha.client_id, koha.client_secret, transport)
+    client = KohaClient(koha.base_url, credentials, transport)
+    return Library(library.library_id, library.name, ZoneInfo(library.time_zone), KohaPatronDirectory(client))
+
+
+def _card_policy(settings: Settings) -> CardPolicy:
+    return CardPolicy(
+        trust_store=_trust_store(settings),
+        certificate=CertificatePolicy(frozenset(settings.jpki.policy_oids)),
+        revocation_source=_revocation_source(settings),
+        revocation=RevocationPolicy(maximum_age=timedelta(minutes=settings.revocation.maximum_age_minutes)),
+        challenge_lifetime=timedelta(seconds=settings.jpki.challenge_lifetime_seconds),
+    )
+
+
+def _trust_store(settings: Settings) -> TrustStore:
+    return load_directory(
+        settings.jpki.trust_directory,
+        settings.jpki.pinned_fingerprints,
+        allow_test=settings.mode is Mode.DEVELOPMENT,
+    )
+
+
+def _revocation_source(settings: Settings) -> RevocationSource:
+    revocation = settings.revocation
+    if revocation.ocsp_url is None:
+        return NoSource()
+    return OcspSource(revocation.ocsp_url, timeout=revocation.timeout_seconds)
+
+
+def _token_policy(settings: Settings) -> TokenPolicy:
+    tokens = settings.tokens
+    return TokenPolicy(
+        prefix=tokens.prefix,
+        length=tokens.length,
+        lifetime=timedelta(minutes=tokens.lifetime_minutes),
+        idle_limit=timedelta(seconds=tokens.idle_seconds),
+    )
+
+
+def _staff(environment: Environment) -> StaffService:
+    return StaffService(environment, PasswordHasher.from_parameters(profiles.RFC_9106_LOW_MEMORY))
