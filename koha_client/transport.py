@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import secrets
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.cookiejar import DefaultCookiePolicy
@@ -17,7 +18,7 @@ from types import MappingProxyType
 import requests
 from requests import exceptions
 from requests.auth import AuthBase
-from urllib3.exceptions import MaxRetryError, ReadTimeoutError
+from urllib3.exceptions import HTTPError, MaxRetryError, ReadTimeoutError
 
 from koha_client.errors import (
     FIRST_FAILING_STATUS,
@@ -36,12 +37,12 @@ from koha_client.errors import (
 MAXIMUM_BODY_SIZE = 1024 * 1024
 """Far above any answer that we ask for (two patrons), far below what would hurt."""
 
-_CHUNK_SIZE = 16 * 1024
+_PIECE_SIZE = 16 * 1024
 
 ERRORS: Mapping[type[exceptions.RequestException], type[KohaUnavailable]] = MappingProxyType(
     {
         exceptions.RequestException: ConnectionLost,
-        exceptions.ConnectionError: ConnectionLost,  # told apart by its cause in error_for_exception
+        exceptions.ConnectionError: ConnectionLost,  # or ConnectFailed: see error_for_exception
         exceptions.ConnectTimeout: ConnectTimedOut,
         exceptions.ReadTimeout: ReadTimedOut,
         exceptions.Timeout: ReadTimedOut,
@@ -69,12 +70,9 @@ ERRORS: Mapping[type[exceptions.RequestException], type[KohaUnavailable]] = Mapp
 def error_for_exception(exception: exceptions.RequestException) -> KohaUnavailable:
     """Return our error for an exception of ``requests``; its text is our own."""
     kind = next(ERRORS[parent] for parent in type(exception).__mro__ if parent in ERRORS)
-    if type(exception) is exceptions.ConnectionError and exception.args:
-        # requests has one class for "not connected", "lost" and "too slow in the middle of the body".
-        if isinstance(exception.args[0], MaxRetryError):
-            kind = ConnectFailed
-        elif isinstance(exception.args[0], ReadTimeoutError):
-            kind = ReadTimedOut
+    not_connected = any(isinstance(argument, MaxRetryError) for argument in exception.args)
+    if type(exception) is exceptions.ConnectionError and not_connected:
+        return ConnectFailed()  # requests has one class for "not connected" and "lost"
     return kind()
 
 
@@ -107,7 +105,8 @@ def random_request_id() -> int:
 class Transport:
     """HTTP to Koha, shared by the client and its authentication. Safe to share among threads.
 
-    Time-outs are in seconds: for the connection, and for each silence while the answer is read.
+    Time-outs are in seconds: for the connection, for the silence before the answer, and once more
+    for the whole of its body. *clock* returns monotonic seconds.
     Proxy and CA settings of the environment are honoured as ``requests`` documents them.
     """
 
@@ -119,8 +118,11 @@ class Transport:
         user_agent: str = "koha_client",
         session: requests.Session | None = None,
         new_request_id: Callable[[], int] = random_request_id,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._timeout = (connect_timeout, read_timeout)
+        self._connect_timeout = connect_timeout
+        self._read_timeout = read_timeout
+        self._clock = clock
         self._new_request_id = new_request_id
         self._session = session or requests.Session()
         self._session.headers.update(
@@ -166,13 +168,17 @@ class Transport:
                 data=form,
                 headers={"x-koha-request-id": str(self._new_request_id())},
                 auth=auth,
-                timeout=self._timeout,
+                timeout=(self._connect_timeout, self._read_timeout),
                 allow_redirects=False,
                 stream=True,
             ) as response:
-                body = _read_body(response)
+                body = self._read_body(response)
         except exceptions.RequestException as exception:
             error: KohaError = error_for_exception(exception)
+        except ReadTimeoutError:
+            error = ReadTimedOut()
+        except HTTPError:  # urllib3's base: what it says while the body is read
+            error = MalformedAnswer("the answer broke off or cannot be decoded")
         else:
             answer = Answer(response.status_code, response.headers.get("Content-Type", ""), body)
             if answer.status < FIRST_FAILING_STATUS:
@@ -180,14 +186,17 @@ class Transport:
             error = error_for_answer(answer.status, _json_or_none(answer))
         raise error  # outside the except block: nothing of requests travels along
 
-
-def _read_body(response: requests.Response) -> bytes:
-    body = bytearray()
-    for chunk in response.iter_content(_CHUNK_SIZE):
-        body += chunk
-        if len(body) > MAXIMUM_BODY_SIZE:
-            raise MalformedAnswer(f"the answer is longer than {MAXIMUM_BODY_SIZE} bytes")
-    return bytes(body)
+    def _read_body(self, response: requests.Response) -> bytes:
+        """Read a body piece by piece as it arrives, so that neither size nor time runs away."""
+        deadline = self._clock() + self._read_timeout
+        body = bytearray()
+        while piece := response.raw.read1(_PIECE_SIZE, decode_content=True):
+            body += piece
+            if len(body) > MAXIMUM_BODY_SIZE:
+                raise MalformedAnswer(f"the answer is longer than {MAXIMUM_BODY_SIZE} bytes")
+            if self._clock() > deadline:
+                raise ReadTimedOut
+        return bytes(body)
 
 
 def _json_or_none(answer: Answer) -> object:
