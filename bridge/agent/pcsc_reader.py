@@ -26,7 +26,7 @@ class PcscReader:
             raise NoCard
         return pcsc.connect(self._reader_with_card)
 
-    def wait_for_removal(self, timeout: float) -> None:
-        """Wait until the card that was served is gone."""
+    def wait_for_removal(self) -> None:
+        """Wait on the reader whose card was served."""
         if self._reader_with_card is not None:
-            pcsc.wait_for_removal(self._reader_with_card, timeout)
+            pcsc.wait_for_removal(self._reader_with_card)

@@ -1,4 +1,4 @@
-"""The reader as the agent sees it. PC/SC is imported when it is used, for it is an optional part."""
+"""The reader as the agent sees it; ``bridge.agent.pcsc_reader`` is one over PC/SC."""
 
 from __future__ import annotations
 
@@ -17,5 +17,5 @@ class CardReader(Protocol):
     def connect(self) -> AbstractContextManager[SmartCardConnection]:
         """Power the card and hold it exclusively for the block; power it off at the end."""
 
-    def wait_for_removal(self, timeout: float) -> None:
-        """Return as soon as the card is gone, or after *timeout* seconds."""
+    def wait_for_removal(self) -> None:
+        """Return as soon as the card that was served is gone."""

@@ -64,33 +64,29 @@ class Agent:
 
     def run_once(self) -> ExitCode:
         """Serve one card and say how it went."""
-        return exit_code(self._serve_next_card())
+        try:
+            terminal, purpose = self._wait_for_work()
+        except (BridgeCallError, ReaderError, WrongSettings) as error:
+            return self._conclude(CardRefused(error))
+        return self._serve(terminal, purpose)
 
     def run(self) -> ExitCode:
         """Serve card after card. Returns only where the settings are wrong."""
         while True:
-            outcome = self._serve_next_card()
-            code = exit_code(outcome)
+            try:
+                terminal, purpose = self._wait_for_work()
+            except (BridgeCallError, ReaderError, WrongSettings) as error:
+                code = self._conclude(CardRefused(error))
+                self._pause(TROUBLE_PAUSE)
+            else:
+                code = self._serve(terminal, purpose)
+                self._wait_for_removal()
             if code is ExitCode.WRONG_SETTINGS:
                 return code
-            if isinstance(outcome, CardRefused) and isinstance(outcome.error, BridgeCallError | ReaderError):
-                self._pause(TROUBLE_PAUSE)
-            self._wait_for_removal()
-
-    def _serve_next_card(self) -> Outcome:
-        self._last_shown = None
-        try:
-            terminal, purpose = self._wait_for_work()
-        except (BridgeCallError, WrongSettings, ReaderError) as error:
-            outcome: Outcome = CardRefused(error)
-        else:
-            visit = CardVisit(terminal, purpose, self._bridge, self._screen, self._pin_pad)
-            outcome = visit.serve(self._reader.connect)
-        self._conclude(outcome)
-        return outcome
 
     def _wait_for_work(self) -> tuple[TerminalState, ChallengePurpose]:
         """Return when the bridge wants a card here and one lies on the reader."""
+        self._last_shown = None
         while True:
             terminal = self._bridge.terminal()
             if terminal.kind == SELF_CHECK and self._hand_over is None:
@@ -106,7 +102,11 @@ class Agent:
                 continue
             return terminal, terminal.purpose
 
-    def _conclude(self, outcome: Outcome) -> None:
+    def _serve(self, terminal: TerminalState, purpose: ChallengePurpose) -> ExitCode:
+        visit = CardVisit(terminal, purpose, self._bridge, self._screen, self._pin_pad)
+        return self._conclude(visit.serve(self._reader.connect))
+
+    def _conclude(self, outcome: Outcome) -> ExitCode:
         match outcome:
             case Linked(not_after):
                 self._screen.show_step(VisitStep.LINKED, date=local_date(not_after))
@@ -116,11 +116,12 @@ class Agent:
                 self._screen.show_step(VisitStep.SESSION_OPENED)
             case CardRefused(error):
                 self._screen.show_error(error)
+        return exit_code(outcome)
 
     def _wait_for_removal(self) -> None:
         self._screen.show_step(VisitStep.TAKE_CARD)
         try:
-            self._reader.wait_for_removal(CARD_WAIT)
+            self._reader.wait_for_removal()
         except ReaderError:
             return  # the next wait for a card meets the same trouble and says so
 

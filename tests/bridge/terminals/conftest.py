@@ -1,0 +1,275 @@
+"""A whole bridge on a database file, as terminals see it: over its HTTP API and nothing else."""
+
+import io
+import secrets
+import threading
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from argon2 import PasswordHasher
+from sqlalchemy import inspect, text
+from werkzeug.serving import make_server
+
+from bridge.app import create_app_from
+from bridge.borrowing import BorrowingService, TokenPolicy
+from bridge.environment import Environment, Library
+from bridge.errors import PatronNotFound
+from bridge.keys import KeyRing, MasterKey
+from bridge.models import Actor, ActorKind, LibrarianRole, TerminalKind
+from bridge.ports import PatronRecord
+from bridge.registration import RegistrationService
+from bridge.services import Services
+from bridge.staff import StaffService
+from bridge.store import SqlStore, open_engine, upgrade
+from bridge.verification import CardPolicy, CardVerification
+from config import WebSettings
+from jpki.errors import CardInUse, NoCard
+from jpki.revocation import RevocationAnswer, RevocationPolicy, RevocationStatus, UnknownReason
+from jpki.simulator.card import SimulatedCard, SimulatedConnection
+from jpki.simulator.pki import CardPki, CardProfile, PkiKeys
+from jpki.verify import CertificatePolicy
+
+NOW = datetime(2026, 11, 2, 1, 0, tzinfo=UTC)
+LIBRARY = "chuo"
+CARDNUMBER = "C0001234567"
+PIN = "4937"
+TODAY = date(2026, 11, 2)
+PATRON = PatronRecord(
+    patron_id=71,
+    category_id="PT",
+    expiry_date=TODAY + timedelta(days=100),
+    restricted=False,
+    card_lost=False,
+    cardnumber=CARDNUMBER,
+    name="甲野花子",
+)
+
+
+class Clock:
+    def __init__(self):
+        self.now = NOW
+
+    def __call__(self):
+        return self.now
+
+    def advance(self, **duration):
+        self.now += timedelta(**duration)
+
+
+class Patrons:
+    """The library system: the patrons in ``records``, and no answer where ``failure`` is set."""
+
+    def __init__(self):
+        self.records = {PATRON.patron_id: PATRON}
+        self.failure = None
+
+    def find_by_cardnumber(self, cardnumber):
+        return next((each for each in self.records.values() if each.cardnumber == cardnumber), None)
+
+    def get(self, patron_id):
+        if self.failure is not None:
+            raise self.failure
+        if patron_id not in self.records:
+            raise PatronNotFound
+        return self.records[patron_id]
+
+    def change(self, **changes):
+        self.records[PATRON.patron_id] = replace(PATRON, **changes)
+
+
+class Revocations:
+    """A source that knows the serial numbers in ``revoked`` and nothing while it is ``down``."""
+
+    name = "test"
+
+    def __init__(self):
+        self.revoked = set()
+        self.down = False
+
+    def check(self, certificate, issuer, now):
+        del issuer
+        if self.down:
+            return RevocationAnswer(RevocationStatus.UNKNOWN, self.name, now, why=UnknownReason.UNREACHABLE)
+        revoked = certificate.serial_number.value in self.revoked
+        return RevocationAnswer(
+            RevocationStatus.REVOKED if revoked else RevocationStatus.GOOD, self.name, now
+        )
+
+
+@pytest.fixture(scope="session")
+def pki():
+    return CardPki.create(NOW, PkiKeys.generate())
+
+
+@dataclass
+class BridgeUnderTest:
+    """The services with everything that a test turns, and a librarian and two terminals with tokens."""
+
+    services: Services
+    store: SqlStore
+    engine: object
+    clock: Clock
+    patrons: Patrons
+    revocations: Revocations
+    librarian: object = None
+    counter_token: str = field(default="", repr=False)
+    self_check_token: str = field(default="", repr=False)
+
+    def start_link(self):
+        return self.services.registration.start(
+            self.librarian, terminal_id="counter-1", cardnumber=CARDNUMBER
+        )
+
+    def request(self, request):
+        return self.services.registration.request(self.librarian, request.request_id)
+
+    def rows(self):
+        """Return everything in the database, as one text per table."""
+        with self.engine.connect() as connection:
+            return {
+                table: repr(connection.execute(text(f"SELECT * FROM {table}")).all())
+                for table in inspect(self.engine).get_table_names()
+            }
+
+
+@pytest.fixture
+def bridge(tmp_path, pki):
+    engine = open_engine(f"sqlite:///{tmp_path / 'bridge.db'}")
+    upgrade(engine)
+    clock, patrons, revocations = Clock(), Patrons(), Revocations()
+    random_bytes = secrets.token_bytes
+    store = SqlStore(engine)
+    environment = Environment(
+        store=store,
+        keys=KeyRing([MasterKey("test", bytes(range(32)))], random_bytes),
+        libraries={LIBRARY: Library(LIBRARY, "中央図書館", ZoneInfo("Asia/Tokyo"), patrons)},
+        clock=clock,
+        random_bytes=random_bytes,
+    )
+    policy = CardPolicy(
+        trust_store=pki.trust_store(),
+        certificate=CertificatePolicy(frozenset({"1.2.392.200149.8.5.1.3.30"})),
+        revocation_source=revocations,
+        revocation=RevocationPolicy(),
+        challenge_lifetime=timedelta(seconds=120),
+    )
+    verification = CardVerification(environment, policy)
+    tokens = TokenPolicy("98", 14, timedelta(minutes=15), timedelta(minutes=2))
+    services = Services(
+        registration=RegistrationService(environment, verification),
+        borrowing=BorrowingService(environment, verification, tokens),
+        staff=StaffService(environment, PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)),
+        library_names={LIBRARY: "中央図書館"},
+        clock=clock,
+    )
+    bridge = BridgeUnderTest(services, store, engine, clock, patrons, revocations)
+    add_staff_and_terminals(bridge)
+    yield bridge
+    store.dispose()
+
+
+def add_staff_and_terminals(bridge):
+    actor = Actor(ActorKind.COMMAND, "test")
+    staff = bridge.services.staff
+    bridge.librarian = staff.add_librarian(
+        actor,
+        library_id=LIBRARY,
+        login_name="sato",
+        display_name="佐藤",
+        role=LibrarianRole.LIBRARIAN,
+        password="correct horse",
+    )
+    bridge.counter_token = staff.add_terminal(
+        actor, library_id=LIBRARY, terminal_id="counter-1", name="窓口1", kind=TerminalKind.COUNTER
+    ).token
+    bridge.self_check_token = staff.add_terminal(
+        actor,
+        library_id=LIBRARY,
+        terminal_id="self-check-1",
+        name="自動貸出機1",
+        kind=TerminalKind.SELF_CHECK,
+        sip2_login="sc1",
+    ).token
+
+
+@pytest.fixture
+def app(bridge):
+    web = WebSettings(host="127.0.0.1", port=0, secret_key="k" * 32, secure_cookies=True)
+    scoped_session = bridge.store.scoped_session()
+    yield create_app_from(bridge.services, scoped_session, web)
+    scoped_session.remove()
+
+
+class RecordingMiddleware:
+    """Keeps every request that reaches the application: a line, the headers, the body."""
+
+    def __init__(self, application):
+        self._application = application
+        self.requests = []
+
+    def __call__(self, environ, start_response):
+        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        environ["wsgi.input"] = io.BytesIO(body)
+        headers = {name: value for name, value in environ.items() if name.startswith("HTTP_")}
+        line = f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}"
+        self.requests.append((line, headers, body))
+        return self._application(environ, start_response)
+
+
+@dataclass
+class Server:
+    url: str
+    recorder: RecordingMiddleware
+
+    @property
+    def lines(self):
+        return [line for line, _, _ in self.recorder.requests]
+
+
+@pytest.fixture
+def server(app):
+    """The application on a port of this machine."""
+    recorder = RecordingMiddleware(app)
+    http = make_server("127.0.0.1", 0, recorder, threaded=True)
+    thread = threading.Thread(target=http.serve_forever)
+    thread.start()
+    yield Server(f"http://127.0.0.1:{http.server_port}", recorder)
+    http.shutdown()
+    thread.join()
+    http.server_close()
+
+
+class SimulatedReader:
+    """A reader on which tests lay cards, one after the other."""
+
+    def __init__(self, *cards):
+        self.cards = list(cards)
+        self.in_use = False
+
+    def wait_for_card(self, timeout):
+        del timeout
+        if not self.cards:
+            raise NoCard
+
+    def connect(self):
+        if self.in_use:
+            raise CardInUse
+        return SimulatedConnection(self.cards[0])
+
+    def wait_for_removal(self):
+        self.cards.pop(0)
+
+
+@pytest.fixture
+def make_card(pki):
+    def make(profile=CardProfile.GOOD, *, pin=PIN, faults=None):
+        return SimulatedCard.from_material(pki.issue_card(profile), pin, faults)
+
+    return make
+
+
+@pytest.fixture
+def make_reader():
+    return SimulatedReader

@@ -1,0 +1,72 @@
+"""The application around API and admin: headers, cookies, health, and errors outside of both."""
+
+import pytest
+
+
+@pytest.fixture
+def client(app):
+    return app.test_client()
+
+
+def test_health_needs_no_token_and_says_ok(client):
+    response = client.get("/healthz")
+    assert (response.status_code, response.get_json()) == (200, {"status": "ok"})
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/api/v1/terminal", "/api/nowhere", "/nowhere"])
+def test_every_answer_has_the_security_headers(client, path):
+    headers = client.get(path).headers
+    assert headers["Content-Security-Policy"].startswith("default-src 'self'")
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Strict-Transport-Security"].startswith("max-age=")
+    assert headers["Cache-Control"] == "no-store"
+
+
+def test_the_session_cookie_is_for_this_site_and_https_alone(app):
+    assert app.config["SESSION_COOKIE_SECURE"] is True
+    assert app.config["SESSION_COOKIE_HTTPONLY"] is True
+    assert app.config["SESSION_COOKIE_SAMESITE"] == "Strict"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "slug"),
+    [
+        ("GET", "/api/v1/nowhere", 404, "not-found"),
+        ("GET", "/api/", 404, "not-found"),
+        ("GET", "/api/v1/challenges", 405, "method-not-allowed"),
+        ("DELETE", "/api/v1/terminal", 405, "method-not-allowed"),
+    ],
+)
+def test_what_the_api_does_not_have_is_a_problem(client, method, path, status, slug):
+    response = client.open(path, method=method)
+    assert response.status_code == status
+    assert response.mimetype == "application/problem+json"
+    assert response.get_json()["type"].endswith(f":{slug}")
+
+
+def test_elsewhere_an_unknown_page_is_a_plain_404(client):
+    response = client.get("/nowhere")
+    assert (response.status_code, response.mimetype) == (404, "text/html")
+
+
+def test_an_unforeseen_error_shows_and_logs_no_text(app, caplog):
+    caplog.set_level(1)
+
+    def fail():
+        raise RuntimeError("a secret")
+
+    app.add_url_rule("/fail", "fail", fail)
+    app.add_url_rule("/api/fail", "api_fail", fail)
+    client = app.test_client()
+    for path in ("/fail", "/api/fail"):
+        response = client.get(path)
+        assert response.status_code == 500
+        assert "secret" not in response.get_data(as_text=True)
+    assert "RuntimeError" in caplog.text
+    assert "a secret" not in caplog.text
+
+
+def test_the_admin_keeps_its_csrf_protection(client):
+    response = client.post("/admin/login", data={"login_name": "sato", "password": "correct horse"})
+    assert response.status_code in (302, 400)
+    assert "session" not in {cookie.key for cookie in client._cookies.values() if "user" in cookie.value}
