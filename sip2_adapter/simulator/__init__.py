@@ -1,1 +1,27 @@
-"""To be written."""
+"""A simulated ACS (Koha's SIP server) for demonstrations and tests; nothing in service imports it."""
+
+from sip2_adapter.simulator.account import Account, Encoding, Policy
+from sip2_adapter.simulator.acs import SimulatedAcs
+from sip2_adapter.simulator.backend import (
+    CheckinOutcome,
+    HoldOutcome,
+    Item,
+    LibraryBackend,
+    LoanOutcome,
+    Patron,
+)
+from sip2_adapter.simulator.faults import Fault
+
+__all__ = [
+    "Account",
+    "CheckinOutcome",
+    "Encoding",
+    "Fault",
+    "HoldOutcome",
+    "Item",
+    "LibraryBackend",
+    "LoanOutcome",
+    "Patron",
+    "Policy",
+    "SimulatedAcs",
+]
