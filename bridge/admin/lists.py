@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from flask import abort, flash, redirect, url_for
 from flask_admin import expose
 from flask_admin.contrib.sqla import ModelView
-from flask_babel import LazyString, format_datetime, gettext, lazy_gettext
+from flask_babel import LazyString, format_date, format_datetime, gettext, lazy_gettext
 from sqlalchemy import func
 from sqlalchemy.orm import Query, Session, scoped_session
 
@@ -151,6 +151,7 @@ class LinkList(ReadOnlyList):
     }
     column_formatters: ClassVar = {
         "state": lambda _view, _context, row, _name: LINK_STATES[row.state],
+        "not_after": lambda _view, _context, row, _name: format_date(row.not_after, "long"),
         "linked_by": lambda view, _context, row, _name: view.staff_name(row.linked_by),
         "ended_reason": lambda _view, _context, row, _name: words_of(row.ended_reason),
     }
@@ -217,7 +218,7 @@ class AuditList(ReadOnlyList):
 
     column_list = ("at", "tag", "actor", "terminal_id", "subject", "details")
     column_sortable_list = ("at", "tag", "terminal_id")
-    column_default_sort = ("at", True)
+    column_default_sort: ClassVar = [("at", True), ("event_id", True)]
     column_searchable_list = ("subject", "terminal_id", "actor_id")
     column_labels: ClassVar = {
         "at": lazy_gettext("When"),

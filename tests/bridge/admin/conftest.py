@@ -25,6 +25,7 @@ from bridge.store import SqlStore, open_engine, upgrade
 from bridge.verification import CardPolicy, CardVerification
 from config.settings import WebSettings
 from jpki.card import JpkiSession, Pin
+from jpki.errors import InvalidPinError
 from jpki.revocation import RevocationAnswer, RevocationPolicy, RevocationStatus
 from jpki.simulator.card import SimulatedCard, SimulatedConnection
 from jpki.simulator.pki import CardPki, CardProfile
@@ -72,6 +73,34 @@ class Revocations:
         return RevocationAnswer(self.status, self.name, now)
 
 
+class Reader:
+    """Does at one counter's reader what the agent does, without the HTTP in between."""
+
+    def __init__(self, registration, terminal, card):
+        self.registration = registration
+        self.terminal = terminal
+        self.connection = SimulatedConnection(card)
+
+    def lay_card(self):
+        self.session = JpkiSession(self.connection)
+        self.certificate = self.session.read_certificate()
+        self.challenge = self.registration.begin(self.terminal, self.certificate)
+        self.tell(AgentStep.PIN_REQUESTED, self.session.attempts_remaining())
+
+    def enter_pin(self, pin):
+        try:
+            self.session.verify_pin(Pin(pin))
+        except InvalidPinError as error:
+            return self.tell(AgentStep.PIN_WRONG, error.attempts_remaining)
+        signature = self.session.sign(self.challenge.message())
+        return self.registration.complete(
+            self.terminal, self.challenge.challenge_id, self.certificate, signature
+        )
+
+    def tell(self, step, attempts_remaining=None):
+        self.registration.progress(self.terminal, self.challenge.challenge_id, step, attempts_remaining)
+
+
 @dataclass
 class World:
     """Everything a test reaches for."""
@@ -89,20 +118,8 @@ class World:
     def card(self, profile=CardProfile.GOOD):
         return SimulatedCard.from_material(self.pki.issue_card(profile))
 
-    def lay_card(self, card, *, pin="1234", terminal=None):
-        """Do at the reader what the agent does, up to the end."""
-        terminal = terminal or self.counter
-        registration = self.services.registration
-        with SimulatedConnection(card) as connection:
-            session = JpkiSession(connection)
-            certificate = session.read_certificate()
-            challenge = registration.begin(terminal, certificate)
-            registration.progress(
-                terminal, challenge.challenge_id, AgentStep.PIN_REQUESTED, session.attempts_remaining()
-            )
-            session.verify_pin(Pin(pin))
-            signature = session.sign(challenge.message())
-        return registration.complete(terminal, challenge.challenge_id, certificate, signature)
+    def reader(self, card, terminal=None):
+        return Reader(self.services.registration, terminal or self.counter, card)
 
     def link(self, librarian=None, cardnumber="2000100000017", terminal_id="counter-1"):
         """Link a new card, start to end."""
@@ -110,7 +127,9 @@ class World:
         request = self.services.registration.start(librarian, terminal_id=terminal_id, cardnumber=cardnumber)
         terminals = self.services.staff.terminals(librarian.library_id)
         terminal = next(terminal for terminal in terminals if terminal.terminal_id == request.terminal_id)
-        return self.lay_card(self.card(), terminal=terminal)
+        reader = self.reader(self.card(), terminal)
+        reader.lay_card()
+        return reader.enter_pin("1234")
 
 
 def patrons_of_the_demo():
@@ -129,7 +148,7 @@ def patrons_of_the_demo():
         {
             record.cardnumber: record
             for record in (
-                patron(17, "図書 花子"),
+                patron(17, "図書 友子"),
                 patron(25, "本田 太郎", expiry_date=date(2026, 3, 31)),
                 patron(33, "返却 遅子", restricted=True),
                 patron(41, "紛失 次郎", card_lost=True),
@@ -194,8 +213,8 @@ def world(tmp_path, pki):
         )
         return issued.terminal
 
-    hanako = librarian("chuo", "hanako", "司書 花子")
-    librarian("chuo", "kansa", "監査 一郎", LibrarianRole.AUDITOR)
+    hanako = librarian("chuo", "hanako", "山田 花子")
+    librarian("chuo", "kansa", "検見川 監", LibrarianRole.AUDITOR)
     north_librarian = librarian("kita", "kita", "北野 司")
     counter = terminal("chuo", "counter-1", "1階総合カウンター")
     terminal("chuo", "counter-2", "児童カウンター")
