@@ -144,7 +144,7 @@ class VirtualReader:
         self._resources = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
-        _require_installed()
+        require_installed()
         with contextlib.ExitStack() as resources:
             # A short path: the name of a unix socket has at most 107 bytes.
             directory = tempfile.TemporaryDirectory(prefix="jpki-reader-")
@@ -261,7 +261,8 @@ class VirtualReader:
             _stop(self._fence)
 
 
-def _require_installed() -> None:
+def require_installed() -> None:
+    """Raise ``VirtualReaderUnavailable`` where this machine cannot run a virtual reader."""
     for path, package in ((PCSCD, "pcscd"), (DRIVER, "vsmartcard-vpcd")):
         if not path.exists():
             raise VirtualReaderUnavailable(

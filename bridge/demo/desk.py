@@ -1,0 +1,82 @@
+"""The librarian at the counter, as a browser without a screen: log in, find, start a link, watch, unlink."""
+
+from __future__ import annotations
+
+import re
+import time
+from html import unescape
+
+import requests
+
+SECONDS = 20.0
+CSRF_FIELD = re.compile(r'name="csrf_token"[^>]*value="([^"]+)"')
+
+
+class DeskError(Exception):
+    """The admin did not do what the librarian asked."""
+
+
+class Desk:
+    """A librarian's browser at the admin of *base_url*."""
+
+    def __init__(self, base_url: str) -> None:
+        self._base_url = base_url
+        self._session = requests.Session()
+        self._session.trust_env = False  # loopback needs no proxy
+
+    def log_in(self, login_name: str, password: str) -> None:
+        """Log in. Raises ``DeskError``."""
+        page = self._get("/admin/login")
+        page = self._post("/admin/login", page, login_name=login_name, password=password)
+        if "/admin/login" in page.url:
+            raise DeskError("log-in refused")
+
+    def find_patron(self, cardnumber: str) -> requests.Response:
+        """Return the page that shows the patron with this library card."""
+        return self._post("/admin/counter/", self._get("/admin/counter/"), cardnumber=cardnumber)
+
+    def start_link(self, cardnumber: str, terminal_id: str) -> str:
+        """Start a link for a patron at a counter terminal; return the request's id."""
+        page = self.find_patron(cardnumber)
+        page = self._post("/admin/counter/start", page, cardnumber=cardnumber, terminal_id=terminal_id)
+        if "/requests/" not in page.url:
+            raise DeskError("the link could not be started")
+        return page.url.rsplit("/", 1)[1]
+
+    def watch(self, request_id: str) -> dict[str, object]:
+        """Return how far a link has come, as the page's script sees it."""
+        state: dict[str, object] = self._get(f"/admin/counter/requests/{request_id}/state").json()
+        return state
+
+    def cancel(self, request_id: str) -> None:
+        """Take the order back."""
+        address = f"/admin/counter/requests/{request_id}"
+        self._post(f"{address}/cancel", self._get(address))
+
+    def _get(self, path: str) -> requests.Response:
+        return self._checked(self._session.get(self._base_url + path, timeout=SECONDS))
+
+    def _post(self, path: str, page: requests.Response, **fields: str) -> requests.Response:
+        """Send a form of *page*, with the CSRF token that stands in it."""
+        token = CSRF_FIELD.search(page.text)
+        if token is None:
+            raise DeskError(f"no form on {page.url}")
+        data = {**fields, "csrf_token": unescape(token[1])}
+        return self._checked(self._session.post(self._base_url + path, data=data, timeout=SECONDS))
+
+    @staticmethod
+    def _checked(response: requests.Response) -> requests.Response:
+        if not response.ok:
+            raise DeskError(f"{response.request.method} {response.request.path_url}: {response.status_code}")
+        return response
+
+
+def wait_for_end(desk: Desk, request_id: str, *, deadline_seconds: float = SECONDS) -> dict[str, object]:
+    """Watch a link until nothing more will change; return its last state."""
+    deadline = time.monotonic() + deadline_seconds
+    while time.monotonic() < deadline:
+        state = desk.watch(request_id)
+        if not state["is_open"]:
+            return state
+        time.sleep(0.1)
+    raise DeskError("the link did not come to an end in time")

@@ -1,0 +1,275 @@
+"""The story that the demo tells, step by step. Each step says what it did, and fails if it did not hold.
+
+The sentences stand in Japanese and in English, because the people who look at a demo in a city hall read
+the one, and those who look for help abroad the other.
+"""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+import requests
+
+from bridge.demo.cards import DemoCard, Visit
+from bridge.demo.desk import Desk, wait_for_end
+from bridge.demo.kiosk import SelfCheckMachine
+from bridge.demo.stack import LIBRARIAN, PIN, WRONG_PIN, Stack
+from jpki.card import JpkiSession, Pin
+from jpki.simulator.card import SimulatedConnection
+from koha_client.simulator.demo_data import DemoItem, DemoPatron
+
+HTTP_SECONDS = 20
+
+
+class StepFailed(Exception):
+    """Something in the story did not happen as told; the text says what."""
+
+
+def expect(condition: object, otherwise: str) -> None:
+    """Raise ``StepFailed`` with *otherwise* unless *condition* holds."""
+    if not condition:
+        raise StepFailed(otherwise)
+
+
+@dataclass(frozen=True)
+class Told:
+    """One step after it was told: its sentence, what was seen, how long it took."""
+
+    sentence: str
+    seen: str
+    held: bool
+    seconds: float
+
+
+class Story:
+    """Tells the steps one after the other on a stack that runs."""
+
+    def __init__(self, stack: Stack, say: Callable[[str], None]) -> None:
+        self._stack = stack
+        self._say = say
+        self._told: list[Told] = []
+        self._desk = Desk(stack.bridge_url)
+        self._resources = ExitStack()
+        self._kiosk: SelfCheckMachine | None = None
+        self._token = ""
+
+    def tell(self) -> list[Told]:
+        """Tell everything. After a step that did not hold the rest is still told where it can be."""
+        with self._resources:
+            self._chapter("1. カウンターで連携登録 / Linking at the counter")
+            self._step(
+                "図書館員がログインし、利用者カードで利用者を探す / librarian finds the patron", self._find
+            )
+            self._step("マイナンバーカードを連携する / card, PIN, signature: the link is made", self._link)
+            self._chapter("2. 自動貸出機で借りる / Borrowing at the self-check machine")
+            self._step("同じカードがワンタイム番号になる / the same card gives a token", self._open_session)
+            self._step(
+                "SIP2 で利用者情報を問い合わせる / log-in, patron information", self._patron_information
+            )
+            self._step("2 冊借りる / two books are borrowed", self._borrow)
+            self._step("1 冊返す / one is returned", self._return_one)
+            self._step(
+                "貸出機に利用者番号は届かない / the machine never saw the card number", self._never_seen
+            )
+            self._step("貸出終了 / the session ends", self._end_session)
+            self._chapter("3. 断る場合 / Refusals, each in its own words")
+            self._step("使い終わった番号 / token used after its session", self._dead_token)
+            self._step("暗証番号の誤り / wrong PIN, tries left are shown", self._wrong_pin)
+            self._step("署名の再送 / a replayed response", self._replay)
+            self._step("連携していないカード / a card that was never linked", self._stranger)
+            self._step("利用者カードの期限切れ / expired library card", self._expired_library_card)
+            self._step("失効した電子証明書 / revoked certificate, no PIN asked", self._revoked)
+            self._step("これまでのプラスチックカード / a plastic card passes as ever", self._plastic)
+        return self._told
+
+    # -- telling
+
+    def _chapter(self, title: str) -> None:
+        self._say(f"\n{title}")
+
+    def _step(self, sentence: str, action: Callable[[], str]) -> None:
+        begun = time.monotonic()
+        try:
+            seen, held = action(), True
+        except Exception as error:  # noqa: BLE001  # whatever went wrong, the step did not hold
+            seen, held = f"{type(error).__name__}: {error}", False
+        self._told.append(Told(sentence, seen, held, time.monotonic() - begun))
+        self._say(f"  {'✓' if held else '✗'} {sentence}\n      {seen}")
+
+    # -- 1. the counter
+
+    def _find(self) -> str:
+        self._desk.log_in(LIBRARIAN.login_name, LIBRARIAN.password)
+        patron = self._stack.patron(DemoPatron.FINE)
+        page = self._desk.find_patron(patron.cardnumber)
+        expect(patron.surname in page.text, "the patron's name is not on the page")
+        return f"Koha: {patron.surname} {patron.firstname} ({patron.cardnumber})"
+
+    def _link(self) -> str:
+        card = self._stack.cards.resident
+        headline = self._link_card(DemoPatron.FINE, card)
+        expect(self._stack.table.pins_presented(card) == 1, "the PIN was not presented exactly once")
+        return headline
+
+    def _link_card(self, patron: DemoPatron, card: DemoCard) -> str:
+        request_id = self._desk.start_link(patron.value, self._stack.counter.terminal_id)
+        visit = self._visit(card, at_counter=True)
+        expect(visit.exit_code == 0, f"the agent ended with {visit.exit_code}: {visit.last_words}")
+        state = wait_for_end(self._desk, request_id)
+        expect(state["tone"] == "success", f"the counter page says: {state['headline']}")
+        return f"{state['headline']} {' '.join(_texts(state['details']))}"
+
+    # -- 2. the self-check machine
+
+    def _open_session(self) -> str:
+        visit = self._visit(self._stack.cards.resident)
+        expect(visit.exit_code == 0, f"the agent ended with {visit.exit_code}: {visit.last_words}")
+        expect(visit.token.isdigit(), "the token is not all digits")
+        self._token = visit.token
+        return f"{visit.last_words} ({len(visit.token)} digits)"
+
+    def _patron_information(self) -> str:
+        kiosk = self._open_kiosk()
+        answer = kiosk.patron_information(self._token)
+        expect(answer.accepted, f"refused: {answer.screen_message}")
+        expect(answer.first("AA") == self._token, "AA is not the token")
+        return f"64 BL=Y, AF: {answer.screen_message}"
+
+    def _borrow(self) -> str:
+        kiosk = self._open_kiosk()
+        books = (DemoItem.SECRETS_OF_THE_LIBRARY, DemoItem.STARS_IN_WINTER)
+        titles = []
+        for book in books:
+            answer = kiosk.check_out(book.value)
+            expect(answer.accepted, f"{book.value} refused: {answer.screen_message}")
+            titles.append(answer.first("AJ"))
+        loans = self._stack.loans_of(DemoPatron.FINE)
+        expect({book.value for book in books} <= loans, "Koha does not show the loans")
+        return f"12 ok: {'、'.join(titles)}; Koha: {len(loans)} on {DemoPatron.FINE.value}"
+
+    def _return_one(self) -> str:
+        answer = self._open_kiosk().check_in(DemoItem.STARS_IN_WINTER.value)
+        expect(answer.accepted, f"refused: {answer.screen_message}")
+        loans = self._stack.loans_of(DemoPatron.FINE)
+        expect(loans == {DemoItem.SECRETS_OF_THE_LIBRARY.value}, f"Koha shows {len(loans)} loans")
+        return f"10 ok; Koha: {len(loans)} on {DemoPatron.FINE.value}"
+
+    def _never_seen(self) -> str:
+        received = self._open_kiosk().received
+        expect(len(received) > 0, "nothing was received at all")
+        expect(DemoPatron.FINE.value not in received, "the card number reached the machine")
+        return f"{len(received)} characters received, the card number is not among them"
+
+    def _end_session(self) -> str:
+        answer = self._open_kiosk().end_patron_session()
+        expect(answer.accepted, "36 does not say Y")
+        return f"36 Y, AF: {answer.screen_message}"
+
+    def _open_kiosk(self) -> SelfCheckMachine:
+        if self._kiosk is None:
+            self._kiosk = self._resources.enter_context(self._stack.kiosk())
+        return self._kiosk
+
+    # -- 3. refusals
+
+    def _dead_token(self) -> str:
+        answer = self._open_kiosk().patron_information(self._token)
+        expect(answer.code == "64" and not answer.accepted, "a dead token was accepted")
+        expect(answer.screen_message, "no words for the patron")
+        return f"64 BL=N, AF: {answer.screen_message}"
+
+    def _wrong_pin(self) -> str:
+        card = self._stack.cards.resident
+        before = self._stack.table.pins_presented(card)
+        visit = self._visit(card, pin=WRONG_PIN)
+        expect(visit.exit_code == 1 and not visit.token, "a wrong PIN opened a session")
+        expect(self._stack.table.pins_presented(card) == before + 1, "the PIN was presented again")
+        expect("2" in visit.last_words, "the tries left are not shown")
+        self._visit(card)  # the right PIN restores the three tries
+        return visit.last_words
+
+    def _replay(self) -> str:
+        """Play the attacker: take a good response and send it a second time."""
+        card = self._stack.cards.resident.card
+        with SimulatedConnection(card) as connection:
+            session = JpkiSession(connection)
+            certificate = base64.b64encode(session.read_certificate()).decode()
+            begun = self._post("challenges", {"purpose": "borrow", "certificate": certificate})
+            challenge = begun.json()
+            session.verify_pin(Pin(PIN))
+            signature = session.sign(base64.b64decode(challenge["message"]))
+        response = {"certificate": certificate, "signature": base64.b64encode(signature).decode()}
+        path = f"challenges/{challenge['challenge_id']}/response"
+        first, second = self._post(path, response), self._post(path, response)
+        expect(first.status_code == requests.codes.created, f"the response was answered {first.status_code}")
+        return self._refusal(second, "challenge-already-used")
+
+    def _stranger(self) -> str:
+        return self._refused_before_the_pin(self._stack.cards.stranger)
+
+    def _expired_library_card(self) -> str:
+        card = self._stack.cards.second
+        self._link_card(DemoPatron.SECOND, card)
+        patron = self._stack.patron(DemoPatron.SECOND)
+        yesterday = self._stack.koha.now().date() - timedelta(days=1)
+        self._stack.koha.put_patron(replace(patron, expiry_date=yesterday))
+        visit = self._visit(card)
+        self._stack.koha.put_patron(patron)
+        expect(visit.exit_code == 1 and not visit.token, "an expired library card opened a session")
+        return visit.last_words
+
+    def _revoked(self) -> str:
+        card = self._stack.cards.second
+        self._stack.revoke(card)
+        return self._refused_before_the_pin(card)
+
+    def _plastic(self) -> str:
+        kiosk = self._open_kiosk()
+        answer = kiosk.patron_information(DemoPatron.CHILD.value)
+        expect(answer.accepted, f"refused: {answer.screen_message}")
+        expect(answer.first("AA") == DemoPatron.CHILD.value, "AA was changed")
+        borrowed = kiosk.check_out(DemoItem.A_CAT_AND_A_BOOK.value)
+        expect(borrowed.accepted, f"refused: {borrowed.screen_message}")
+        kiosk.end_patron_session()
+        return f"64 BL=Y, 12 ok: {borrowed.first('AJ')}"
+
+    def _refused_before_the_pin(self, card: DemoCard) -> str:
+        before = self._stack.table.pins_presented(card)
+        visit = self._visit(card)
+        expect(visit.exit_code == 1 and not visit.token, "the card was not refused")
+        expect(self._stack.table.pins_presented(card) == before, "the PIN was presented")
+        return visit.last_words
+
+    # -- tools
+
+    def _visit(self, card: DemoCard, *, at_counter: bool = False, pin: str = PIN) -> Visit:
+        place = self._stack.counter if at_counter else self._stack.self_check
+        return self._stack.table.visit(
+            card, bridge_url=self._stack.bridge_url, token_file=place.token_file, pin=pin
+        )
+
+    def _post(self, path: str, body: dict[str, str]) -> requests.Response:
+        return requests.post(
+            f"{self._stack.bridge_url}/api/v1/{path}",
+            json=body,
+            headers={
+                "Authorization": f"Bearer {self._stack.self_check.token_file.read_text().strip()}",
+                "Accept-Language": "ja",
+            },
+            timeout=HTTP_SECONDS,
+        )
+
+    def _refusal(self, response: requests.Response, slug: str) -> str:
+        problem = response.json()
+        expect(not response.ok, "the request was accepted")
+        expect(problem["type"].endswith(f":{slug}"), f"refused as {problem['type']}")
+        return f"{response.status_code} {problem['title']}"
+
+
+def _texts(value: object) -> list[str]:
+    return [str(text) for text in value] if isinstance(value, list) else [str(value)]

@@ -1,0 +1,35 @@
+"""The story that the demo tells is a test: every step must do what it says, on real parts."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def tell(*options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "bridge", "demo", *options],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+
+
+@pytest.mark.pcsc
+def test_the_story_holds_through_pcscd_and_a_virtual_reader():
+    ended = tell()
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "pcscd, virtual reader" in ended.stdout
+    assert "15 of 15 steps held." in ended.stdout
+
+
+def test_the_story_holds_behind_the_connection_seam():
+    ended = tell("--without-reader")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "connection seam" in ended.stdout
+    assert "15 of 15 steps held." in ended.stdout
