@@ -17,7 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from urllib3 import HTTPResponse
 
@@ -201,7 +201,7 @@ def body(content: bytes, status: int = 200, content_type: str = "application/ocs
 def signed_by(
     card: CardMaterial, *, key, signer: bytes | None = None, certificates=(), nonce=None, hash_algorithm=None
 ):
-    """Return a responder that says GOOD about *card*, signed with *key* of the CA *signer* or of a delegate."""
+    """Return a responder that says GOOD about *card*, signed with *key* of *signer* or of a delegate."""
     certificate = x509.load_der_x509_certificate(card.certificate_der)
     ca = x509.load_der_x509_certificate(card.ca_certificate_der)
 
@@ -469,19 +469,26 @@ def recorded(real_time_pki, pki_keys, today) -> tuple[UserAuthenticationCertific
     return UserAuthenticationCertificate.from_der(card.certificate_der), response.public_bytes(Encoding.DER)
 
 
-@settings(
-    max_examples=300,
-    deadline=timedelta(seconds=2),
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+def answer_from(content: bytes, pki: CardPki, certificate: UserAuthenticationCertificate, now: datetime):
+    with requests.Session() as session:
+        session.mount("http://", _Canned(content))
+        source = OcspSource("http://ocsp.invalid/", timeout=TIMEOUT, session=session)
+        return source.check(certificate, pki.trust_store().anchors[0], now)
+
+
+def test_the_recorded_answer_says_revoked(real_time_pki, recorded, today):
+    certificate, content = recorded
+    answer = answer_from(content, real_time_pki, certificate, today)
+    assert (answer.status, answer.reason) == (RevocationStatus.REVOKED, "superseded")
+
+
+@settings(max_examples=300, deadline=timedelta(seconds=2))
 @given(place=st.floats(0, 1, exclude_max=True), removed=st.integers(0, 4), inserted=st.binary(max_size=4))
 def test_a_mutated_answer_never_raises_and_never_turns_good(
     real_time_pki, recorded, today, place, removed, inserted
 ):
     certificate, content = recorded
     at = int(place * len(content))
-    with requests.Session() as session:
-        session.mount("http://", _Canned(content[:at] + inserted + content[at + removed :]))
-        source = OcspSource("http://ocsp.invalid/", timeout=TIMEOUT, session=session)
-        answer = source.check(certificate, real_time_pki.trust_store().anchors[0], today)
+    mutated = content[:at] + inserted + content[at + removed :]
+    answer = answer_from(mutated, real_time_pki, certificate, today)
     assert answer.status is not RevocationStatus.GOOD
