@@ -77,7 +77,7 @@ def error_for_exception(exception: exceptions.RequestException) -> KohaUnavailab
 
 
 @dataclass(frozen=True)
-class Answer:
+class HttpAnswer:
     """What Koha answered: a status below 300 and a body of at most ``MAXIMUM_BODY_SIZE`` bytes."""
 
     status: int
@@ -136,7 +136,7 @@ class Transport:
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         _keep_queries_out_of_the_log()
 
-    def get(self, url: str, auth: AuthBase, params: Mapping[str, str] | None = None) -> Answer:
+    def get(self, url: str, auth: AuthBase, params: Mapping[str, str] | None = None) -> HttpAnswer:
         """Send a GET; once more where the connection failed or was lost. Raises ``KohaError``."""
         try:
             return self._send("GET", url, auth, params=params)
@@ -144,7 +144,7 @@ class Transport:
             pass  # Koha may just have closed an idle connection; a second failure is the answer
         return self._send("GET", url, auth, params=params)
 
-    def post_form(self, url: str, auth: AuthBase, form: Mapping[str, str]) -> Answer:
+    def post_form(self, url: str, auth: AuthBase, form: Mapping[str, str]) -> HttpAnswer:
         """Send a form, once. Raises ``KohaError``."""
         return self._send("POST", url, auth, form=form)
 
@@ -159,7 +159,7 @@ class Transport:
         auth: AuthBase,
         params: Mapping[str, str] | None = None,
         form: Mapping[str, str] | None = None,
-    ) -> Answer:
+    ) -> HttpAnswer:
         try:
             with self._session.request(
                 method,
@@ -180,7 +180,7 @@ class Transport:
         except HTTPError:  # urllib3's base: what it says while the body is read
             error = MalformedAnswer("the answer broke off or cannot be decoded")
         else:
-            answer = Answer(response.status_code, response.headers.get("Content-Type", ""), body)
+            answer = HttpAnswer(response.status_code, response.headers.get("Content-Type", ""), body)
             if answer.status < FIRST_FAILING_STATUS:
                 return answer
             error = error_for_answer(answer.status, _json_or_none(answer))
@@ -199,7 +199,7 @@ class Transport:
         return bytes(body)
 
 
-def _json_or_none(answer: Answer) -> object:
+def _json_or_none(answer: HttpAnswer) -> object:
     try:
         return answer.json()
     except MalformedAnswer:

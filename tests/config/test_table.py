@@ -31,6 +31,23 @@ def test_secrets_are_left_out_of_every_repr(section):
     assert [row.name for row in section.rows if row.external and shown[row.name]] == []
 
 
+def test_the_readme_s_table_has_a_row_for_every_setting():
+    lines = config.settings_table_markdown().splitlines()[2:]
+
+    assert [line.split("`")[1] for line in lines] == [
+        section.path(row) for section in ALL_SECTIONS for row in section.rows
+    ]
+    assert all(line.replace("\\|", "").count("|") == 5 for line in lines)
+
+
+def test_the_readme_s_table_tells_defaults_and_where_secrets_come_from():
+    rows = {line.split("`")[1]: line for line in config.settings_table_markdown().splitlines()[2:]}
+
+    assert "| `30` |" in rows["web.session_idle_minutes"]
+    assert "**required**" in rows["web.port"]
+    assert "KOHA_JPKI_LIBRARY_<ID>_KOHA_CLIENT_SECRET" in rows["library.koha.client_secret"]
+
+
 def test_the_example_file_is_what_the_table_says():
     example = Path(config.__file__).with_name("example.toml")
 

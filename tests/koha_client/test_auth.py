@@ -4,8 +4,8 @@ import threading
 import pytest
 import requests
 
-from koha_client import KohaUnauthorized, MalformedAnswer, OAuth2ClientCredentials
-from koha_client.transport import Answer
+from koha_client import KohaClient, KohaRejected, KohaUnauthorized, MalformedAnswer, OAuth2ClientCredentials
+from koha_client.transport import HttpAnswer
 
 GOOD = {"access_token": "abc.def", "token_type": "Bearer", "expires_in": 3600}
 
@@ -27,7 +27,7 @@ class TokenRoute:
         answer = dict(self.answer)
         if "access_token" in answer:
             answer["access_token"] = f"{answer['access_token']}{self.granted}"
-        return Answer(200, "application/json", json.dumps(answer).encode())
+        return HttpAnswer(200, "application/json", json.dumps(answer).encode())
 
 
 @pytest.fixture
@@ -114,6 +114,25 @@ def test_a_koha_without_oauth2_is_told(raw_server, transport):
         auth = OAuth2ClientCredentials(server.base_url, "id", "hidden", transport)
         with pytest.raises(KohaUnauthorized, match="grants no tokens"):
             authorize(auth)
+
+
+def test_another_refusal_of_the_token_route_stays_what_it_is(raw_server, transport):
+    with raw_server(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n") as server:
+        auth = OAuth2ClientCredentials(server.base_url, "id", "hidden", transport)
+        with pytest.raises(KohaRejected) as caught:
+            authorize(auth)
+
+    assert caught.value.status == 404
+
+
+def test_a_second_401_is_the_answer(koha, raw_server, transport, client_id, client_secret):
+    auth = OAuth2ClientCredentials(koha.base_url, client_id, client_secret, transport)
+    refusal = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n"
+    with raw_server(refusal) as server, pytest.raises(KohaUnauthorized):
+        KohaClient(server.base_url, auth, transport).get_patron(51)
+
+    assert len(server.requests) == 2
+    assert koha.tokens_granted == 2
 
 
 def test_netrc_is_not_asked_for_the_token_route(raw_server, transport, tmp_path, monkeypatch):

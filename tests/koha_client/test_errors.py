@@ -116,6 +116,8 @@ def test_a_refusal_carries_what_koha_said():
     conflict = errors.error_for_answer(409, {"conflict": "borrowers.cardnumber"})
 
     assert (object_shape.messages, object_shape.error_code) == (("Bad",), "invalid_query")
+    garbage = errors.error_for_answer(400, {"errors": ["x", {"message": 3}, {"message": "y"}]})
+    assert garbage.messages == (": y",)
     assert array_shape.messages == ("/query/foo: Malformed",)
     assert conflict.field == "cardnumber"
 

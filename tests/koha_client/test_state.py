@@ -51,6 +51,7 @@ def test_a_book_is_lent_and_taken_back(state, patron_of, clock):
     assert lent.loan.due_at == clock().replace(hour=23, minute=59) + timedelta(days=14)
     assert state.loans_of(fine) == [lent.loan]
     assert state.loan_of_item(BOOK) == lent.loan
+    assert lent.item == state.item(BOOK)
 
     taken = state.check_in(BOOK)
 
