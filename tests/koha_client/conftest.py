@@ -49,7 +49,7 @@ def koha(state):
 
 @pytest.fixture
 def transport():
-    transport = Transport(connect_timeout=2, read_timeout=2)
+    transport = Transport(connect_timeout=10, read_timeout=10)
     yield transport
     transport.close()
 

@@ -94,8 +94,8 @@ FAULTS = {
 def client_of():
     transports = []
 
-    def make(base_url):
-        transport = Transport(connect_timeout=2, read_timeout=0.3)
+    def make(base_url, read_timeout=10):
+        transport = Transport(connect_timeout=10, read_timeout=read_timeout)
         transports.append(transport)
         return KohaClient(base_url, BasicCredentials("bridge", "password"), transport)
 
@@ -130,7 +130,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 )
 def test_a_slow_answer_is_given_up(client_of, raw_server, answer, behaviour):
     with raw_server(answer, **{behaviour: True}) as server, pytest.raises(ReadTimedOut) as caught:
-        client_of(server.base_url).get_patron(51)
+        client_of(server.base_url, read_timeout=0.3).get_patron(51)
 
     assert caught.value.__context__ is None
 
@@ -181,7 +181,7 @@ def test_only_a_lost_connection_is_tried_again_and_once(client_of, raw_server, a
 
 def test_a_silent_koha_is_not_asked_twice(client_of, raw_server):
     with raw_server(b"", hold=True) as server:
-        client_of(server.base_url).check_health()
+        client_of(server.base_url, read_timeout=0.3).check_health()
 
     assert len(server.requests) == 1
 
