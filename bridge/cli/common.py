@@ -31,6 +31,7 @@ def load(ctx: click.Context) -> Settings:
             click.echo(problem, err=True)
         ctx.exit(WRONG_SETTINGS)
     logging.basicConfig(level=settings.logging.level, format=LOG_FORMAT)
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells of every look at the version
     return settings
 
 
@@ -39,8 +40,11 @@ def refusals_told(ctx: click.Context) -> Iterator[None]:
     """Tell a refusal in one line on stderr and exit with 1, in place of a traceback."""
     try:
         yield
-    except (BridgeError, JpkiError) as error:
-        click.echo(str(error) or type(error).slug if isinstance(error, BridgeError) else str(error), err=True)
+    except BridgeError as error:
+        click.echo(": ".join(filter(None, (error.slug, str(error)))), err=True)
+        ctx.exit(FAILED)
+    except JpkiError as error:
+        click.echo(str(error), err=True)
         ctx.exit(FAILED)
     except OSError as error:
         click.echo(f"{error.filename or 'system'}: {error.strerror or type(error).__name__}", err=True)

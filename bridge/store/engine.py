@@ -50,6 +50,11 @@ def make_sqlite_file_private(engine: Engine) -> None:
         os.close(os.open(Path(engine.url.database), os.O_RDWR | os.O_CREAT, 0o600))
 
 
+def is_there(engine: Engine) -> bool:
+    """Say whether there is a database to connect to: SQLite would make an empty file by itself."""
+    return engine.dialect.name != "sqlite" or Path(engine.url.database or "").exists()
+
+
 def is_unique_violation(error: IntegrityError) -> bool:
     """Say whether a value was there already, and not some other constraint broken."""
     code = getattr(error.orig, "sqlite_errorname", None) or getattr(error.orig, "sqlstate", None)

@@ -7,9 +7,10 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine
+from sqlalchemy.exc import OperationalError
 
 from bridge.errors import StoreProblem
-from bridge.store.engine import BEGIN_OPTION, make_sqlite_file_private
+from bridge.store.engine import BEGIN_OPTION, is_there, make_sqlite_file_private
 
 
 def _config() -> Config:
@@ -28,9 +29,17 @@ def head_revision() -> str:
 
 
 def current_revision(engine: Engine) -> str | None:
-    """Return the revision of the database, None where it has not been set up."""
-    with engine.connect() as connection:
-        return MigrationContext.configure(connection).get_current_revision()
+    """Return the revision of the database, None where it has not been set up.
+
+    Raises ``StoreProblem`` where the database does not answer.
+    """
+    if not is_there(engine):
+        return None
+    try:
+        with engine.connect() as connection:
+            return MigrationContext.configure(connection).get_current_revision()
+    except OperationalError:
+        raise StoreProblem("the database cannot be reached or opened") from None
 
 
 def upgrade(engine: Engine) -> tuple[str | None, str]:
@@ -38,8 +47,8 @@ def upgrade(engine: Engine) -> tuple[str | None, str]:
 
     All or nothing, and nothing to do is no error.
     """
-    make_sqlite_file_private(engine)
     before = current_revision(engine)
+    make_sqlite_file_private(engine)
     config = _config()
     with engine.execution_options(**{BEGIN_OPTION: "IMMEDIATE"}).begin() as connection:
         config.attributes["connection"] = connection

@@ -1,0 +1,353 @@
+"""A bridge with everything real but Koha, the revocation source and the clock."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+from secrets import token_bytes
+from zoneinfo import ZoneInfo
+
+import pytest
+from argon2 import PasswordHasher
+from cryptography.hazmat.primitives.asymmetric import padding
+from cryptography.hazmat.primitives.hashes import SHA256
+from sqlalchemy import Engine, select, text
+from sqlalchemy.exc import OperationalError
+
+from bridge.borrowing import BorrowingService, OpenedSession, TokenPolicy
+from bridge.environment import Environment, Library
+from bridge.errors import KohaNotReachable, PatronNotFound
+from bridge.keys import KeyRing, MasterKey
+from bridge.models import (
+    Actor,
+    ActorKind,
+    AuditTag,
+    CardLink,
+    LibrarianRole,
+    LinkRequest,
+    Terminal,
+    TerminalKind,
+)
+from bridge.ports import PatronRecord
+from bridge.registration import RegistrationService
+from bridge.staff import StaffService
+from bridge.store import AuditEventRow, SqlStore, open_engine, upgrade
+from bridge.verification import CardPolicy, CardVerification
+from jpki.challenge import Challenge
+from jpki.revocation import RevocationAnswer, RevocationPolicy, RevocationStatus, UnknownReason
+from jpki.simulator.pki import Authority, CardMaterial, CardPki, CardProfile, PkiKeys
+from jpki.trust import TrustStore, import_anchor
+from jpki.verify import CertificatePolicy
+
+NOW = datetime(2026, 11, 2, 3, 0, tzinfo=UTC)
+POSTGRESQL = Path("/usr/lib/postgresql/15/bin")
+LIBRARY = "central"
+OTHER_LIBRARY = "harbour"
+PASSWORD = "correct horse battery staple"
+CARDNUMBER = "L-4711-000815"
+NAME = "姫路 花子"
+COMMAND = Actor(ActorKind.COMMAND, "test")
+
+
+@pytest.fixture(scope="session")
+def pki_keys() -> PkiKeys:
+    return PkiKeys.generate()
+
+
+@pytest.fixture
+def pki(pki_keys: PkiKeys) -> CardPki:
+    return CardPki.create(NOW, pki_keys)
+
+
+@dataclass
+class FixedClock:
+    now: datetime = NOW
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, **duration: float) -> None:
+        self.now += timedelta(**duration)
+
+
+@pytest.fixture
+def clock() -> FixedClock:
+    return FixedClock()
+
+
+@dataclass
+class FakeKoha:
+    """The patrons of a library, as a dict."""
+
+    patrons: dict[int, PatronRecord] = field(default_factory=dict)
+    reachable: bool = True
+    before_get: Callable[[], object] = lambda: None
+
+    def find_by_cardnumber(self, cardnumber: str) -> PatronRecord | None:
+        self._require_reachable()
+        return next((p for p in self.patrons.values() if p.cardnumber == cardnumber), None)
+
+    def get(self, patron_id: int) -> PatronRecord:
+        self.before_get()
+        self._require_reachable()
+        if patron_id not in self.patrons:
+            raise PatronNotFound
+        return self.patrons[patron_id]
+
+    def change(self, patron_id: int, **changes: object) -> None:
+        self.patrons[patron_id] = replace(self.patrons[patron_id], **changes)
+
+    def _require_reachable(self) -> None:
+        if not self.reachable:
+            raise KohaNotReachable
+
+
+def patron(patron_id: int, cardnumber: str, name: str = "") -> PatronRecord:
+    return PatronRecord(
+        patron_id=patron_id,
+        category_id="ADULT",
+        expiry_date=date(2027, 3, 31),
+        restricted=False,
+        card_lost=False,
+        cardnumber=cardnumber,
+        name=name,
+    )
+
+
+@dataclass
+class ScriptedRevocation:
+    """Says of every certificate what the test tells it to say."""
+
+    status: RevocationStatus = RevocationStatus.GOOD
+    asked: int = 0
+    name: str = "scripted"
+
+    def check(self, certificate: object, issuer: object, now: datetime) -> RevocationAnswer:
+        self.asked += 1
+        why = UnknownReason.UNREACHABLE if self.status is RevocationStatus.UNKNOWN else None
+        return RevocationAnswer(self.status, self.name, now, why=why)
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[str]:
+    """A PostgreSQL server of its own on a Unix socket; gives the URL up to the database's name."""
+    account = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.getuid() == 0 else {}
+    directory = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))  # a socket's path must be short
+    if account:
+        shutil.chown(directory, "postgres", "postgres")
+    data = directory / "data"
+    subprocess.run(
+        [POSTGRESQL / "initdb", "-D", data, "-U", "bridge", "-A", "trust", "--no-sync", "-E", "UTF8"],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        cwd=directory,
+        **account,
+    )
+    options = ["-c", "listen_addresses=", "-c", "fsync=off", "-c", f"unix_socket_directories={directory}"]
+    with (directory / "log").open("wb") as log:
+        server = subprocess.Popen(
+            [POSTGRESQL / "postgres", "-D", data, *options], stdout=log, stderr=log, cwd=directory, **account
+        )
+    try:
+        _wait_for(f"postgresql+psycopg://bridge@/postgres?host={directory}", server)
+        yield f"postgresql+psycopg://bridge@/{{}}?host={directory}"
+    finally:
+        server.terminate()
+        server.wait(timeout=20)
+        shutil.rmtree(directory)
+
+
+def _wait_for(url: str, server: subprocess.Popen[bytes]) -> None:
+    engine = open_engine(url)
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            engine.connect().close()
+        except OperationalError:
+            assert server.poll() is None, "PostgreSQL ended"
+            assert time.monotonic() < deadline, "PostgreSQL does not answer"
+            time.sleep(0.05)
+        else:
+            engine.dispose()
+            return
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of an empty database, on either kind."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/bridge.sqlite3"
+        return
+    template = request.getfixturevalue("postgresql")
+    name = f"test_{token_bytes(6).hex()}"
+    engine = open_engine(template.format("postgres"))
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    yield template.format(name)
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    engine = open_engine(database_url)
+    upgrade(engine)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def store(engine: Engine) -> SqlStore:
+    return SqlStore(engine)
+
+
+@pytest.fixture
+def key_ring() -> KeyRing:
+    return KeyRing([MasterKey("k1", bytes(range(32)))], token_bytes)
+
+
+class Place:
+    """A bridge for tests: the services over one store, and hands to work them."""
+
+    cardnumber = CARDNUMBER
+    name = NAME
+    password = PASSWORD
+    command = COMMAND
+    library = LIBRARY
+    other_library = OTHER_LIBRARY
+
+    def __init__(self, store: SqlStore, keys: KeyRing, clock: FixedClock, pki: CardPki) -> None:
+        self.store, self.keys, self.clock, self.pki = store, keys, clock, pki
+        self.koha = FakeKoha({51: patron(51, CARDNUMBER, NAME), 52: patron(52, "L-4711-000816")})
+        self.revocation = ScriptedRevocation()
+        tokyo = ZoneInfo("Asia/Tokyo")
+        other_koha = FakeKoha({9: patron(9, "H-1")})
+        libraries = {
+            LIBRARY: Library(LIBRARY, "中央図書館", tokyo, self.koha),
+            OTHER_LIBRARY: Library(OTHER_LIBRARY, "港図書館", tokyo, other_koha),
+        }
+        self.environment = Environment(store, keys, libraries, clock, token_bytes)
+        policy = CardPolicy(
+            trust_store(pki),
+            CertificatePolicy(),
+            self.revocation,
+            RevocationPolicy(),
+            timedelta(seconds=120),
+        )
+        self.verification = CardVerification(self.environment, policy)
+        self.tokens = TokenPolicy("98", 14, timedelta(minutes=15), timedelta(seconds=120))
+        self.registration = RegistrationService(self.environment, self.verification)
+        self.borrowing = BorrowingService(self.environment, self.verification, self.tokens)
+        quick = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+        self.staff = StaffService(self.environment, quick)
+
+    def furnish(self) -> None:
+        """Add the terminals and the librarian."""
+        self.counter = self.add_terminal("counter-1", TerminalKind.COUNTER)
+        self.second_counter = self.add_terminal("counter-2", TerminalKind.COUNTER)
+        self.self_check = self.add_terminal("check-1", TerminalKind.SELF_CHECK, "sc1")
+        self.second_self_check = self.add_terminal("check-2", TerminalKind.SELF_CHECK, "sc2")
+        self.librarian = self.staff.add_librarian(
+            COMMAND,
+            library_id=LIBRARY,
+            login_name="hanako",
+            display_name="司書 花子",
+            role=LibrarianRole.LIBRARIAN,
+            password=PASSWORD,
+        )
+
+    def add_terminal(
+        self, terminal_id: str, kind: TerminalKind, sip2_login: str | None = None, library: str = LIBRARY
+    ) -> Terminal:
+        return self.staff.add_terminal(
+            COMMAND,
+            library_id=library,
+            terminal_id=terminal_id,
+            name=terminal_id,
+            kind=kind,
+            sip2_login=sip2_login,
+        ).terminal
+
+    def start(self, terminal: Terminal | None = None, cardnumber: str = CARDNUMBER) -> LinkRequest:
+        place = terminal or self.counter
+        return self.registration.start(self.librarian, terminal_id=place.terminal_id, cardnumber=cardnumber)
+
+    def link(self, card: CardMaterial) -> CardLink:
+        """Link a card to patron 51, from the start to the end."""
+        self.start()
+        challenge = self.registration.begin(self.counter, card.certificate_der)
+        return self.complete_link(self.counter, card, challenge)
+
+    def complete_link(self, terminal: Terminal, card: CardMaterial, challenge: Challenge) -> CardLink:
+        signature = self.sign(card, challenge)
+        return self.registration.complete(terminal, challenge.challenge_id, card.certificate_der, signature)
+
+    def borrow(self, card: CardMaterial, terminal: Terminal | None = None) -> OpenedSession:
+        """Open a session, from the start to the end."""
+        place = terminal or self.self_check
+        challenge = self.borrowing.begin(place, card.certificate_der)
+        return self.complete_borrow(place, card, challenge)
+
+    def complete_borrow(self, terminal: Terminal, card: CardMaterial, challenge: Challenge) -> OpenedSession:
+        signature = self.sign(card, challenge)
+        return self.borrowing.complete(terminal, challenge.challenge_id, card.certificate_der, signature)
+
+    def resolve(self, opened: OpenedSession, sip2_login: str | None = "sc1"):
+        return self.borrowing.resolve(LIBRARY, sip2_login, opened.token.value)
+
+    def card(self, profile: CardProfile = CardProfile.GOOD) -> CardMaterial:
+        return self.pki.issue_card(profile)
+
+    @staticmethod
+    def sign(card: CardMaterial, challenge: Challenge) -> bytes:
+        """Sign as the card would."""
+        return card.private_key.sign(challenge.message(), padding.PKCS1v15(), SHA256())
+
+    def audit(self, tag: AuditTag | None = None) -> list[AuditEventRow]:
+        """The audit log, the latest last."""
+        session = self.store.scoped_session()
+        rows = session.scalars(select(AuditEventRow).order_by(AuditEventRow.event_id)).all()
+        session.remove()
+        return [row for row in rows if tag in (None, row.tag)]
+
+
+def trust_store(pki: CardPki) -> TrustStore:
+    authorities = (Authority.AUTHENTICATION_1, Authority.AUTHENTICATION_2)
+    ders = [pki.ca_certificate(authority) for authority in authorities]
+    return TrustStore(import_anchor(der, [sha256(der).hexdigest()], allow_test=True) for der in ders)
+
+
+@pytest.fixture
+def sqlite_store(tmp_path: Path) -> Iterator[SqlStore]:
+    """A store for tests of the services, where the kind of database does not matter."""
+    engine = open_engine(f"sqlite:///{tmp_path}/services.sqlite3")
+    upgrade(engine)
+    yield SqlStore(engine)
+    engine.dispose()
+
+
+@pytest.fixture
+def make_place() -> type[Place]:
+    return Place
+
+
+@pytest.fixture
+def place(sqlite_store: SqlStore, key_ring: KeyRing, clock: FixedClock, pki: CardPki) -> Place:
+    place = Place(sqlite_store, key_ring, clock, pki)
+    place.furnish()
+    return place
+
+
+@pytest.fixture
+def place_on_either(store: SqlStore, key_ring: KeyRing, clock: FixedClock, pki: CardPki) -> Place:
+    """The same over SQLite and over PostgreSQL."""
+    place = Place(store, key_ring, clock, pki)
+    place.furnish()
+    return place
