@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 
-from cryptography import x509
+from cryptography import exceptions, x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from jpki import der
@@ -411,7 +411,7 @@ def _to_be_signed(certificate_der: bytes, message: bytes) -> bytes:
     """Return the bytes that the card turns into a signature over *message*."""
     try:
         public_key = x509.load_der_x509_certificate(certificate_der).public_key()
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion, exceptions.UnsupportedAlgorithm) as error:
         raise MalformedCardData("the certificate on the card has no readable key") from error
     if isinstance(public_key, rsa.RSAPublicKey):
         return SHA256_DIGEST_INFO_PREFIX + hashlib.sha256(message).digest()
