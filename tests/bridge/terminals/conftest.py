@@ -208,6 +208,7 @@ class RecordingMiddleware:
     def __init__(self, application):
         self._application = application
         self.requests = []
+        self.journal = []
 
     def __call__(self, environ, start_response):
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
@@ -215,6 +216,7 @@ class RecordingMiddleware:
         headers = {name: value for name, value in environ.items() if name.startswith("HTTP_")}
         line = f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}"
         self.requests.append((line, headers, body))
+        self.journal.append(line)
         return self._application(environ, start_response)
 
 
@@ -223,17 +225,13 @@ class Server:
     url: str
     recorder: RecordingMiddleware
 
-    @property
-    def lines(self):
-        return [line for line, _, _ in self.recorder.requests]
-
 
 @pytest.fixture
 def server(app):
     """The application on a port of this machine."""
     recorder = RecordingMiddleware(app)
     http = make_server("127.0.0.1", 0, recorder, threaded=True)
-    thread = threading.Thread(target=http.serve_forever)
+    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     yield Server(f"http://127.0.0.1:{http.server_port}", recorder)
     http.shutdown()
