@@ -1,0 +1,314 @@
+"""A small library, a simulated ACS in front of it, a proxy in front of that, and kiosks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+
+from sip2_adapter import (
+    Kiosk,
+    Listener,
+    PassThrough,
+    ProxyLimits,
+    Refusal,
+    Refused,
+    Resolution,
+    Resolved,
+    Result,
+    SessionEnd,
+    Sip2Proxy,
+)
+from sip2_adapter.codec import checksum
+from sip2_adapter.simulator import (
+    Account,
+    CheckinOutcome,
+    HoldOutcome,
+    Item,
+    LoanOutcome,
+    Patron,
+    SimulatedAcs,
+)
+
+NOW = datetime(2026, 11, 20, 15, 57, 39, tzinfo=UTC)
+DATE = b"20261120    155739"
+GREETING = "Greetings from Koha. "
+
+FINE = Patron("20000000000001", "Edna Acosta", fee_limit=Decimal(5), category_id="PT")
+EXPIRED = Patron(
+    "20000000000003",
+    "Expired",
+    GREETING + "Your account has expired as of 2026-11-10",
+    expired=True,
+)
+RESTRICTED = Patron("20000000000004", "Restricted", GREETING + " -- see desk", restricted=True)
+LOST = Patron("20000000000005", "Lost", GREETING + " -- Borrower's card reported lost.", card_lost=True)
+OWING = Patron("20000000000006", "Owing", fees_over_limit=True, fees=Decimal("12.50"))
+LIMITED = Patron("20000000000007", "Limited")
+CHILD = Patron("20000000000008", "Child", category_id="J", has_password=False)
+JAPANESE = Patron("20000000000009", "太郎 山田")
+ALL_PATRONS = (FINE, EXPIRED, RESTRICTED, LOST, OWING, LIMITED, CHILD, JAPANESE)
+
+BOOK = Item("39999000000001", "The Perl | book", library_id="CPL", call_number="913 T")
+OTHER_BOOK = Item("39999000000002", "Momo", library_id="CPL")
+RENTAL = Item("39999000000003", "A film", rental_fee=Decimal(100))
+HELD_BOOK = Item("39999000000005", "Wanted", library_id="CPL")
+
+
+@dataclass
+class MemoryLibrary:
+    """A ``LibraryBackend`` with Koha's words, in a few dictionaries."""
+
+    patrons: dict[str, Patron] = field(
+        default_factory=lambda: {patron.cardnumber: patron for patron in ALL_PATRONS}
+    )
+    userids: dict[str, str] = field(default_factory=lambda: {"edna": FINE.cardnumber})
+    items: dict[str, Item] = field(
+        default_factory=lambda: {item.barcode: item for item in (BOOK, OTHER_BOOK, RENTAL, HELD_BOOK)}
+    )
+    loans: dict[str, str] = field(default_factory=dict)
+    checkouts: int = 0
+    payments: list[Decimal] = field(default_factory=list)
+    password: str = "1234!!"
+
+    def find_patron(self, patron_identifier: str) -> Patron | None:
+        found = self.patrons.get(self.userids.get(patron_identifier, patron_identifier))
+        if found is None:
+            return None
+        loans = tuple(item for item, card in self.loans.items() if card == found.cardnumber)
+        return replace(found, charged_items=loans)
+
+    def password_is_right(self, patron_identifier: str, password: str) -> bool:
+        return password == self.password
+
+    def find_item(self, barcode: str) -> Item | None:
+        return self.items.get(barcode)
+
+    def check_out(self, patron_identifier: str, barcode: str, *, no_block: bool) -> LoanOutcome:
+        patron = self.find_patron(patron_identifier)
+        if patron is None:
+            return LoanOutcome(None, screen_message="Invalid Patron")
+        if patron.denied and not no_block:
+            return LoanOutcome(None, screen_message=self._refusal(patron))
+        if barcode not in self.items:
+            return LoanOutcome(None, screen_message="Invalid Item")
+        if patron.cardnumber == LIMITED.cardnumber:
+            return LoanOutcome(None, screen_message="Item cannot be issued: TOO_MANY")
+        self.checkouts += 1
+        renewed = self.loans.get(barcode) == patron.cardnumber
+        self.loans[barcode] = patron.cardnumber
+        text = "Item already checked out to you: renewing item." if renewed else ""
+        return LoanOutcome(NOW + timedelta(days=14), renewed, text)
+
+    @staticmethod
+    def _refusal(patron: Patron) -> str:
+        if patron.restricted:
+            return "Patron debarred"
+        if patron.expired:
+            return "Patron expired on 2026-11-10"
+        return "Patron has fines" if patron.fees_over_limit else "Patron blocked"
+
+    def check_in(self, barcode: str, library_id: str) -> CheckinOutcome:
+        if barcode not in self.items:
+            return CheckinOutcome(ok=False, screen_message="Invalid Item")
+        card = self.loans.pop(barcode, None)
+        if card is None:
+            return CheckinOutcome(ok=False, screen_message="Item not checked out")
+        held_for = JAPANESE if barcode == HELD_BOOK.barcode else None
+        return CheckinOutcome(ok=True, borrower=self.patrons[card], held_for=held_for)
+
+    def renew(self, patron_identifier: str, barcode: str) -> LoanOutcome:
+        patron = self.find_patron(patron_identifier)
+        if patron is None or patron.denied:
+            return LoanOutcome(None, screen_message="Renewals not allowed.")
+        if self.loans.get(barcode) != patron.cardnumber:
+            return LoanOutcome(None, screen_message=f"Item not checked out to {patron.name}")
+        return LoanOutcome(NOW + timedelta(days=14), renewed=True)
+
+    def pay_fee(self, patron_identifier: str, amount: Decimal) -> bool:
+        self.payments.append(amount)
+        return self.find_patron(patron_identifier) is not None
+
+    def place_hold(self, patron_identifier: str, barcode: str, pickup_library_id: str) -> HoldOutcome | None:
+        return HoldOutcome(1, pickup_library_id) if self.find_patron(patron_identifier) else None
+
+
+@dataclass
+class MemoryResolver:
+    """A ``PatronResolver``: tokens in a dictionary; every call is kept."""
+
+    tokens: dict[bytes, Resolution] = field(default_factory=dict)
+    closed: list[tuple[str, SessionEnd]] = field(default_factory=list)
+    kiosks: list[Kiosk] = field(default_factory=list)
+    close_event: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def give(self, token: bytes, cardnumber: bytes, session_id: str) -> None:
+        self.tokens[token] = Resolved(session_id, cardnumber)
+
+    async def resolve(self, patron_identifier: bytes, kiosk: Kiosk) -> Resolution:
+        self.kiosks.append(kiosk)
+        if patron_identifier in self.tokens:
+            return self.tokens[patron_identifier]
+        if patron_identifier.startswith(b"98"):
+            return Refused(Refusal.UNKNOWN_TOKEN, "カードをもう一度かざしてください")
+        return PassThrough()
+
+    async def close_session(self, session_id: str, end: SessionEnd) -> None:
+        self.closed.append((session_id, end))
+        for token, resolution in list(self.tokens.items()):
+            if isinstance(resolution, Resolved) and resolution.session_id == session_id:
+                del self.tokens[token]
+        self.close_event.set()
+
+
+@dataclass
+class Counter:
+    """A ``ProxyObserver`` that writes everything down."""
+
+    results: list[tuple[bytes, Result]] = field(default_factory=list)
+    connected: int = 0
+    disconnected: int = 0
+
+    def kiosk_connected(self, listener: str) -> None:
+        self.connected += 1
+
+    def kiosk_disconnected(self, listener: str) -> None:
+        self.disconnected += 1
+
+    def request_answered(self, listener: str, code: bytes, result: Result, seconds: float) -> None:
+        assert seconds >= 0
+        self.results.append((code, result))
+
+
+class RawKiosk:
+    """A self-check machine that sends exactly the bytes it is told to; keeps all that it received."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self.received = b""
+        self._sequence = -1
+
+    async def send(self, data: bytes) -> None:
+        self._writer.write(data)
+        await self._writer.drain()
+
+    async def line(self, terminator: bytes = b"\r") -> bytes:
+        async with asyncio.timeout(5):
+            line = await self._reader.readuntil(terminator)
+        self.received += line
+        return line.removesuffix(terminator)
+
+    async def ask(self, frame: bytes) -> bytes:
+        """Send a frame as it is and return the answer."""
+        await self.send(frame + b"\r")
+        return await self.line()
+
+    async def ask_sealed(self, body: bytes) -> bytes:
+        """Send *body* with the next AY and a right AZ and return the answer."""
+        self._sequence = (self._sequence + 1) % 10
+        return await self.ask(self.sealed(body, self._sequence))
+
+    @staticmethod
+    def sealed(body: bytes, sequence: int = 0) -> bytes:
+        """Return *body* with AY and the AZ of its bytes."""
+        head = body + b"AY%dAZ" % sequence
+        return head + checksum(head)
+
+    async def log_in(self, user: bytes = b"kiosk1", password: bytes = b"pw1") -> bytes:
+        return await self.ask_sealed(b"9300CN" + user + b"|CO" + password + b"|CPCPL|")
+
+    async def end(self) -> bytes:
+        """Return what comes until the other side closes."""
+        async with asyncio.timeout(5):
+            rest = await self._reader.read()
+        self.received += rest
+        return rest
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+ACCOUNTS = (
+    Account("kiosk1", "pw1", "CPL", encoding="utf8"),
+    Account("kiosk2", "pw2", "CPL", terminator="CR"),
+    Account("plain", "pw", "CPL"),
+    Account("ascii", "pw", "CPL", encoding="ascii"),
+)
+
+
+@pytest.fixture
+def library() -> MemoryLibrary:
+    return MemoryLibrary()
+
+
+@pytest.fixture
+def resolver() -> MemoryResolver:
+    return MemoryResolver()
+
+
+@pytest.fixture
+def observer() -> Counter:
+    return Counter()
+
+
+@pytest.fixture
+async def cleanup() -> AsyncIterator[AsyncExitStack]:
+    async with AsyncExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def start_acs(library: MemoryLibrary, cleanup: AsyncExitStack) -> Callable[..., object]:
+    async def start(accounts=ACCOUNTS, **options) -> SimulatedAcs:
+        port = options.pop("port", 0)
+        acs = SimulatedAcs(library, accounts, clock=lambda: NOW, **options)
+        await acs.start(port=port)
+        cleanup.push_async_callback(acs.stop)
+        return acs
+
+    return start
+
+
+@pytest.fixture
+def connect(cleanup: AsyncExitStack) -> Callable[..., object]:
+    async def connect(port: int) -> RawKiosk:
+        kiosk = RawKiosk(*await asyncio.open_connection("127.0.0.1", port, limit=2**20))
+        cleanup.callback(kiosk.close)
+        return kiosk
+
+    return connect
+
+
+@pytest.fixture
+def start_proxy(
+    resolver: MemoryResolver, observer: Counter, cleanup: AsyncExitStack
+) -> Callable[..., object]:
+    async def start(upstream_port: int, *, limits: ProxyLimits = ProxyLimits(), **listener):
+        proxy = Sip2Proxy(
+            [Listener("main", "127.0.0.1", 0, "127.0.0.1", upstream_port, **listener)],
+            resolver,
+            limits=limits,
+            observer=observer,
+            clock=lambda: NOW,
+        )
+        await proxy.start()
+        cleanup.push_async_callback(proxy.stop, 1)
+        return proxy
+
+    return start
+
+
+@pytest.fixture
+async def kiosk(start_acs, start_proxy, connect) -> RawKiosk:
+    """A machine that has logged in through a proxy with default limits."""
+    acs = await start_acs()
+    proxy = await start_proxy(acs.port)
+    kiosk = await connect(proxy.ports["main"])
+    assert (await kiosk.log_in()).startswith(b"941")
+    return kiosk
