@@ -10,6 +10,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum, unique
 from ipaddress import ip_address
 from urllib.parse import quote, urlsplit
 
@@ -24,6 +25,17 @@ CONNECT_TIMEOUT = 5.0
 
 PROBLEM_TYPE_PREFIX = "urn:koha-jpki-bridge:problem:"
 RFC9457_MEMBERS = frozenset({"type", "title", "status", "detail", "instance"})
+
+
+@unique
+class ProgressStep(StrEnum):
+    """What the bridge is told of the work at the reader; the words are the API's."""
+
+    PIN_REQUESTED = "pin_requested"
+    PIN_WRONG = "pin_wrong"
+    PIN_BLOCKED = "pin_blocked"
+    CARD_REMOVED = "card_removed"
+    GIVEN_UP = "given_up"
 
 
 @dataclass(frozen=True)
@@ -99,9 +111,9 @@ class BridgeApi:
             _text(answer, "challenge_id"), _bytes(answer, "message"), _moment(answer, "expires_at")
         )
 
-    def progress(self, challenge_id: str, step: str, attempts_remaining: int | None = None) -> None:
+    def progress(self, challenge_id: str, step: ProgressStep, attempts_remaining: int | None = None) -> None:
         """Tell how far the work at the reader has come."""
-        body: dict[str, object] = {"step": step}
+        body: dict[str, object] = {"step": step.value}
         if attempts_remaining is not None:
             body["attempts_remaining"] = attempts_remaining
         self._call("POST", _challenge_path(challenge_id, "progress"), body)

@@ -54,7 +54,7 @@ class VisitStep(Enum):
 
 
 class Words(NamedTuple):
-    """One message; ``{attempts_remaining}`` and ``{date}`` are filled in where they are known."""
+    """One message, with ``{attempts_remaining}``, ``{date}`` or, for wrong settings, ``{reason}``."""
 
     ja: str
     en: str
@@ -193,7 +193,10 @@ ERROR_WORDS: Mapping[type[Exception], Words] = MappingProxyType(
             "図書館のサーバーの応答が正しくありません。",
             "The library's server gave an answer that cannot be.",
         ),
-        WrongSettings: _ask_staff("この端末の設定に誤りがあります。", "This terminal is not set up right."),
+        WrongSettings: Words(
+            "この端末の設定に誤りがあります。職員にお声がけください。（{reason}）",
+            "This terminal is not set up right. Please ask the staff. ({reason})",
+        ),
     }
 )
 """What goes wrong on this side; a class without a row has its nearest ancestor's words."""
@@ -370,7 +373,8 @@ def words_for(error: JpkiError | AgentError, language: Language) -> str:
         words = PROBLEM_WORDS.get(error.slug)
         return words.fill(language) if words else error.title
     row = next(base for base in type(error).__mro__ if base in ERROR_WORDS)
-    return ERROR_WORDS[row].fill(language, attempts_remaining=getattr(error, "attempts_remaining", None))
+    attempts_remaining = getattr(error, "attempts_remaining", None)
+    return ERROR_WORDS[row].fill(language, attempts_remaining=attempts_remaining, reason=error)
 
 
 def local_date(moment: datetime) -> str:

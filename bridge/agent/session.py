@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 
-from bridge.agent.api_client import BridgeApi, Linked, SessionOpened, TerminalState
+from bridge.agent.api_client import BridgeApi, Linked, ProgressStep, SessionOpened, TerminalState
 from bridge.agent.errors import AgentError, BridgeCallError
 from bridge.agent.pin import PinPad, ask_pin
 from bridge.agent.screen import Screen, VisitStep
@@ -31,12 +31,12 @@ from jpki.status import StatusWord
 Connect = Callable[[], AbstractContextManager[SmartCardConnection]]
 """Powers the card on the reader and holds it for the block; powers it off at the end."""
 
-REPORTS: tuple[tuple[type[JpkiError | AgentError], str], ...] = (
-    (InvalidPinError, "pin_wrong"),
-    (PinBlockedError, "pin_blocked"),
-    (CardRemoved, "card_removed"),
+REPORTS: tuple[tuple[type[JpkiError], ProgressStep], ...] = (
+    (InvalidPinError, ProgressStep.PIN_WRONG),
+    (PinBlockedError, ProgressStep.PIN_BLOCKED),
+    (CardRemoved, ProgressStep.CARD_REMOVED),
 )
-"""The step that the bridge is told for what went wrong here; anything else is ``given_up``."""
+"""The step that the bridge is told for what went wrong here; anything else is ``GIVEN_UP``."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class CardVisit:
             raise LastAttemptProtected(attempts)
         self._screen.show_step(VisitStep.ATTEMPTS_REMAINING, attempts_remaining=attempts)
         # A request that is over meanwhile is refused here, before the PIN.
-        self._bridge.progress(challenge.challenge_id, "pin_requested", attempts)
+        self._bridge.progress(challenge.challenge_id, ProgressStep.PIN_REQUESTED, attempts)
         card.verify_pin(ask_pin(self._pin_pad, self._screen))
         self._screen.show_step(VisitStep.SIGNING)
         signature = card.sign(challenge.message)
@@ -122,7 +122,7 @@ class CardVisit:
     def _report(self, error: JpkiError | AgentError) -> None:
         if self._challenge_id is None:
             return
-        step = next((step for kind, step in REPORTS if isinstance(error, kind)), "given_up")
+        step = next((step for kind, step in REPORTS if isinstance(error, kind)), ProgressStep.GIVEN_UP)
         attempts_remaining = getattr(error, "attempts_remaining", None)
         # The report is for the librarian's page alone; whether it arrives changes nothing here.
         with suppress(BridgeCallError):

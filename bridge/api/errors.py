@@ -14,7 +14,7 @@ from typing import ClassVar
 
 
 @unique
-class Fault(StrEnum):
+class RequestFault(StrEnum):
     """What is wrong with a request's body, or with one field of it."""
 
     NOT_JSON = "not-json"
@@ -43,7 +43,7 @@ class MalformedRequest(ApiError):
 
     slug = "malformed-request"
 
-    def __init__(self, fault: Fault, field: str | None = None) -> None:
+    def __init__(self, fault: RequestFault, field: str | None = None) -> None:
         super().__init__(f"{field}: {fault}" if field else str(fault))
         self.fault = fault
         self.field = field

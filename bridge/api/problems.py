@@ -17,7 +17,7 @@ from types import MappingProxyType
 from flask import Response, json, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from bridge.api.errors import ApiError, Fault, MalformedRequest, TerminalNotAuthenticated
+from bridge.api.errors import ApiError, MalformedRequest, RequestFault, TerminalNotAuthenticated
 from bridge.api.schemas import rfc3339
 from bridge.errors import BridgeError, slug_of
 from jpki.errors import JpkiError
@@ -38,23 +38,23 @@ class ProblemType:
     members: tuple[str, ...] = ()
 
 
-FAULT_DETAILS: Mapping[Fault, tuple[str, str]] = MappingProxyType(
+FAULT_DETAILS: Mapping[RequestFault, tuple[str, str]] = MappingProxyType(
     {
-        Fault.NOT_JSON: ("JSONとして読めません。", "The body is not JSON."),
-        Fault.NOT_AN_OBJECT: ("JSONオブジェクトではありません。", "The body is not a JSON object."),
-        Fault.REPEATED: ("同じ項目が二度あります。", "A field stands twice."),
-        Fault.MISSING: ("必須の項目がありません。", "A required field is missing."),
-        Fault.UNKNOWN: ("知らない項目があります。", "There is an unknown field."),
-        Fault.WRONG_TYPE: ("項目の型が違います。", "A field has the wrong type."),
-        Fault.NOT_ALLOWED: (
+        RequestFault.NOT_JSON: ("JSONとして読めません。", "The body is not JSON."),
+        RequestFault.NOT_AN_OBJECT: ("JSONオブジェクトではありません。", "The body is not a JSON object."),
+        RequestFault.REPEATED: ("同じ項目が二度あります。", "A field stands twice."),
+        RequestFault.MISSING: ("必須の項目がありません。", "A required field is missing."),
+        RequestFault.UNKNOWN: ("知らない項目があります。", "There is an unknown field."),
+        RequestFault.WRONG_TYPE: ("項目の型が違います。", "A field has the wrong type."),
+        RequestFault.NOT_ALLOWED: (
             "項目の値が決められたものではありません。",
             "A field has a value that is not allowed.",
         ),
-        Fault.NOT_BASE64: ("項目がBase64ではありません。", "A field is not base64."),
-        Fault.TOO_LONG: ("項目が長すぎます。", "A field is too long."),
+        RequestFault.NOT_BASE64: ("項目がBase64ではありません。", "A field is not base64."),
+        RequestFault.TOO_LONG: ("項目が長すぎます。", "A field is too long."),
     }
 )
-"""Fault: (Japanese, English)."""
+"""RequestFault: (Japanese, English)."""
 
 
 PROBLEMS: Mapping[str, ProblemType] = MappingProxyType(

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import NoReturn, Self, TypeVar
 
-from bridge.api.errors import Fault, MalformedRequest
+from bridge.api.errors import MalformedRequest, RequestFault
 from bridge.borrowing import OpenedSession
 from bridge.models import AgentStep, CardLink, Terminal
 from jpki.challenge import Challenge, ChallengePurpose
@@ -68,9 +68,9 @@ class ProgressReport:
         attempts = fields.get("attempts_remaining")
         if attempts is not None:
             if type(attempts) is not int:  # a bool is an int to isinstance
-                raise MalformedRequest(Fault.WRONG_TYPE, "attempts_remaining")
+                raise MalformedRequest(RequestFault.WRONG_TYPE, "attempts_remaining")
             if not 0 <= attempts <= MAXIMUM_ATTEMPTS:
-                raise MalformedRequest(Fault.NOT_ALLOWED, "attempts_remaining")
+                raise MalformedRequest(RequestFault.NOT_ALLOWED, "attempts_remaining")
         return cls(_word(fields, "step", AgentStep), attempts)
 
 
@@ -143,14 +143,14 @@ def _object(body: bytes, *, required: Set[str], optional: Set[str] = frozenset()
     try:
         fields = json.loads(body.decode("utf-8"), object_pairs_hook=_unrepeated, parse_constant=_not_a_number)
     except (ValueError, RecursionError):  # RecursionError: brackets nested by the thousand
-        raise MalformedRequest(Fault.NOT_JSON) from None
+        raise MalformedRequest(RequestFault.NOT_JSON) from None
     if not isinstance(fields, dict):
-        raise MalformedRequest(Fault.NOT_AN_OBJECT)
+        raise MalformedRequest(RequestFault.NOT_AN_OBJECT)
     for name in sorted(required):
         if name not in fields:
-            raise MalformedRequest(Fault.MISSING, name)
+            raise MalformedRequest(RequestFault.MISSING, name)
     if fields.keys() - required - optional:
-        raise MalformedRequest(Fault.UNKNOWN)
+        raise MalformedRequest(RequestFault.UNKNOWN)
     return fields
 
 
@@ -158,13 +158,13 @@ def _unrepeated(pairs: list[tuple[str, object]]) -> dict[str, object]:
     # RFC 8259, 4: which of two equal names counts is not defined.
     fields = dict(pairs)
     if len(fields) != len(pairs):
-        raise MalformedRequest(Fault.REPEATED)
+        raise MalformedRequest(RequestFault.REPEATED)
     return fields
 
 
 def _not_a_number(_constant: str) -> NoReturn:
     # Python reads NaN and Infinity; RFC 8259 has neither.
-    raise MalformedRequest(Fault.NOT_JSON)
+    raise MalformedRequest(RequestFault.NOT_JSON)
 
 
 def _word(fields: Mapping[str, object], name: str, words: type[Word]) -> Word:
@@ -172,21 +172,21 @@ def _word(fields: Mapping[str, object], name: str, words: type[Word]) -> Word:
     try:
         return words(text)
     except ValueError:
-        raise MalformedRequest(Fault.NOT_ALLOWED, name) from None
+        raise MalformedRequest(RequestFault.NOT_ALLOWED, name) from None
 
 
 def _base64(fields: Mapping[str, object], name: str, maximum: int) -> bytes:
     try:
         data = b64decode(_text(fields, name), validate=True)
     except ValueError:
-        raise MalformedRequest(Fault.NOT_BASE64, name) from None
+        raise MalformedRequest(RequestFault.NOT_BASE64, name) from None
     if len(data) > maximum:
-        raise MalformedRequest(Fault.TOO_LONG, name)
+        raise MalformedRequest(RequestFault.TOO_LONG, name)
     return data
 
 
 def _text(fields: Mapping[str, object], name: str) -> str:
     value = fields[name]
     if not isinstance(value, str):
-        raise MalformedRequest(Fault.WRONG_TYPE, name)
+        raise MalformedRequest(RequestFault.WRONG_TYPE, name)
     return value

@@ -19,7 +19,7 @@ from bridge.agent.errors import WrongSettings
 from bridge.agent.pin import PinPad, PipedPinPad, TerminalPinPad
 from bridge.agent.reader import CardReader
 from bridge.agent.run import Agent, ExitCode
-from bridge.agent.screen import Language, TerminalScreen, words_for
+from bridge.agent.screen import Language, TerminalScreen
 
 ANSWER_TIMEOUT = 30.0
 """Seconds: the bridge asks the OCSP responder and Koha before it answers, each with a time limit."""
@@ -78,7 +78,7 @@ def agent(
             pause=time.sleep,
         )
     except WrongSettings as error:
-        click.echo(f"{words_for(error, Language(language))} ({error})", err=True)
+        screen.show_error(error)
         ctx.exit(ExitCode.WRONG_SETTINGS)
     ctx.exit(service.run_once() if once else service.run())
 

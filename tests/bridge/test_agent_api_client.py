@@ -10,8 +10,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import requests
 
-from bridge.agent.api_client import BridgeApi, IssuedChallenge, Linked, SessionOpened, TerminalState
+from bridge.agent.api_client import (
+    BridgeApi,
+    IssuedChallenge,
+    Linked,
+    ProgressStep,
+    SessionOpened,
+    TerminalState,
+)
 from bridge.agent.errors import BridgeAnswerMalformed, BridgeProblem, BridgeUnreachable, WrongSettings
+from bridge.models import AgentStep
 from jpki.challenge import ChallengePurpose
 
 TOKEN = "terminal-token-of-the-test"
@@ -105,10 +113,14 @@ def test_a_challenge_is_begun(api, recorded):
     assert json.loads(body) == {"purpose": "borrow", "certificate": "REVS"}
 
 
+def test_the_steps_are_those_of_the_api():
+    assert {step.value for step in ProgressStep} == {step.value for step in AgentStep}
+
+
 def test_progress_is_told(api, recorded):
     says(recorded, b"", 204)
-    api.progress("a1", "pin_wrong", 2)
-    api.progress("a1", "given_up")
+    api.progress("a1", ProgressStep.PIN_WRONG, 2)
+    api.progress("a1", ProgressStep.GIVEN_UP)
     assert recorded.requests[0][1] == "/api/v1/challenges/a1/progress"
     assert [json.loads(request[3]) for request in recorded.requests] == [
         {"step": "pin_wrong", "attempts_remaining": 2},
@@ -128,7 +140,7 @@ def test_a_response_makes_a_link_or_a_session(api, recorded):
 
 def test_an_id_cannot_lead_to_another_path(api, recorded):
     says(recorded, b"", 204)
-    api.progress("../../admin?x=", "given_up")
+    api.progress("../../admin?x=", ProgressStep.GIVEN_UP)
     assert recorded.requests[0][1] == "/api/v1/challenges/..%2F..%2Fadmin%3Fx%3D/progress"
 
 

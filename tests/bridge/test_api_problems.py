@@ -8,7 +8,7 @@ import pytest
 from flask import Flask
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestTimeout
 
-from bridge.api.errors import ApiError, Fault, MalformedRequest, TerminalNotAuthenticated
+from bridge.api.errors import ApiError, MalformedRequest, RequestFault, TerminalNotAuthenticated
 from bridge.api.problems import FAULT_DETAILS, HTTP_SLUGS, PROBLEMS, TYPE_PREFIX, render_problem
 from bridge.errors import JPKI_SLUGS, BridgeError, Denied, PatronNotFound, slug_of
 from bridge.rules import DenialReason
@@ -74,7 +74,7 @@ def test_a_row_has_words_in_both_languages(slug):
     assert 400 <= row.status < 600
 
 
-@pytest.mark.parametrize("fault", Fault)
+@pytest.mark.parametrize("fault", RequestFault)
 def test_every_fault_is_explained_in_both_languages(fault):
     japanese, english = FAULT_DETAILS[fault]
     assert re.search(r"[ぁ-ん一-龥]", japanese)
@@ -110,17 +110,17 @@ def test_a_problem_is_rendered_as_rfc_9457_says(render):
     [(None, "ja"), ("en", "en"), ("en-GB,en;q=0.8", "en"), ("de", "ja"), ("ja,en;q=0.5", "ja"), ("*", "ja")],
 )
 def test_the_language_is_the_requests_or_japanese(render, language, chosen):
-    response = render(MalformedRequest(Fault.MISSING, "purpose"), language)
+    response = render(MalformedRequest(RequestFault.MISSING, "purpose"), language)
     row = PROBLEMS["malformed-request"]
     assert response.headers["Content-Language"] == chosen
     assert response.get_json()["title"] == (row.title_en if chosen == "en" else row.title_ja)
-    assert response.get_json()["detail"] == FAULT_DETAILS[Fault.MISSING][chosen == "en"]
+    assert response.get_json()["detail"] == FAULT_DETAILS[RequestFault.MISSING][chosen == "en"]
 
 
 def test_a_malformed_request_names_fault_and_field(render):
-    body = render(MalformedRequest(Fault.NOT_BASE64, "certificate")).get_json()
+    body = render(MalformedRequest(RequestFault.NOT_BASE64, "certificate")).get_json()
     assert (body["fault"], body["field"]) == ("not-base64", "certificate")
-    assert "field" not in render(MalformedRequest(Fault.NOT_JSON)).get_json()
+    assert "field" not in render(MalformedRequest(RequestFault.NOT_JSON)).get_json()
 
 
 def test_a_stranger_is_told_how_to_authenticate(render):

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from bridge.api.errors import Fault, MalformedRequest
+from bridge.api.errors import MalformedRequest, RequestFault
 from bridge.api.schemas import (
     MAXIMUM_CERTIFICATE,
     BeginRequest,
@@ -41,28 +41,28 @@ def begin_body(**changes):
 TOO_LONG = b64encode(bytes(MAXIMUM_CERTIFICATE + 1)).decode()
 
 BAD_BODIES = {
-    "empty": (b"", Fault.NOT_JSON, None),
-    "half": (b'{"purpose": "li', Fault.NOT_JSON, None),
-    "not UTF-8": (b'{"purpose": "\xff"}', Fault.NOT_JSON, None),
-    "a byte order mark": (b"\xef\xbb\xbf{}", Fault.NOT_JSON, None),
-    "NaN": (b'{"purpose": NaN}', Fault.NOT_JSON, None),
-    "nested a hundred thousand times": (b"[" * 100_000, Fault.NOT_JSON, None),
-    "a number of ten thousand digits": (b"9" * 10_000, Fault.NOT_JSON, None),
-    "a list": (b"[]", Fault.NOT_AN_OBJECT, None),
-    "null": (b"null", Fault.NOT_AN_OBJECT, None),
-    "a field twice": (b'{"purpose": "link", "purpose": "borrow"}', Fault.REPEATED, None),
-    "no certificate": (b'{"purpose": "link"}', Fault.MISSING, "certificate"),
-    "no purpose": (json.dumps({"certificate": BASE64}).encode(), Fault.MISSING, "purpose"),
-    "a field too many": (begin_body(pin="4321"), Fault.UNKNOWN, None),
-    "purpose a number": (begin_body(purpose=1), Fault.WRONG_TYPE, "purpose"),
-    "purpose null": (begin_body(purpose=None), Fault.WRONG_TYPE, "purpose"),
-    "purpose unknown": (begin_body(purpose="return"), Fault.NOT_ALLOWED, "purpose"),
-    "certificate a list": (begin_body(certificate=[]), Fault.WRONG_TYPE, "certificate"),
-    "certificate not base64": (begin_body(certificate="***"), Fault.NOT_BASE64, "certificate"),
-    "certificate in URL base64": (begin_body(certificate="_-8="), Fault.NOT_BASE64, "certificate"),
-    "certificate without padding": (begin_body(certificate="MAM"), Fault.NOT_BASE64, "certificate"),
-    "certificate not ASCII": (begin_body(certificate="ＭＡＭＣ"), Fault.NOT_BASE64, "certificate"),
-    "certificate too long": (begin_body(certificate=TOO_LONG), Fault.TOO_LONG, "certificate"),
+    "empty": (b"", RequestFault.NOT_JSON, None),
+    "half": (b'{"purpose": "li', RequestFault.NOT_JSON, None),
+    "not UTF-8": (b'{"purpose": "\xff"}', RequestFault.NOT_JSON, None),
+    "a byte order mark": (b"\xef\xbb\xbf{}", RequestFault.NOT_JSON, None),
+    "NaN": (b'{"purpose": NaN}', RequestFault.NOT_JSON, None),
+    "nested a hundred thousand times": (b"[" * 100_000, RequestFault.NOT_JSON, None),
+    "a number of ten thousand digits": (b"9" * 10_000, RequestFault.NOT_JSON, None),
+    "a list": (b"[]", RequestFault.NOT_AN_OBJECT, None),
+    "null": (b"null", RequestFault.NOT_AN_OBJECT, None),
+    "a field twice": (b'{"purpose": "link", "purpose": "borrow"}', RequestFault.REPEATED, None),
+    "no certificate": (b'{"purpose": "link"}', RequestFault.MISSING, "certificate"),
+    "no purpose": (json.dumps({"certificate": BASE64}).encode(), RequestFault.MISSING, "purpose"),
+    "a field too many": (begin_body(pin="4321"), RequestFault.UNKNOWN, None),
+    "purpose a number": (begin_body(purpose=1), RequestFault.WRONG_TYPE, "purpose"),
+    "purpose null": (begin_body(purpose=None), RequestFault.WRONG_TYPE, "purpose"),
+    "purpose unknown": (begin_body(purpose="return"), RequestFault.NOT_ALLOWED, "purpose"),
+    "certificate a list": (begin_body(certificate=[]), RequestFault.WRONG_TYPE, "certificate"),
+    "certificate not base64": (begin_body(certificate="***"), RequestFault.NOT_BASE64, "certificate"),
+    "certificate in URL base64": (begin_body(certificate="_-8="), RequestFault.NOT_BASE64, "certificate"),
+    "certificate without padding": (begin_body(certificate="MAM"), RequestFault.NOT_BASE64, "certificate"),
+    "certificate not ASCII": (begin_body(certificate="ＭＡＭＣ"), RequestFault.NOT_BASE64, "certificate"),
+    "certificate too long": (begin_body(certificate=TOO_LONG), RequestFault.TOO_LONG, "certificate"),
 }
 
 
@@ -85,7 +85,7 @@ def test_attempts_are_a_whole_number(attempts):
     body = json.dumps({"step": "pin_wrong", "attempts_remaining": attempts}).encode()
     with pytest.raises(MalformedRequest) as refused:
         ProgressReport.from_body(body)
-    assert (refused.value.fault, refused.value.field) == (Fault.WRONG_TYPE, "attempts_remaining")
+    assert (refused.value.fault, refused.value.field) == (RequestFault.WRONG_TYPE, "attempts_remaining")
 
 
 @pytest.mark.parametrize("attempts", [-1, 16, 10**30])
@@ -93,7 +93,7 @@ def test_attempts_are_what_four_bits_can_hold(attempts):
     body = json.dumps({"step": "pin_wrong", "attempts_remaining": attempts}).encode()
     with pytest.raises(MalformedRequest) as refused:
         ProgressReport.from_body(body)
-    assert refused.value.fault is Fault.NOT_ALLOWED
+    assert refused.value.fault is RequestFault.NOT_ALLOWED
 
 
 def test_a_response_has_certificate_and_signature():

@@ -1,5 +1,6 @@
 """``koha-jpki agent``: what it prints where, and how it ends. The reader is a simulated one."""
 
+import io
 import os
 import pty
 import subprocess
@@ -172,9 +173,7 @@ class QuietScreen:
         self.shown.append(type(error).__name__)
 
 
-def test_the_loop_waits_for_the_librarian_and_serves_card_after_card(
-    server, bridge, make_card, make_reader, monkeypatch
-):
+def test_the_loop_waits_for_the_librarian_and_serves_card_after_card(server, bridge, make_card, make_reader):
     first, second = make_card(), make_card()
     reader = make_reader(first, second)
     screen = QuietScreen()
@@ -191,7 +190,7 @@ def test_the_loop_waits_for_the_librarian_and_serves_card_after_card(
             if staff.terminals("chuo")[0].terminal_id == "counter-1":
                 staff.remove_terminal(actor, library_id="chuo", terminal_id="counter-1")
 
-    pin_pad = PipedPinPad(iter_as_stream([PIN, PIN]))
+    pin_pad = PipedPinPad(io.StringIO(f"{PIN}\n{PIN}\n"))
     agent = Agent(api, reader, screen, pin_pad, hand_over=None, pause=pause)
     assert agent.run() is ExitCode.WRONG_SETTINGS
     api.close()
@@ -201,12 +200,6 @@ def test_the_loop_waits_for_the_librarian_and_serves_card_after_card(
     assert screen.shown.count(VisitStep.TAKE_CARD) == 2
     assert screen.shown[-1] == "BridgeProblem"
     assert pauses[-1] == TROUBLE_PAUSE
-
-
-def iter_as_stream(lines):
-    import io
-
-    return io.StringIO("".join(f"{line}\n" for line in lines))
 
 
 # -- a real keyboard
