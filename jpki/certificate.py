@@ -13,7 +13,6 @@ from enum import Enum, unique
 
 from cryptography import exceptions, x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import SignatureAlgorithmOID
 
 from jpki.errors import MalformedCertificate, UnsupportedAlgorithm, WrongCertificateType
@@ -34,14 +33,15 @@ SIGNATURE_ALGORITHMS = frozenset(
 )
 """What JPKI's CAs sign with today, and what the next card's will."""
 
-# Everything that cryptography raises for bytes that are no certificate of RFC 5280. The warning is
-# for a serial number below one; it is an exception where the interpreter was told so.
+# Everything that cryptography raises for bytes that are no certificate of RFC 5280. The warnings (a
+# serial number below one, a name that is too long) are exceptions where the interpreter was told so.
 _PARSE_FAILURES = (
     ValueError,
+    TypeError,
     x509.DuplicateExtension,
     x509.InvalidVersion,
     x509.UnsupportedGeneralNameType,
-    CryptographyDeprecationWarning,
+    UserWarning,
 )
 
 
@@ -127,13 +127,15 @@ class UserAuthenticationCertificate:
 
 
 def parse_x509(der: bytes) -> tuple[x509.Certificate, x509.Extensions]:
-    """Parse any X.509 v3 certificate strictly, with all its extensions and its dates.
+    """Parse any X.509 v3 certificate strictly, with its names, its dates and all its extensions.
 
     Raises ``MalformedCertificate``.
     """
     try:
         certificate = x509.load_der_x509_certificate(der)
         extensions = certificate.extensions
+        # Parsed when they are first asked for, so that they cannot fail later.
+        _ = certificate.issuer, certificate.subject
         _ = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     except _PARSE_FAILURES as error:
         raise MalformedCertificate("not one DER certificate of RFC 5280") from error

@@ -56,6 +56,7 @@ _PARSE_FAILURES = (
     x509.DuplicateExtension,
     x509.InvalidVersion,
     x509.UnsupportedGeneralNameType,
+    UserWarning,
 )
 
 
