@@ -18,7 +18,10 @@ def main(arguments: list[str]) -> int:
         for figure in import_module(f"bench.{area}").measure():
             print(figure.as_json(), flush=True)
             word = "reached" if figure.reached else "MISSED"
-            print(f"  {figure.bench}: {figure.value:.3f} {figure.unit}, goal {figure.goal} {word}", file=sys.stderr)
+            print(
+                f"  {figure.bench}: {figure.value:.3f} {figure.unit}, goal {figure.goal} {word}",
+                file=sys.stderr,
+            )
     return 0
 
 

@@ -1,0 +1,168 @@
+"""The card layer: APDUs for a whole authentication, verification on the server, the way through pcscd."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.hashes import SHA256
+
+from bench.figure import Figure, median_seconds
+from jpki.card import JpkiSession, Pin
+from jpki.certificate import UserAuthenticationCertificate
+from jpki.challenge import CardResponse, Challenge, ChallengeNonce, ChallengePurpose, begin, complete
+from jpki.connection import SmartCardConnection
+from jpki.constants import USER_AUTHENTICATION_POLICY_OID
+from jpki.simulator.card import CardFaults, SimulatedCard, SimulatedConnection
+from jpki.simulator.pki import CardMaterial, CardPki
+from jpki.simulator.reader import VirtualReader
+from jpki.verify import CertificatePolicy
+
+PIN = "1234"
+LIBRARY_ID, TERMINAL_ID = "central", "bench-1"
+MESSAGE = b"koha-jpki-bridge/bench"
+CERTIFICATE_LENGTH = 1583
+"""Bytes of the certificate for which the goals in APDUs are stated (a real card's, jpki.md 2.6)."""
+
+POLICY = CertificatePolicy(frozenset({USER_AUTHENTICATION_POLICY_OID}))
+
+
+def measure() -> Iterator[Figure]:
+    """Yield the figures of issue "jpki"."""
+    pki = CardPki.create(datetime.now(UTC))
+    material = pki.issue_card()
+    yield Figure("jpki.apdus_sfi", _count_apdus(material, CardFaults()), "APDUs", 12, "lower")
+    without = CardFaults(short_file_identifiers=False)
+    yield Figure("jpki.apdus_select", _count_apdus(material, without), "APDUs", 17, "lower")
+    yield Figure("jpki.verify_ratio", _verify_ratio(pki, material), "ratio", 2, "lower")
+    yield Figure("jpki.flow_vs_raw_apdus", _flow_ratio(material), "ratio", 1.5, "lower")
+
+
+def authenticate(connection: SmartCardConnection) -> bytes:
+    """Do all that a visit needs of the card; return the signature."""
+    session = JpkiSession(connection)
+    session.read_certificate()
+    session.attempts_remaining()
+    session.verify_pin(Pin(PIN))
+    return session.sign(MESSAGE)
+
+
+def _count_apdus(material: CardMaterial, faults: CardFaults) -> int:
+    # A certificate of another size than the goals' would need another number of reads.
+    reads = -(-len(material.certificate_der) // 256)
+    if reads != -(-CERTIFICATE_LENGTH // 256):
+        raise ValueError(f"a certificate of {len(material.certificate_der)} bytes needs {reads} reads")
+    card = SimulatedCard.from_material(material, PIN, faults)
+    with SimulatedConnection(card) as connection:
+        authenticate(connection)
+    return card.apdu_count
+
+
+def _verify_ratio(pki: CardPki, material: CardMaterial) -> float:
+    """Everything the server does with a response, against two bare RSA verifications and one parse."""
+    trust_store = pki.trust_store()
+    now = datetime.now(UTC)
+    certificate = UserAuthenticationCertificate.from_der(material.certificate_der)
+    challenge = begin(
+        certificate,
+        purpose=ChallengePurpose.BORROW,
+        library_id=LIBRARY_ID,
+        terminal_id=TERMINAL_ID,
+        challenge_id="bench",
+        nonce=ChallengeNonce(os.urandom(32)),
+        now=now,
+        lifetime=timedelta(minutes=2),
+        trust_store=trust_store,
+        policy=POLICY,
+    )
+    with SimulatedConnection(SimulatedCard.from_material(material, PIN)) as connection:
+        session = JpkiSession(connection)
+        session.verify_pin(Pin(PIN))
+        signature = session.sign(challenge.message())
+    response = CardResponse(challenge.challenge_id, material.certificate_der, signature)
+
+    def whole() -> None:
+        complete(
+            challenge,
+            response,
+            library_id=LIBRARY_ID,
+            terminal_id=TERMINAL_ID,
+            trust_store=trust_store,
+            policy=POLICY,
+            now=now,
+        )
+
+    bare = _bare_verification(material, challenge, signature)
+    whole(), bare()
+    # By turns, so that both see the same machine.
+    ratios = [
+        median_seconds(whole, rounds=5, repeats=20) / median_seconds(bare, rounds=5, repeats=20)
+        for _ in range(7)
+    ]
+    return sorted(ratios)[len(ratios) // 2]
+
+
+def _bare_verification(material: CardMaterial, challenge: Challenge, signature: bytes) -> Callable[[], None]:
+    issuer_key = x509.load_der_x509_certificate(material.ca_certificate_der).public_key()
+    message = challenge.message()
+
+    def bare() -> None:
+        parsed = x509.load_der_x509_certificate(material.certificate_der)
+        issuer_key.verify(parsed.signature, parsed.tbs_certificate_bytes, PKCS1v15(), SHA256())
+        parsed.public_key().verify(signature, message, PKCS1v15(), SHA256())
+
+    return bare
+
+
+class _Recorder(SmartCardConnection):
+    """Notes the APDUs of one visit, to be sent again raw."""
+
+    def __init__(self, connection: SmartCardConnection) -> None:
+        self._connection = connection
+        self.apdus: list[bytes] = []
+
+    def send_and_receive(self, apdu: bytes) -> tuple[bytes, int]:
+        self.apdus.append(apdu)
+        return self._connection.send_and_receive(apdu)
+
+
+def _flow_ratio(material: CardMaterial) -> float:
+    """A whole visit through pcscd and vpcd, against its very APDUs sent by pyscard alone."""
+    with VirtualReader() as reader:
+        os.environ.update(reader.environment)  # before pyscard's first call
+        from smartcard.CardConnection import CardConnection
+        from smartcard.scard import SCARD_SHARE_EXCLUSIVE, SCARD_UNPOWER_CARD
+        from smartcard.System import readers
+
+        from jpki.pcsc import connect
+
+        name = reader.names[0]
+        reader.add_card(SimulatedCard.from_material(material, PIN)).insert()
+        with connect(name) as connection:
+            recorder = _Recorder(connection)
+            authenticate(recorder)
+        apdus = [list(apdu) for apdu in recorder.apdus]
+        device = next(device for device in readers() if str(device) == name)
+
+        def whole() -> None:
+            with connect(name) as connection:
+                authenticate(connection)
+
+        def raw() -> None:
+            connection = device.createConnection()
+            connection.connect(
+                CardConnection.T0_protocol | CardConnection.T1_protocol,
+                mode=SCARD_SHARE_EXCLUSIVE,
+                disposition=SCARD_UNPOWER_CARD,
+            )
+            for apdu in apdus:
+                connection.transmit(apdu)
+            connection.disconnect()
+            connection.release()
+
+        whole(), raw()
+        ratios = [median_seconds(whole, rounds=5) / median_seconds(raw, rounds=5) for _ in range(7)]
+        return sorted(ratios)[len(ratios) // 2]
