@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from hashlib import sha256
@@ -19,7 +20,7 @@ import pytest
 from argon2 import PasswordHasher
 from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.hashes import SHA256
-from sqlalchemy import Engine, select, text
+from sqlalchemy import Connection, Engine, select, text
 from sqlalchemy.exc import OperationalError
 
 from bridge.borrowing import BorrowingService, OpenedSession, TokenPolicy
@@ -40,6 +41,7 @@ from bridge.ports import PatronRecord
 from bridge.registration import RegistrationService
 from bridge.staff import StaffService
 from bridge.store import AuditEventRow, SqlStore, open_engine, upgrade
+from bridge.store.tables import Base
 from bridge.verification import CardPolicy, CardVerification
 from jpki.challenge import Challenge
 from jpki.revocation import RevocationAnswer, RevocationPolicy, RevocationStatus, UnknownReason
@@ -188,24 +190,65 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
         return
     template = request.getfixturevalue("postgresql")
     name = f"test_{token_bytes(6).hex()}"
-    engine = open_engine(template.format("postgres"))
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+    with _administration(template) as connection:
         connection.execute(text(f"CREATE DATABASE {name}"))
-    engine.dispose()
     yield template.format(name)
 
 
+@contextmanager
+def _administration(postgresql: str) -> Iterator[Connection]:
+    engine = open_engine(postgresql.format("postgres"))
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        yield connection
+    engine.dispose()
+
+
 @pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
+def new_engine(database_url: str) -> Iterator[Engine]:
+    """A database of its own, set up by the migrations."""
     engine = open_engine(database_url)
     upgrade(engine)
     yield engine
     engine.dispose()
 
 
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database file that was set up, to be copied."""
+    path = tmp_path_factory.mktemp("template") / "bridge.sqlite3"
+    engine = open_engine(f"sqlite:///{path}")
+    upgrade(engine)
+    engine.dispose()
+    return path
+
+
 @pytest.fixture
-def store(engine: Engine) -> SqlStore:
-    return SqlStore(engine)
+def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
+    return f"sqlite:///{shutil.copy(sqlite_template, tmp_path)}"
+
+
+@pytest.fixture(scope="session")
+def postgresql_url(postgresql: str) -> str:
+    """A database that was set up, shared by all tests; ``store`` empties it after each."""
+    url = postgresql.format("bridge")
+    with _administration(postgresql) as connection:
+        connection.execute(text("CREATE DATABASE bridge"))
+    engine = open_engine(url)
+    upgrade(engine)
+    engine.dispose()
+    return url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store(request: pytest.FixtureRequest) -> Iterator[SqlStore]:
+    """An empty store, on either kind of database."""
+    engine = open_engine(request.getfixturevalue(f"{request.param}_url"))
+    yield SqlStore(engine)
+    if request.param == "postgresql":
+        with engine.begin() as connection:
+            tables = ", ".join(table.name for table in Base.metadata.sorted_tables)
+            connection.execute(text(f"TRUNCATE {tables}"))
+    engine.dispose()
 
 
 @pytest.fixture
@@ -325,12 +368,11 @@ def trust_store(pki: CardPki) -> TrustStore:
 
 
 @pytest.fixture
-def sqlite_store(tmp_path: Path) -> Iterator[SqlStore]:
+def sqlite_store(sqlite_url: str) -> Iterator[SqlStore]:
     """A store for tests of the services, where the kind of database does not matter."""
-    engine = open_engine(f"sqlite:///{tmp_path}/services.sqlite3")
-    upgrade(engine)
-    yield SqlStore(engine)
-    engine.dispose()
+    store = SqlStore(open_engine(sqlite_url))
+    yield store
+    store.dispose()
 
 
 @pytest.fixture
