@@ -29,6 +29,7 @@ _ERRORS: dict[int, type[ReaderError]] = {
     scard.SCARD_E_SERVICE_STOPPED: ReaderServiceUnavailable,
     scard.SCARD_F_COMM_ERROR: ReaderServiceUnavailable,  # pcscd ended during the call
     scard.SCARD_E_INVALID_HANDLE: ReaderServiceUnavailable,  # pcscd was restarted meanwhile
+    scard.SCARD_W_SECURITY_VIOLATION: ReaderServiceUnavailable,  # pcscd hung up: denied, full, ending
     scard.SCARD_E_NO_READERS_AVAILABLE: NoReader,
     scard.SCARD_E_UNKNOWN_READER: NoReader,
     scard.SCARD_E_READER_UNAVAILABLE: NoReader,

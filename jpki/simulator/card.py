@@ -237,7 +237,12 @@ class SimulatedCard:
     # -- commands
 
     def exchange(self, apdu: bytes) -> bytes:
-        """Answer one command: data and the two bytes of the status word. Raises ``CardTorn``."""
+        """Answer one command: data and the two bytes of the status word.
+
+        Raises ``CardTorn`` where a fault says so, and without power.
+        """
+        if not self.powered:
+            raise CardTorn
         torn = self._answers_until_tear == 0
         if torn:
             self.faults = replace(self.faults, tear_after=None)

@@ -30,6 +30,9 @@ from jpki.simulator.vpcd import VpcdConnection
 INSERT_TIMEOUT = 10.0
 """Seconds in which the virtual reader must have powered a card that was laid down."""
 
+SHORTEST_ABSENCE = 0.45
+"""vpcd looks for its card every 0.4 seconds; pcscd may overlook an absence shorter than that."""
+
 _POLL_INTERVAL = 0.01
 
 
@@ -60,6 +63,7 @@ class CardHost:
         self._address = (host, port)
         self._connection: VpcdConnection | None = None
         self._server: threading.Thread | None = None
+        self._taken_away_at = -SHORTEST_ABSENCE
 
     @property
     def inserted(self) -> bool:
@@ -73,22 +77,20 @@ class CardHost:
             if time.monotonic() > deadline:
                 self.remove()
                 raise CardNotNoticed("the virtual reader did not power the card")
-            # Also again: a reader that has just lost a card may hang up on the next one.
-            if not self.inserted:
-                self._connect(deadline)
+            # Again and again: a reader that has just lost a card may hang up on the next one.
+            if not self.inserted and time.monotonic() - self._taken_away_at >= SHORTEST_ABSENCE:
+                self._connect()
             time.sleep(_POLL_INTERVAL)
 
-    def _connect(self, deadline: float) -> None:
-        while True:
-            try:
-                self._connection = VpcdConnection(*self._address)
-                break
-            except OSError as error:
-                if time.monotonic() > deadline:
-                    raise CardNotNoticed("no virtual reader listens there") from error
-                time.sleep(_POLL_INTERVAL)
-        self._server = threading.Thread(target=self._connection.serve, args=(self._card,), daemon=True)
-        self._server.start()
+    def _connect(self) -> None:
+        with contextlib.suppress(OSError):  # the reader is not up yet
+            self._connection = VpcdConnection(*self._address)
+            self._server = threading.Thread(target=self._serve, args=(self._connection,), daemon=True)
+            self._server.start()
+
+    def _serve(self, connection: VpcdConnection) -> None:
+        connection.serve(self._card)
+        self._taken_away_at = time.monotonic()
 
     def remove(self) -> None:
         """Take the card away."""
