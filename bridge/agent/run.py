@@ -76,13 +76,12 @@ class Agent:
             try:
                 terminal, purpose = self._wait_for_work()
             except (BridgeCallError, ReaderError, WrongSettings) as error:
-                code = self._conclude(CardRefused(error))
-                self._pause(TROUBLE_PAUSE)
+                code, then = self._conclude(CardRefused(error)), self._rest
             else:
-                code = self._serve(terminal, purpose)
-                self._wait_for_removal()
+                code, then = self._serve(terminal, purpose), self._wait_for_removal
             if code is ExitCode.WRONG_SETTINGS:
                 return code
+            then()
 
     def _wait_for_work(self) -> tuple[TerminalState, ChallengePurpose]:
         """Return when the bridge wants a card here and one lies on the reader."""
@@ -117,6 +116,9 @@ class Agent:
             case CardRefused(error):
                 self._screen.show_error(error)
         return exit_code(outcome)
+
+    def _rest(self) -> None:
+        self._pause(TROUBLE_PAUSE)
 
     def _wait_for_removal(self) -> None:
         self._screen.show_step(VisitStep.TAKE_CARD)

@@ -138,6 +138,12 @@ def test_a_response_makes_a_link_or_a_session(api, recorded):
     assert "98123" not in repr(opened)
 
 
+def test_a_response_of_neither_kind_is_malformed(api, recorded):
+    says(recorded, {"result": "both"}, 201)
+    with pytest.raises(BridgeAnswerMalformed):
+        api.respond("a1", b"DER", b"SIG")
+
+
 def test_an_id_cannot_lead_to_another_path(api, recorded):
     says(recorded, b"", 204)
     api.progress("../../admin?x=", ProgressStep.GIVEN_UP)

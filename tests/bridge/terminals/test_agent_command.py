@@ -12,13 +12,14 @@ import pytest
 from click.testing import CliRunner
 
 from bridge.agent.api_client import BridgeApi
+from bridge.agent.errors import BridgeUnreachable
 from bridge.agent.pin import PipedPinPad
-from bridge.agent.run import TROUBLE_PAUSE, Agent, ExitCode
+from bridge.agent.run import POLL_INTERVAL, TROUBLE_PAUSE, Agent, ExitCode
 from bridge.agent.screen import PROBLEM_WORDS, STEP_WORDS, VisitStep
 from bridge.cli import agent as agent_command
 from bridge.cli import main
 from bridge.models import Actor, ActorKind, LinkRequestState
-from jpki.errors import NoReader
+from jpki.errors import NoCard, NoReader
 
 PIN = "4937"
 
@@ -173,39 +174,103 @@ class QuietScreen:
         self.shown.append(type(error).__name__)
 
 
-def test_the_loop_waits_for_the_librarian_and_serves_card_after_card(server, bridge, make_card, make_reader):
+def take_out_of_service(bridge):
+    actor = Actor(ActorKind.COMMAND, "test")
+    bridge.services.staff.remove_terminal(actor, library_id="chuo", terminal_id="counter-1")
+
+
+@pytest.fixture
+def run_loop(server, bridge):
+    """Run the loop at the counter until its terminal is taken out of service; return what was shown."""
+
+    def run_loop(reader, pause, api_class=BridgeApi):
+        screen = QuietScreen()
+        api = api_class(server.url, bridge.counter_token, 30.0)
+        pin_pad = PipedPinPad(io.StringIO(f"{PIN}\n" * 10))
+        agent = Agent(api, reader, screen, pin_pad, hand_over=None, pause=pause)
+        assert agent.run() is ExitCode.WRONG_SETTINGS
+        api.close()
+        assert screen.shown[-1] == "BridgeProblem"
+        return screen.shown
+
+    return run_loop
+
+
+def test_the_loop_waits_for_the_librarian_and_serves_card_after_card(
+    run_loop, bridge, make_card, make_reader
+):
     first, second = make_card(), make_card()
     reader = make_reader(first, second)
-    screen = QuietScreen()
-    api = BridgeApi(server.url, bridge.counter_token, 30.0)
+
+    def pause(seconds):
+        assert seconds == POLL_INTERVAL
+        bridge.start_link() if reader.cards else take_out_of_service(bridge)
+
+    shown = run_loop(reader, pause)
+    assert [card.verify_count for card in (first, second)] == [1, 1]
+    assert shown.count(VisitStep.WAITING_FOR_LIBRARIAN) == 3
+    assert shown.count(VisitStep.LINKED) == 2
+    assert shown.count(VisitStep.TAKE_CARD) == 2
+
+
+def test_a_counter_without_a_card_asks_again_whether_one_is_wanted(run_loop, bridge, make_reader):
+    request = bridge.start_link()
+
+    class EmptyReader(make_reader):
+        def wait_for_card(self, timeout):
+            if self.cards:
+                self.cards.pop()
+            else:
+                bridge.services.registration.cancel(bridge.librarian, request.request_id)
+            raise NoCard
+
+    shown = run_loop(EmptyReader("a moment", "another"), lambda seconds: take_out_of_service(bridge))
+    assert shown.count(VisitStep.LAY_CARD) == 1
+    assert VisitStep.READING not in shown
+
+
+def test_the_loop_outlives_trouble_with_bridge_and_reader(run_loop, bridge, make_card, make_reader):
+    bridge.start_link()
+
+    class RestartedBridge(BridgeApi):
+        answers = iter([BridgeUnreachable("ConnectionError")])
+
+        def terminal(self):
+            for trouble in self.answers:
+                raise trouble
+            return super().terminal()
+
+    class LooseReader(make_reader):
+        plugged = iter([NoReader()])
+
+        def wait_for_card(self, timeout):
+            for trouble in self.plugged:
+                raise trouble
+            super().wait_for_card(timeout)
+
+        def wait_for_removal(self):
+            super().wait_for_removal()
+            raise NoReader
+
     pauses = []
 
     def pause(seconds):
         pauses.append(seconds)
-        if reader.cards:
-            bridge.start_link()
-        else:  # nothing left to do: the terminal is taken out of service
-            actor = Actor(ActorKind.COMMAND, "test")
-            staff = bridge.services.staff
-            if staff.terminals("chuo")[0].terminal_id == "counter-1":
-                staff.remove_terminal(actor, library_id="chuo", terminal_id="counter-1")
+        if seconds == POLL_INTERVAL:
+            take_out_of_service(bridge)
 
-    pin_pad = PipedPinPad(io.StringIO(f"{PIN}\n{PIN}\n"))
-    agent = Agent(api, reader, screen, pin_pad, hand_over=None, pause=pause)
-    assert agent.run() is ExitCode.WRONG_SETTINGS
-    api.close()
-    assert [card.verify_count for card in (first, second)] == [1, 1]
-    assert screen.shown.count(VisitStep.WAITING_FOR_LIBRARIAN) == 3
-    assert screen.shown.count(VisitStep.LINKED) == 2
-    assert screen.shown.count(VisitStep.TAKE_CARD) == 2
-    assert screen.shown[-1] == "BridgeProblem"
-    assert pauses[-1] == TROUBLE_PAUSE
+    shown = run_loop(LooseReader(make_card()), pause, RestartedBridge)
+    assert pauses == [TROUBLE_PAUSE, TROUBLE_PAUSE, POLL_INTERVAL]
+    assert shown.index("BridgeUnreachable") < shown.index("NoReader") < shown.index(VisitStep.LINKED)
 
 
 # -- a real keyboard
 
 
-def test_what_is_typed_on_a_terminal_is_not_shown():
+@pytest.mark.parametrize(
+    ("typed", "answer"), [(f"{PIN}\n".encode(), "typed 4"), (b"\x04", "typed 0")], ids=["PIN", "end of input"]
+)
+def test_what_is_typed_on_a_terminal_is_not_shown(typed, answer):
     script = (
         "import fcntl, termios\n"
         "fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
@@ -222,7 +287,7 @@ def test_what_is_typed_on_a_terminal_is_not_shown():
             assert process.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.01)
-        os.write(keyboard, f"{PIN}\n".encode())
+        os.write(keyboard, typed)
         assert process.wait(timeout=20) == 0
         shown = os.read(keyboard, 1000).decode()
     finally:
@@ -230,5 +295,5 @@ def test_what_is_typed_on_a_terminal_is_not_shown():
         process.wait()
         os.close(tty)
         os.close(keyboard)
-    assert "typed 4" in shown
+    assert answer in shown
     assert PIN not in shown

@@ -1,6 +1,22 @@
 """The application around API and admin: headers, cookies, health, and errors outside of both."""
 
+from base64 import b64encode
+
 import pytest
+
+from bridge.app import create_app
+from bridge.store import open_engine, upgrade
+from config.settings import (
+    DatabaseSettings,
+    JpkiSettings,
+    KeySettings,
+    LoggingSettings,
+    Mode,
+    RevocationSettings,
+    Settings,
+    TokenSettings,
+    WebSettings,
+)
 
 
 @pytest.fixture
@@ -70,3 +86,28 @@ def test_the_admin_keeps_its_csrf_protection(app):
     login = app.url_map.bind("localhost").build("admin.log_in")
     response = app.test_client().post(login, data={"login_name": "sato", "password": "correct horse"})
     assert response.status_code == 400
+
+
+def test_the_application_is_made_of_settings(tmp_path):
+    database = f"sqlite:///{tmp_path / 'bridge.db'}"
+    upgrade(open_engine(database))
+    key_file = tmp_path / "master.keys"
+    key_file.write_text(f"test {b64encode(bytes(range(32))).decode()}\n", encoding="ascii")
+    key_file.chmod(0o600)
+    (tmp_path / "trust").mkdir()
+    settings = Settings(
+        mode=Mode.DEVELOPMENT,
+        web=WebSettings(host="127.0.0.1", port=0, secret_key="k" * 32, secure_cookies=False),
+        database=DatabaseSettings(database),
+        keys=KeySettings(key_file),
+        jpki=JpkiSettings(tmp_path / "trust", ()),
+        revocation=RevocationSettings(),
+        tokens=TokenSettings(),
+        logging=LoggingSettings(),
+        libraries=(),
+    )
+    app = create_app(settings)
+    response = app.test_client().get("/healthz")
+    assert response.status_code == 200
+    assert "Strict-Transport-Security" not in response.headers
+    assert app.config["SESSION_COOKIE_SECURE"] is False
