@@ -45,7 +45,7 @@ from bridge.store.tables import Base
 from bridge.verification import CardPolicy, CardVerification
 from jpki.challenge import Challenge
 from jpki.revocation import RevocationAnswer, RevocationPolicy, RevocationStatus, UnknownReason
-from jpki.simulator.pki import Authority, CardMaterial, CardPki, CardProfile, PkiKeys
+from jpki.simulator.pki import Authority, CardMaterial, CardPki, CardProfile
 from jpki.trust import TrustStore, import_anchor
 from jpki.verify import CertificatePolicy
 
@@ -60,13 +60,9 @@ COMMAND = Actor(ActorKind.COMMAND, "test")
 
 
 @pytest.fixture(scope="session")
-def pki_keys() -> PkiKeys:
-    return PkiKeys.generate()
-
-
-@pytest.fixture
-def pki(pki_keys: PkiKeys) -> CardPki:
-    return CardPki.create(NOW, pki_keys)
+def pki() -> CardPki:
+    """One for all tests: each issues cards of its own."""
+    return CardPki.create(NOW)
 
 
 @dataclass

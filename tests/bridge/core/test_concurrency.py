@@ -1,0 +1,83 @@
+"""At the same moment: one wins, the other is told. On SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
+from bridge.errors import AlreadyLinked, LinkRequestPending
+from bridge.models import UnlinkReason
+from jpki.errors import ChallengeAlreadyUsed
+
+TIME_LIMIT = 20
+
+
+def at_once(*calls):
+    """Run the calls in threads of their own, from the same moment; return results or exceptions."""
+    barrier = Barrier(len(calls), timeout=TIME_LIMIT)
+
+    def run(call):
+        barrier.wait()
+        try:
+            return call()
+        except Exception as error:  # noqa: BLE001  # whatever it is, the test counts it
+            return error
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return [future.result(TIME_LIMIT) for future in [pool.submit(run, call) for call in calls]]
+
+
+def kinds(results) -> Counter:
+    return Counter(type(result).__name__ for result in results)
+
+
+def test_one_challenge_answered_twice_at_once_counts_once(place_on_either):
+    place = place_on_either
+    card = place.card()
+    place.link(card)
+    challenge = place.borrowing.begin(place.self_check, card.certificate_der)
+    results = at_once(*[lambda: place.complete_borrow(place.self_check, card, challenge)] * 4)
+    assert kinds(results) == {"OpenedSession": 1, ChallengeAlreadyUsed.__name__: 3}
+
+
+def test_two_counters_link_the_same_card_at_once_and_one_is_told(place_on_either):
+    place = place_on_either
+    card = place.card()
+    challenges = []
+    for counter, cardnumber in ((place.counter, place.cardnumber), (place.second_counter, "L-4711-000816")):
+        place.start(counter, cardnumber)
+        challenges.append((counter, place.registration.begin(counter, card.certificate_der)))
+    both_asked_koha = Barrier(2, timeout=TIME_LIMIT)
+    place.koha.before_get = both_asked_koha.wait
+    results = at_once(
+        *(
+            lambda counter=counter, challenge=challenge: place.complete_link(counter, card, challenge)
+            for counter, challenge in challenges
+        )
+    )
+    assert kinds(results) == {"CardLink": 1, AlreadyLinked.__name__: 1}
+
+
+def test_two_librarians_start_at_one_counter_at_once_and_one_is_told(place_on_either):
+    place = place_on_either
+    results = at_once(*[place.start] * 3)
+    assert kinds(results) == {"LinkRequest": 1, LinkRequestPending.__name__: 2}
+
+
+def test_a_link_ended_twice_at_once_ends_once(place_on_either):
+    place = place_on_either
+    link = place.link(place.card())
+    results = at_once(
+        *[lambda: place.registration.unlink(place.librarian, link.link_id, reason=UnlinkReason.MISTAKE)] * 3
+    )
+    assert kinds(results) == {"CardLink": 1, "LinkNotFound": 2}
+
+
+def test_many_messages_at_once_are_all_answered(place_on_either):
+    place = place_on_either
+    card = place.card()
+    place.link(card)
+    opened = place.borrow(card)
+    results = at_once(*[lambda: place.resolve(opened)] * 16)
+    assert kinds(results) == {"Borrower": 16}
