@@ -25,6 +25,7 @@ from jpki.errors import (
     LastAttemptProtected,
     MalformedChallenge,
     NotAMyNumberCard,
+    PinAlreadyVerified,
     PinBlockedError,
     UnsupportedToken,
 )
@@ -191,7 +192,7 @@ def test_a_card_never_linked_is_refused_before_the_pin(self_check, make_card):
     outcome = self_check.lay(card, None)
     assert outcome.error.slug == "not-linked"
     assert was_never_asked_for_its_pin(card)
-    assert not [entry for entry in card.apdu_log if "20" in entry.split()[:2]]
+    assert set(self_check.journal) == {"card SELECT", "card READ", "POST /api/v1/challenges", "card off"}
     assert "not registered" in self_check.output.getvalue()
 
 
@@ -325,6 +326,30 @@ def test_a_blocked_card_is_not_asked_for_its_pin(counter, bridge, make_card):
     assert card.verify_count == 0
     shown = bridge.request(request)
     assert (shown.state, shown.problem) == (LinkRequestState.REFUSED, "pin-blocked")
+
+
+def test_a_pin_that_somebody_else_left_open_is_not_used(counter, bridge, make_card):
+    class OpenCard(SmartCardConnection):
+        """Answers the query of the tries as a card does whose PIN was verified before."""
+
+        def __init__(self, connection):
+            self.connection = connection
+
+        def send_and_receive(self, apdu):
+            if apdu[1] == 0x20:
+                return b"", 0x9000
+            return self.connection.send_and_receive(apdu)
+
+    @contextmanager
+    def connect(card):
+        with SimulatedConnection(card) as connection:
+            yield OpenCard(connection)
+
+    bridge.start_link()
+    card = make_card()
+    counter.connect = connect
+    assert isinstance(counter.lay(card, None).error, PinAlreadyVerified)
+    assert not [entry for entry in card.apdu_log if " 80 2A " in entry]
 
 
 @pytest.mark.parametrize("typed", ["", "\n", "12\n123\n12345\n"], ids=["end", "empty", "never four digits"])
