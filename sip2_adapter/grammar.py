@@ -1,8 +1,9 @@
 """The messages of SIP2 2.00: one table for the parser, the builder, the tests and the documentation.
 
-Source of the rows: 3M Standard Interchange Protocol 2.00, message by message; the fields of the
-extension of 2005 stand among the optional ones. What protocol 1.00 knows: Koha, C4/SIP/Sip/MsgType.pm.
-The parser keeps fields that no row names: a row says what a message is, not what may pass.
+Source of the rows: 3M Standard Interchange Protocol 2.00, message by message. The fields of the
+extension of 2005, and BL and CR where Koha adds them, stand among the optional ones. What protocol
+1.00 knows: Koha, C4/SIP/Sip/MsgType.pm. The parser keeps fields that no row names: a row says what a
+message is, not what may pass.
 """
 
 from __future__ import annotations
@@ -232,7 +233,7 @@ _ROWS = (
         None,
         fixed=_LOAN_ANSWER_FIXED,
         required=_LOAN_ANSWER_REQUIRED,
-        optional=_LOAN_ANSWER_OPTIONAL,
+        optional=(F.VALID_PATRON, *_LOAN_ANSWER_OPTIONAL),
         protocol_1=frozenset({*_LOAN_ANSWER_REQUIRED, *_SCREEN}),
     ),
     MessageSpec(
@@ -302,6 +303,7 @@ _ROWS = (
             F.PERMANENT_LOCATION,
             F.CURRENT_LOCATION,
             F.ITEM_PROPERTIES,
+            F.COLLECTION_CODE,
             *_SCREEN,
         ),
     ),

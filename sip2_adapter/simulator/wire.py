@@ -114,16 +114,16 @@ def encode_answer(text: str, sequence: str | None, encoding: Encoding) -> bytes:
         return _to_bytes(text, encoding)
     text += f"AY{sequence}AZ"
     data = _to_bytes(text, encoding)
-    wide = encoding is Encoding.NOT_SET and any(ord(character) > 0xFF for character in text)
+    wide = encoding == Encoding.NOT_SET and any(ord(character) > 0xFF for character in text)
     # Without an encoding Koha adds up characters and lets Perl write them out as UTF-8.
     total = sum(map(ord, text)) if wide else sum(data)
     return data + b"%04X" % (-total & 0xFFFF)
 
 
 def _to_bytes(text: str, encoding: Encoding) -> bytes:
-    if encoding is Encoding.UTF8:
+    if encoding == Encoding.UTF8:
         return text.encode("utf-8")
-    if encoding is Encoding.ASCII:
+    if encoding == Encoding.ASCII:
         return text.encode("ascii", "replace")
     try:
         return text.encode("latin-1")

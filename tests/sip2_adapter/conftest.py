@@ -28,6 +28,7 @@ from sip2_adapter.codec import checksum
 from sip2_adapter.simulator import (
     Account,
     CheckinOutcome,
+    Encoding,
     HoldOutcome,
     Item,
     LoanOutcome,
@@ -235,10 +236,9 @@ class RawKiosk:
 
 
 ACCOUNTS = (
-    Account("kiosk1", "pw1", "CPL", encoding="utf8"),
+    Account("kiosk1", "pw1", "CPL", encoding=Encoding.UTF8),
     Account("kiosk2", "pw2", "CPL", terminator="CR"),
     Account("plain", "pw", "CPL"),
-    Account("ascii", "pw", "CPL", encoding="ascii"),
 )
 
 
@@ -289,11 +289,11 @@ def connect(cleanup: AsyncExitStack) -> Callable[..., object]:
 def start_proxy(
     resolver: MemoryResolver, observer: Counter, cleanup: AsyncExitStack
 ) -> Callable[..., object]:
-    async def start(upstream_port: int, *, limits: ProxyLimits = ProxyLimits(), **listener):
+    async def start(upstream_port: int, *, limits: ProxyLimits | None = None, **listener):
         proxy = Sip2Proxy(
             [Listener("main", "127.0.0.1", 0, "127.0.0.1", upstream_port, **listener)],
             resolver,
-            limits=limits,
+            limits=limits or ProxyLimits(),
             observer=observer,
             clock=lambda: NOW,
         )

@@ -51,9 +51,9 @@ def end_session(identifier):
 async def place(start_acs, start_proxy, connect):
     """Start ACS, proxy and a logged-in machine; returns all three."""
 
-    async def start(*, user=b"kiosk1", password=b"pw1", limits=None, listener=None, **acs_options):
+    async def start(*, user=b"kiosk1", password=b"pw1", limits=None, **acs_options):
         acs = await start_acs(**acs_options)
-        proxy = await start_proxy(acs.port, limits=limits or ProxyLimits(), **(listener or {}))
+        proxy = await start_proxy(acs.port, limits=limits)
         kiosk = await connect(proxy.ports["main"])
         assert (await kiosk.log_in(user, password)).startswith(b"941")
         return acs, proxy, kiosk
@@ -533,7 +533,7 @@ async def test_without_koha_a_login_is_refused_within_the_time_out(start_proxy, 
 
 
 async def test_a_graceful_stop_delivers_the_answer_that_is_due(place, resolver, library):
-    acs, proxy, kiosk = await place(faults=fault_on("11", Fault.LATE), late_seconds=0.1)
+    _, proxy, kiosk = await place(faults=fault_on("11", Fault.LATE), late_seconds=0.1)
     resolver.give(TOKEN, CARD, "s1")
     await kiosk.send(kiosk.sealed(checkout(TOKEN), 3) + b"\r")
     async with asyncio.timeout(5):
