@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -174,14 +173,3 @@ def lay_card(card_processes: list[CardProcess]) -> Iterator[Callable[..., CardPr
     yield lay
     for process in card_processes:
         process.remove()
-
-
-@pytest.fixture
-def wait_until() -> Callable[..., None]:
-    def wait(condition: Callable[[], bool], seconds: float = 5.0) -> None:
-        deadline = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < deadline, "the condition was not met in time"
-            time.sleep(0.01)
-
-    return wait
