@@ -16,11 +16,10 @@ def is_signed_by(public_key: PublicKey, message: bytes, signature: bytes) -> boo
     ``Ecdsa-Sig-Value``. The signer has no say in the choice.
     """
     try:
-        match public_key:
-            case rsa.RSAPublicKey():
-                public_key.verify(signature, message, padding.PKCS1v15(), hashes.SHA256())
-            case ec.EllipticCurvePublicKey():
-                public_key.verify(signature, message, ec.ECDSA(hashes.SHA384()))
+        if isinstance(public_key, rsa.RSAPublicKey):
+            public_key.verify(signature, message, padding.PKCS1v15(), hashes.SHA256())
+        else:
+            public_key.verify(signature, message, ec.ECDSA(hashes.SHA384()))
     except exceptions.InvalidSignature:
         return False
     return True

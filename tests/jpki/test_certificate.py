@@ -99,6 +99,14 @@ def test_a_certificate_of_the_wrong_shape_is_refused(pki, profile, error):
         from_der(pki.issue_card(profile).certificate_der)
 
 
+def test_a_key_of_an_unknown_kind_is_refused(pki):
+    der = pki.issue_card().certificate_der
+    rsa_encryption = bytes.fromhex("2A864886F70D010101")
+    assert der.count(rsa_encryption) == 1
+    with pytest.raises(UnsupportedAlgorithm):
+        from_der(der.replace(rsa_encryption, rsa_encryption[:-1] + b"\x7f"))
+
+
 def test_a_negative_serial_number_is_refused_also_where_cryptography_only_warns(pki):
     der = pki.issue_card(CardProfile.SERIAL_NEGATIVE).certificate_der
     with warnings.catch_warnings():

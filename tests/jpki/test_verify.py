@@ -5,8 +5,11 @@ import hashlib
 from datetime import timedelta
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from jpki.certificate import UserAuthenticationCertificate
 from jpki.constants import SHA256_DIGEST_INFO_PREFIX
@@ -14,6 +17,7 @@ from jpki.errors import (
     CertificateExpired,
     CertificateNotYetValid,
     InvalidSignature,
+    MalformedCertificate,
     UntrustedIssuer,
     WrongCertificatePolicy,
     WrongCertificateType,
@@ -133,6 +137,59 @@ def test_another_extended_key_usage_is_refused_where_the_policy_enforces_it(pki,
     certificate = certificate_of(pki, CardProfile.OTHER_EXTENDED_KEY_USAGE)
     with pytest.raises(WrongCertificatePolicy):
         verify_certificate(certificate, trust_store, CertificatePolicy(enforce_extended_key_usage=True), now)
+
+
+def reissued_with(pki, now, *extensions: tuple[x509.ExtensionType, bool]) -> UserAuthenticationCertificate:
+    """Return a good certificate, issued by the new generation, with *extensions* besides."""
+    card = x509.load_der_x509_certificate(pki.issue_card(CardProfile.GOOD_NEW_GENERATION).certificate_der)
+    builder = x509.CertificateBuilder(
+        card.issuer, card.subject, card.public_key(), card.serial_number, now, now + timedelta(days=1)
+    )
+    replaced = {value.oid for value, _ in extensions}
+    for extension in card.extensions:
+        if extension.oid not in replaced:
+            builder = builder.add_extension(extension.value, extension.critical)
+    for value, critical in extensions:
+        builder = builder.add_extension(value, critical)
+    certificate = builder.sign(pki.keys.authorities[Authority.AUTHENTICATION_2], hashes.SHA256())
+    return UserAuthenticationCertificate.from_der(certificate.public_bytes(Encoding.DER))
+
+
+@pytest.mark.parametrize("critical", [False, True], ids=["not critical", "critical"])
+def test_a_certificate_may_say_that_it_is_no_ca(pki, trust_store, policy, now, critical):
+    no_ca = x509.BasicConstraints(ca=False, path_length=None)
+    assert verify_certificate(reissued_with(pki, now, (no_ca, critical)), trust_store, policy, now)
+
+
+def test_a_subject_alternative_name_and_an_unknown_extension_are_let_be(pki, trust_store, policy, now):
+    certificate = reissued_with(
+        pki,
+        now,
+        (x509.SubjectAlternativeName([x509.DirectoryName(x509.Name([]))]), False),
+        (x509.UnrecognizedExtension(x509.ObjectIdentifier("2.999.2"), b"anything"), False),
+    )
+    assert verify_certificate(certificate, trust_store, policy, now)
+
+
+def test_a_key_usage_that_is_not_critical_is_refused(pki, trust_store, policy, now):
+    usage = x509.KeyUsage(True, False, False, False, False, False, False, False, False)
+    with pytest.raises(WrongCertificatePolicy):
+        verify_certificate(reissued_with(pki, now, (usage, False)), trust_store, policy, now)
+
+
+def test_client_authentication_is_the_extended_key_usage_that_is_not_even_logged(
+    pki, now, trust_store, caplog
+):
+    usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH])
+    strict = CertificatePolicy(enforce_extended_key_usage=True)
+    assert verify_certificate(reissued_with(pki, now, (usage, False)), trust_store, strict, now)
+    assert caplog.text == ""
+
+
+def test_an_authority_key_identifier_without_a_key_identifier_is_refused(pki, now):
+    by_name = x509.AuthorityKeyIdentifier(None, [x509.DirectoryName(x509.Name([]))], 1)
+    with pytest.raises(MalformedCertificate):
+        reissued_with(pki, now, (by_name, False))
 
 
 def rsa_signature(pki, message: bytes = MESSAGE, hash_algorithm=None) -> bytes:
