@@ -49,25 +49,30 @@ class LanguageForm(FlaskForm):
     language = RadioField(choices=choices(LANGUAGES))
 
 
+NOT_A_CARDNUMBER = lazy_gettext("This is not a library card number.")
+
+CARDNUMBER_VALIDATORS = (
+    DataRequired(lazy_gettext("Please scan or type the library card number.")),
+    Length(max=CARDNUMBER_LENGTH, message=NOT_A_CARDNUMBER),
+    Regexp(r"^[!-~]+$", message=NOT_A_CARDNUMBER),
+)
+
+
 class CardnumberForm(FlaskForm):
     """The library card number, scanned or typed."""
 
     cardnumber = StringField(
         lazy_gettext("Library card number"),
         filters=[half_width],
-        validators=[
-            DataRequired(lazy_gettext("Please scan or type the library card number.")),
-            Length(max=CARDNUMBER_LENGTH, message=lazy_gettext("This is not a library card number.")),
-            Regexp(r"^[!-~]+$", message=lazy_gettext("This is not a library card number.")),
-        ],
+        validators=CARDNUMBER_VALIDATORS,
         render_kw={"autocomplete": "off", "autocapitalize": "none", "spellcheck": "false"},
     )
 
 
-class StartLinkForm(CardnumberForm):
+class StartLinkForm(FlaskForm):
     """The order to link the next card at one counter terminal to the patron shown."""
 
-    cardnumber = HiddenField(validators=[DataRequired(), Length(max=CARDNUMBER_LENGTH)])
+    cardnumber = HiddenField(filters=[half_width], validators=CARDNUMBER_VALIDATORS)
     terminal_id = RadioField(
         lazy_gettext("Counter terminal"),
         validators=[DataRequired(lazy_gettext("Please choose the counter terminal."))],

@@ -6,6 +6,8 @@ These are the only views that read the mapped classes. What changes something is
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from datetime import datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 
 SessionFactory = scoped_session[Session]
 
+MADE_ID = re.compile("[0-9a-f]{32}")
 SHORT_ID = 8
 """So many digits of an id are shown; two ids that agree in them are the same for the eye."""
 
@@ -100,6 +103,7 @@ class ReadOnlyList(StaffView, ModelView):
     def render(self, template: str, **values: Any) -> str:
         """Add what the filter form shows to what Flask-Admin gives the list."""
         values["filter_values"] = {index: value for index, _, value in values.get("active_filters") or ()}
+        values["staff_names"] = self._staff_names()
         values["narrowed"] = any(values["filter_values"].values()) or bool(values.get("search"))
         return super().render(template, **values)
 
@@ -108,10 +112,10 @@ class ReadOnlyList(StaffView, ModelView):
         words: str = gettext("“%(value)s” is not possible for “%(field)s”.", value=value, field=filter.name)
         return words
 
-    def staff_name(self, librarian_id: str) -> str:
-        """Return the name of a member of staff, as the lists show it."""
-        librarian = self.session.session.get(LibrarianRow, librarian_id)
-        return librarian.display_name if librarian else librarian_id[:SHORT_ID]
+    def _staff_names(self) -> dict[str, str]:
+        columns = (LibrarianRow.librarian_id, LibrarianRow.display_name)
+        library_id = signed_in_librarian().library_id
+        return dict(self.session.session.query(*columns).filter(LibrarianRow.library_id == library_id))
 
     def _of_my_library(self, query: Query[Any]) -> Query[Any]:
         return query.filter(self.model.library_id == signed_in_librarian().library_id)
@@ -152,7 +156,7 @@ class LinkList(ReadOnlyList):
     column_formatters: ClassVar = {
         "state": lambda _view, _context, row, _name: LINK_STATES[row.state],
         "not_after": lambda _view, _context, row, _name: format_date(row.not_after, "long"),
-        "linked_by": lambda view, _context, row, _name: view.staff_name(row.linked_by),
+        "linked_by": lambda _view, context, row, _name: staff_name(context, row.linked_by),
         "ended_reason": lambda _view, _context, row, _name: words_of(row.ended_reason),
     }
     column_filters = (
@@ -179,9 +183,7 @@ class LinkList(ReadOnlyList):
         form = UnlinkForm()
         if not form.validate_on_submit():
             link = self.get_one(link_id) or abort(HTTPStatus.NOT_FOUND)
-            return self.render(
-                "bridge/unlink.html", form=form, link=link, linked_by=self.staff_name(link.linked_by)
-            )
+            return self.render("bridge/unlink.html", form=form, link=link)
         self.services.registration.unlink(
             signed_in_librarian(), link_id, reason=UnlinkReason(form.reason.data)
         )
@@ -230,8 +232,8 @@ class AuditList(ReadOnlyList):
     }
     column_formatters: ClassVar = {
         "tag": lambda _view, _context, row, _name: AUDIT_TAGS[row.tag],
-        "actor": lambda view, _context, row, _name: view.actor(row),
-        "subject": lambda _view, _context, row, _name: row.subject[:SHORT_ID],
+        "actor": lambda _view, context, row, _name: actor(context, row),
+        "subject": lambda _view, _context, row, _name: short(row.subject),
         "details": lambda _view, _context, row, _name: ", ".join(
             words_of(word) for word in row.details.values()
         ),
@@ -245,8 +247,19 @@ class AuditList(ReadOnlyList):
     def __init__(self, services: Services, database: Database) -> None:
         super().__init__(AuditEventRow, services, database, "audit", lazy_gettext("Audit log"))
 
-    def actor(self, row: AuditEventRow) -> str:
-        """Return who it was: a name for staff, the id for anything else."""
-        kind = str(ACTOR_KINDS[row.actor_kind])
-        name = self.staff_name(row.actor_id) if row.actor_kind == ActorKind.LIBRARIAN else row.actor_id
-        return f"{kind} {name}"
+
+def short(word: str) -> str:
+    """Return the beginning of an id that the program made; an id that a person chose is shown whole."""
+    return word[:SHORT_ID] if MADE_ID.fullmatch(word) else word
+
+
+def staff_name(context: Mapping[str, Any], librarian_id: str) -> str:
+    """Return the name of a member of staff of this library."""
+    names: Mapping[str, str] = context["staff_names"]
+    return names.get(librarian_id, short(librarian_id))
+
+
+def actor(context: Mapping[str, Any], row: AuditEventRow) -> str:
+    """Return who it was: a name for staff, the id for anything else."""
+    is_staff = row.actor_kind == ActorKind.LIBRARIAN
+    return f"{ACTOR_KINDS[row.actor_kind]} {staff_name(context, row.actor_id) if is_staff else row.actor_id}"

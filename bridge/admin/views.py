@@ -10,7 +10,7 @@ from datetime import timedelta
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from flask import current_app, jsonify, redirect, request, url_for
+from flask import abort, current_app, jsonify, redirect, request, url_for
 from flask_admin import expose
 from flask_babel import lazy_gettext
 
@@ -56,7 +56,7 @@ class CounterView(StaffView):
         """Start a link at the chosen terminal."""
         form = self._start_form()
         if not form.validate_on_submit():
-            return self._patron_page(form)
+            return self._patron_page(form) if not form.cardnumber.errors else abort(HTTPStatus.BAD_REQUEST)
         started = self.services.registration.start(
             signed_in_librarian(), terminal_id=form.terminal_id.data, cardnumber=form.cardnumber.data
         )
@@ -94,7 +94,7 @@ class CounterView(StaffView):
 
     def _start_form(self, **values: str) -> StartLinkForm:
         """Return the form with this library's counter terminals, the remembered or only one chosen."""
-        form = StartLinkForm(data=values) if values else StartLinkForm()
+        form = StartLinkForm(formdata=None, data=values) if values else StartLinkForm()
         names = {terminal.terminal_id: terminal.name for terminal in self._terminals()}
         form.terminal_id.choices = choices(names)
         remembered = request.cookies.get(TERMINAL_COOKIE)

@@ -171,10 +171,11 @@ SESSION_ENDS: Mapping[str, LazyString] = MappingProxyType(
         "another_patron": lazy_gettext("Another patron came"),
         "idle": lazy_gettext("Nothing was done for a while"),
         "disconnected": lazy_gettext("The machine was disconnected"),
-        "link_ended": lazy_gettext("The link was ended"),
+        "superseded": lazy_gettext("The same card began anew"),
+        "overdue": lazy_gettext("Time had run out"),
     }
 )
-"""What ended a session at a self-check machine: the words of ``sip2_adapter`` and ``registration``."""
+"""What ended a session at a self-check machine: the words of ``sip2_adapter`` and ``bridge.borrowing``."""
 
 LANGUAGES: Mapping[str, str] = MappingProxyType({"ja": "日本語", "en": "English"})
 """The languages of the admin, each by its own name."""

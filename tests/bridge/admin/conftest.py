@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+import shutil
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -162,10 +163,20 @@ def pki():
     return CardPki.create(NOW)
 
 
-@pytest.fixture
-def world(tmp_path, pki):
-    engine = open_engine(f"sqlite:///{tmp_path / 'bridge.db'}")
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory):
+    """A database file with all tables and nothing in them: made once, copied for each test."""
+    path = tmp_path_factory.mktemp("database") / "empty.db"
+    engine = open_engine(f"sqlite:///{path}")
     upgrade(engine)
+    engine.dispose()
+    return path
+
+
+@pytest.fixture
+def world(tmp_path, pki, empty_database):
+    path = shutil.copy(empty_database, tmp_path / "bridge.db")
+    engine = open_engine(f"sqlite:///{path}")
     store = SqlStore(engine)
     clock = SetClock()
     revocations = Revocations()

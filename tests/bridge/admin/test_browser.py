@@ -30,6 +30,7 @@ CHROMIUM_ARGUMENTS = [
     "--disable-sync",
 ]
 IMAGES = Path(__file__).resolve().parents[3] / "docs" / "images"
+KEPT = {"login", "counter-start", "counter-waiting", "counter-pin", "counter-linked", "links", "audit"}
 WINDOW = {"width": 1280, "height": 860}
 PHONE = {"width": 320, "height": 640}
 TIME_LIMIT = 10_000  # milliseconds
@@ -69,21 +70,17 @@ def address(world):
     server.server_close()
 
 
-@pytest.fixture(scope="module", params=["ja", "en"])
-def language(request):
-    return request.param
-
-
 @pytest.fixture(scope="module")
-def chromium(language):
-    # Chromium takes the words of its own date fields from the environment.
-    environment = {**os.environ, "LANGUAGE": language}
+def chromium():
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=CHROMIUM_ARGUMENTS, env=environment
-        )
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGUMENTS)
         yield browser
         browser.close()
+
+
+@pytest.fixture(params=["ja", "en"])
+def language(request):
+    return request.param
 
 
 @pytest.fixture
@@ -113,7 +110,7 @@ def photograph(page, language, tmp_path):
         page.set_viewport_size(WINDOW)
         picture = tmp_path / f"{name}-{language}.png"
         page.screenshot(path=picture)
-        if os.environ.get("KEEP_SCREENSHOTS") == "1":
+        if name in KEPT and os.environ.get("KEEP_SCREENSHOTS") == "1":
             IMAGES.mkdir(parents=True, exist_ok=True)
             shutil.copy(picture, IMAGES)
         assert width <= PHONE["width"], f"{name} scrolls sideways at {width} px"

@@ -1,0 +1,270 @@
+"""The counter: from the library card to the link."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from bridge.admin.progress import present
+from bridge.admin.words import PROBLEMS
+from bridge.errors import AlreadyLinked, BridgeError, Denied, KohaNotReachable
+from bridge.models import Actor, ActorKind, AgentStep, LinkRequestState
+from jpki.errors import JpkiError
+from jpki.revocation import RevocationStatus
+from jpki.simulator.pki import CardProfile
+
+GOOD = "2000100000017"
+EXPIRED = "2000100000025"
+RESTRICTED = "2000100000033"
+LOST = "2000100000041"
+
+
+def find(desk, cardnumber, *, follow=False):
+    return desk.post("/admin/counter/", "/admin/counter/", {"cardnumber": cardnumber}, follow=follow)
+
+
+def start(desk, cardnumber=GOOD, terminal_id="counter-1", *, follow=False):
+    form = {"cardnumber": cardnumber, "terminal_id": terminal_id}
+    return desk.post("/admin/counter/start", "/admin/counter/", form, follow=follow)
+
+
+def state(desk, watch):
+    return desk.get(f"{watch}/state").get_json()
+
+
+def statuses(progress):
+    return [step["status"] for step in progress["steps"]]
+
+
+def test_the_library_card_shows_its_patron(desk):
+    page = find(desk, GOOD).text
+    assert "図書 友子" in page
+    assert "2027年3月31日" in page
+    assert "未連携" in page
+
+
+def test_full_width_digits_are_understood(desk):
+    assert "図書 友子" in find(desk, " ２０００１００００００１７ ").text
+
+
+@pytest.mark.parametrize("cardnumber", ["", "2000 1000", "あ", "9" * 33])
+def test_what_is_no_card_number_is_not_asked_in_koha(desk, cardnumber):
+    page = find(desk, cardnumber)
+    assert page.status_code == 200
+    assert "field-error" in page.text
+
+
+def test_an_unknown_library_card_is_told_and_the_desk_is_ready_again(desk):
+    page = find(desk, "2000100009999", follow=True).text
+    assert "この番号の利用者カードは、Kohaに登録されていません。" in page
+    assert 'name="cardnumber"' in page
+
+
+def test_a_card_number_is_in_no_address_cookie_or_log(desk, caplog):
+    caplog.set_level(logging.DEBUG)
+    answers = [find(desk, GOOD), start(desk), find(desk, "2000100009999")]
+    assert GOOD not in caplog.text
+    for answer in answers:
+        assert "20001" not in answer.headers.get("Location", "")
+        assert all("20001" not in cookie for cookie in answer.headers.getlist("Set-Cookie"))
+    watched = desk.get(answers[1].location).text
+    assert "友子" not in watched
+    assert GOOD not in watched
+
+
+@pytest.mark.parametrize(
+    ("cardnumber", "words"),
+    [(EXPIRED, "利用者カードの有効期限が切れています。"), (LOST, "利用者カードの紛失届が出ています。")],
+)
+def test_a_library_card_out_of_order_cannot_be_linked(desk, cardnumber, words):
+    page = find(desk, cardnumber).text
+    assert words in page
+    assert "マイナンバーカードを連携する" not in page
+    assert words in start(desk, cardnumber, follow=True).text
+
+
+def test_a_restricted_patron_is_named_as_such_and_can_be_linked(desk):
+    page = find(desk, RESTRICTED).text
+    assert "Kohaで利用が制限されている利用者です。" in page
+    assert "マイナンバーカードを連携する" in page
+
+
+def test_koha_not_answering_is_told(world, desk, monkeypatch):
+    def no_answer(librarian, cardnumber):
+        raise KohaNotReachable
+
+    monkeypatch.setattr(world.services.registration, "find_patron", no_answer)
+    assert "Kohaから応答がありません。" in find(desk, GOOD, follow=True).text
+
+
+def test_what_nobody_foresaw_is_told_without_its_text(world, desk, monkeypatch, caplog):
+    def break_down(librarian, cardnumber):
+        raise TypeError(f"the card number is {cardnumber}")
+
+    monkeypatch.setattr(world.services.registration, "find_patron", break_down)
+    answer = find(desk, GOOD)
+    assert answer.status_code == 500
+    assert "システムに問題が起きました。" in answer.text
+    assert "unexpected TypeError" in caplog.text
+    assert GOOD not in caplog.text + answer.text
+
+
+def test_only_counters_of_this_library_are_offered(desk):
+    page = find(desk, GOOD).text
+    assert "1階総合カウンター" in page
+    assert "児童カウンター" in page
+    assert "自動貸出機" not in page
+    assert "きたカウンター" not in page
+
+
+def test_the_counter_terminal_is_remembered_by_this_browser(desk):
+    assert "checked" not in find(desk, GOOD).text
+    answer = start(desk, terminal_id="counter-2")
+    cookie = next(c for c in answer.headers.getlist("Set-Cookie") if c.startswith("counter_terminal="))
+    assert "HttpOnly" in cookie
+    assert "SameSite=Strict" in cookie
+    assert "Path=/admin/counter/" in cookie
+    assert 'checked id="terminal_id-1"' in find(desk, GOOD).text
+
+
+def test_the_only_counter_terminal_is_chosen_already(browser_of):
+    assert 'checked id="terminal_id-0"' in find(browser_of("kita"), GOOD).text
+
+
+def test_a_library_without_a_counter_terminal_is_told_so(world, browser_of):
+    operator = Actor(ActorKind.COMMAND, "tests")
+    world.services.staff.remove_terminal(operator, library_id="kita", terminal_id="counter-1")
+    page = find(browser_of("kita"), GOOD).text
+    assert "窓口端末がまだ登録されていません。" in page
+
+
+@pytest.mark.parametrize("terminal_id", ["", "jidou-1", "no-such", "sc-chuo-1"])
+def test_a_terminal_that_is_not_offered_cannot_be_chosen(desk, terminal_id):
+    page = start(desk, terminal_id=terminal_id)
+    assert page.status_code == 200
+    assert "field-error" in page.text
+
+
+@pytest.mark.parametrize("cardnumber", ["", "2000 1000", "9" * 33])
+def test_a_start_without_a_proper_card_number_is_no_order(desk, cardnumber):
+    assert start(desk, cardnumber).status_code == 400
+
+
+def test_a_counter_waits_for_one_card_at_a_time(desk):
+    start(desk)
+    page = start(desk, RESTRICTED, follow=True).text
+    assert "この端末では、別の連携手続きが進んでいます。" in page
+    assert "手続き中の端末" in page
+
+
+def test_the_steps_follow_the_patron(world, desk):
+    watch = start(desk).location
+    assert statuses(state(desk, watch)) == ["current", "to_do", "to_do", "to_do"]
+    reader = world.reader(world.card())
+    reader.lay_card()
+    progress = state(desk, watch)
+    assert statuses(progress) == ["done", "done", "current", "to_do"]
+    assert progress["details"] == ["残り3回試せます。"]
+    reader.enter_pin("0000")
+    progress = state(desk, watch)
+    assert progress["tone"] == "warning"
+    assert progress["details"] == ["暗証番号が違います。利用者はもう一度入力できます。", "残り2回試せます。"]
+    reader.enter_pin("1234")
+    progress = state(desk, watch)
+    assert statuses(progress) == ["done"] * 4
+    assert progress["headline"] == "連携が完了しました。"
+    assert progress["details"] == ["2027年11月20日まで使えます。"]
+    assert not progress["is_open"]
+    assert "連携済み" in find(desk, GOOD).text
+
+
+def test_a_blocked_pin_ends_the_request_with_the_way_out(world, desk):
+    watch = start(desk).location
+    reader = world.reader(world.card())
+    reader.lay_card()
+    reader.tell(AgentStep.PIN_BLOCKED, 0)
+    progress = state(desk, watch)
+    assert statuses(progress) == ["done", "done", "failed", "to_do"]
+    assert progress["details"][0].startswith("暗証番号がロックされています。")
+
+
+def test_a_card_taken_away_is_asked_for_again(world, desk):
+    watch = start(desk).location
+    reader = world.reader(world.card())
+    reader.lay_card()
+    reader.tell(AgentStep.CARD_REMOVED)
+    progress = state(desk, watch)
+    assert statuses(progress)[0] == "current"
+    assert progress["details"] == ["カードが読取部から離れました。もう一度置いてください。"]
+
+
+@pytest.mark.parametrize(
+    ("profile", "words"),
+    [
+        (CardProfile.EXPIRED, "有効期限が切れています"),
+        (CardProfile.NOT_YET_VALID, "まだ有効期間に入っていません"),
+        (CardProfile.FOREIGN_CA, "発行元を確認できませんでした"),
+        (CardProfile.WRONG_POLICY, "利用者証明用の電子証明書ではありません"),
+    ],
+)
+def test_a_card_that_is_not_good_is_refused_before_the_pin(world, desk, profile, words):
+    watch = start(desk).location
+    with pytest.raises(JpkiError):
+        world.reader(world.card(profile)).lay_card()
+    progress = state(desk, watch)
+    assert statuses(progress) == ["done", "failed", "to_do", "to_do"]
+    assert words in progress["details"][0]
+
+
+def test_an_unknown_revocation_is_not_called_a_revoked_card(world, desk):
+    world.revocations.status = RevocationStatus.UNKNOWN
+    watch = start(desk).location
+    with pytest.raises(Denied):
+        world.reader(world.card()).lay_card()
+    assert "確認できなかったため" in state(desk, watch)["details"][0]
+
+
+def test_a_card_that_is_linked_already_is_refused(world, desk):
+    card = world.card()
+    for cardnumber in (GOOD, RESTRICTED):
+        watch = start(desk, cardnumber).location
+        reader = world.reader(card)
+        if cardnumber == GOOD:
+            reader.lay_card()
+            reader.enter_pin("1234")
+            reader.connection.close()
+    with pytest.raises(AlreadyLinked):
+        reader.lay_card()
+    assert state(desk, watch)["details"] == ["このカードは、すでに連携されています。"]
+
+
+def test_a_request_can_be_cancelled(desk):
+    watch = start(desk).location
+    page = desk.post(f"{watch}/cancel", watch, follow=True).text
+    assert "連携を中止しました。" in page
+    assert statuses(state(desk, watch)) == ["to_do"] * 4
+    assert "すでに終わった可能性があります" in desk.post(f"{watch}/cancel", watch, follow=True).text
+
+
+def test_a_request_runs_out_after_five_minutes(world, desk):
+    watch = start(desk).location
+    world.clock.now += timedelta(minutes=6)
+    assert state(desk, watch)["headline"] == "時間切れになりました。カードの情報は残っていません。"
+
+
+def test_the_request_of_another_library_is_not_there(desk, browser_of):
+    watch = start(browser_of("kita")).location
+    for address in (watch, f"{watch}/state"):
+        assert desk.get(address).location == "/admin/counter/"
+    desk.post(f"{watch}/cancel", "/admin/counter/")
+    assert state(browser_of("kita"), watch)["is_open"]
+
+
+def test_a_problem_without_words_is_the_systems(world, desk):
+    with world.app.test_request_context():
+        request = world.services.registration.start(world.hanako, terminal_id="counter-1", cardnumber=GOOD)
+        broken = replace(request, state=LinkRequestState.REFUSED, problem="never-heard-of")
+        assert present(broken, None).details == (str(PROBLEMS[BridgeError.slug]),)

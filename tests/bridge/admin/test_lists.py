@@ -1,0 +1,214 @@
+"""The lists: read-only, of one's own library, in the library's time."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import event
+
+from bridge.models import Actor, ActorKind, LibrarianRole, LinkState, UnlinkReason
+from bridge.store import CardLinkRow
+
+LISTS = ("links", "terminals", "audit")
+
+
+def rows(page):
+    """The cells of a list, as text, without the one for what can be done."""
+    body = re.search(r"<tbody>(.*)</tbody>", page, re.DOTALL).group(1)
+    found = []
+    for row in re.findall(r"<tr>(.*?)</tr>", body, re.DOTALL):
+        cells = re.findall(r"<td class=\"col[^>]*>(.*?)</td>", row, re.DOTALL)
+        if cells:
+            found.append([re.sub(r"<[^>]+>", "", cell).strip() for cell in cells])
+    return found
+
+
+@pytest.fixture
+def links(world):
+    """Three links of this library, one of the other."""
+    made = []
+    for cardnumber in ("2000100000017", "2000100000033", "2000100000017"):
+        made.append(world.link(cardnumber=cardnumber))
+        world.clock.now += timedelta(minutes=1)
+    world.link(world.north_librarian)
+    return made
+
+
+def test_a_list_shows_its_own_library_only(desk, links, browser_of):
+    assert [row[0] for row in rows(desk.get("/admin/links/").text)] == ["17", "33", "17"]
+    assert "<small>3件</small>" in desk.get("/admin/links/").text
+    assert len(rows(browser_of("kita").get("/admin/links/").text)) == 1
+    assert "きたカウンター" not in desk.get("/admin/terminals/").text
+    audit = desk.get("/admin/audit/").text
+    assert "北野 司" not in audit
+    assert "北野 司" in browser_of("kita").get("/admin/audit/").text
+
+
+def test_the_link_of_another_library_cannot_be_ended(world, links, browser_of):
+    north = browser_of("kita")
+    address = f"/admin/links/{links[0].link_id}/unlink"
+    assert north.get(address).status_code == 404
+    answer = north.post(address, "/admin/links/", {"reason": "mistake", "confirmed": "y"}, follow=True)
+    assert "その連携はありません。" in answer.text
+    assert world.services.registration.link(world.hanako, links[0].link_id).state is LinkState.ACTIVE
+
+
+def test_ending_a_link_takes_a_reason_and_a_confirmation(world, desk, links):
+    address = f"/admin/links/{links[0].link_id}/unlink"
+    for incomplete in (
+        {},
+        {"reason": "card_lost"},
+        {"confirmed": "y"},
+        {"reason": "spite", "confirmed": "y"},
+    ):
+        assert "field-error" in desk.post(address, address, incomplete).text
+    assert world.services.registration.link(world.hanako, links[0].link_id).state is LinkState.ACTIVE
+    answer = desk.post(address, address, {"reason": "card_lost", "confirmed": "y"}, follow=True)
+    assert "連携を解除しました。" in answer.text
+    link = world.services.registration.link(world.hanako, links[0].link_id)
+    assert (link.state, link.ended_reason) == (LinkState.ENDED, UnlinkReason.CARD_LOST)
+    assert "マイナンバーカードの紛失・盗難" in desk.get("/admin/audit/").text
+    again = desk.post(address, "/admin/links/", {"reason": "card_lost", "confirmed": "y"}, follow=True)
+    assert "その連携はありません。" in again.text
+
+
+def test_an_ended_link_offers_no_end(world, desk, links):
+    world.services.registration.unlink(world.hanako, links[0].link_id, reason=UnlinkReason.MISTAKE)
+    page = desk.get("/admin/links/").text
+    assert page.count("/unlink") == 2
+    assert links[0].link_id not in page
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("flt0_0=33", ["33"]),
+        ("flt0_0=34", []),
+        ("flt0_0=&flt1_1=&flt2_2=&flt3_3=", ["17", "33", "17"]),
+        ("flt1_1=ended", ["17"]),
+        ("flt1_1=active&flt0_0=17", ["17"]),
+        ("flt2_2=2027-11-20", ["17", "33", "17"]),
+        ("flt2_2=2027-11-21", []),
+        ("flt3_3=2027-11-20", ["17", "33", "17"]),
+        ("flt3_3=2027-11-19", []),
+        ("sort=0", ["17", "17", "33"]),
+        ("sort=0&desc=1", ["33", "17", "17"]),
+        ("sort=99", ["17", "33", "17"]),
+        ("page=-3", ["17", "33", "17"]),
+        ("page=7", []),
+        ("page_size=-1", ["17", "33", "17"]),
+    ],
+)
+def test_links_are_filtered_and_sorted(world, desk, links, query, found):
+    world.services.registration.unlink(world.hanako, links[2].link_id, reason=UnlinkReason.MISTAKE)
+    page = desk.get(f"/admin/links/?{query}")
+    assert page.status_code == 200
+    assert [row[0] for row in rows(page.text)] == found
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["flt0_0=x", "flt0_0=0", "flt0_0=99999999999999999999", "flt1_1=x", "flt2_2=yesterday", "flt3_3=1"],
+)
+def test_a_filter_value_that_cannot_be_meant_is_told_and_left_out(desk, links, query):
+    page = desk.get(f"/admin/links/?{query}")
+    assert page.status_code == 200
+    assert "指定できません。" in page.text
+    assert len(rows(page.text)) == 3
+
+
+def test_a_day_begins_at_midnight_in_japan(world, browser_of):
+    world.clock.now = world.clock.now.replace(hour=15, minute=10)  # 0:10 on the 21st in Tokyo
+    world.link()
+    desk = browser_of("hanako")
+    assert rows(desk.get("/admin/links/").text)[0][2] == "2026年11月21日 0:10"
+    assert "カードを連携" not in str(rows(desk.get("/admin/audit/?flt2_2=2026-11-20").text))
+    assert "カードを連携" in str(rows(desk.get("/admin/audit/?flt1_1=2026-11-21").text))
+
+
+def test_the_audit_log_is_searched_by_number_and_terminal(desk, links):
+    page = desk.get(f"/admin/audit/?search={links[1].link_id[:8]}").text
+    assert [row[1] for row in rows(page)] == ["カードを連携"]
+    page = desk.get("/admin/audit/?flt0_0=card_link:created").text
+    assert [row[1] for row in rows(page)] == ["カードを連携"] * 3
+    assert rows(desk.get("/admin/audit/?search=%25%27%22").text) == []
+
+
+def test_the_newest_line_of_the_audit_log_comes_first(desk, links):
+    lines = [row[1] for row in rows(desk.get("/admin/audit/").text)]
+    assert lines[:2] == ["カードを連携", "連携を開始"]
+
+
+def test_a_long_list_has_pages(world, desk):
+    with world.store.scoped_session()() as session, session.begin():
+        session.add_all(
+            CardLinkRow(
+                link_id=f"{number:032x}",
+                library_id="chuo",
+                patron_id=number,
+                kind="serial_number",
+                key_id="k1",
+                digest=f"{number:064x}",
+                state="active",
+                not_after=world.clock.now,
+                linked_at=world.clock.now,
+                linked_by=world.hanako.librarian_id,
+            )
+            for number in range(1, 121)
+        )
+    first = desk.get("/admin/links/?sort=0").text
+    assert "3ページ中1ページ目" in first
+    assert len(rows(first)) == 50
+    following = re.search(r'rel="next" href="([^"]+)"', first).group(1).replace("&amp;", "&")
+    assert rows(desk.get(following).text)[0][0] == "51"
+    last = desk.get("/admin/links/?sort=0&page=2").text
+    assert len(rows(last)) == 20
+    assert 'rel="next"' not in last
+
+
+@pytest.mark.parametrize("name", LISTS)
+@pytest.mark.parametrize(
+    "path", ["new/", "edit/", "delete/", "details/", "action/", "ajax/update/", "export/csv/"]
+)
+def test_flask_admin_ways_to_change_rows_have_no_address(world, desk, name, path):
+    assert desk.get(f"/admin/{name}/{path}").status_code == 404
+    rules = {rule.rule for rule in world.app.url_map.iter_rules()}
+    assert f"/admin/{name}/{path}" not in rules
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_a_list_asks_the_database_the_same_number_of_questions_for_many_rows(world, desk, name):
+    def questions():
+        asked = []
+
+        def count(connection, cursor, statement, *rest):
+            if statement.startswith("SELECT"):
+                asked.append(statement)
+
+        engine = world.store.scoped_session()().get_bind()
+        event.listen(engine, "before_cursor_execute", count)
+        desk.get(f"/admin/{name}/")
+        event.remove(engine, "before_cursor_execute", count)
+        return len(asked)
+
+    world.link()
+    before = questions()
+    for _ in range(3):
+        world.link(cardnumber="2000100000033")
+    assert questions() == before
+
+
+def test_what_people_are_called_is_text_and_no_markup(world, browser_of):
+    world.services.staff.add_librarian(
+        Actor(ActorKind.COMMAND, "tests"),
+        library_id="chuo",
+        login_name="bobby",
+        display_name="<script>alert(1)</script>",
+        role=LibrarianRole.ADMINISTRATOR,
+        password="correct horse battery staple",
+    )
+    page = browser_of("bobby").get("/admin/audit/").text
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert" in page

@@ -1,0 +1,240 @@
+"""What holds for every page: its words, its language, its safety, and that nothing comes from elsewhere."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from babel.messages.mofile import read_mo
+from babel.messages.pofile import read_po
+
+import bridge.admin
+from bridge.admin import words
+from bridge.admin.progress import STATUS_WORDS, STEP_NAMES, STOPPED_AT, Step, StepStatus
+from bridge.errors import JPKI_SLUGS, BridgeError, Denied
+from bridge.models import (
+    ActorKind,
+    AuditTag,
+    LibrarianRole,
+    LinkRequestState,
+    LinkState,
+    TerminalKind,
+    UnlinkReason,
+)
+from bridge.registration import AGENT_STEPS
+from bridge.rules import DenialReason
+from sip2_adapter.resolver import SessionEnd
+
+ADMIN = Path(bridge.admin.__file__).parent
+TRANSLATIONS = ADMIN / "translations"
+JAPANESE = TRANSLATIONS / "ja" / "LC_MESSAGES"
+
+ALLOWED_ENGLISH = {
+    "English",  # the language, by its own name
+    "Enter",  # the key
+    "Koha",
+    "SIP2",
+    "ID",
+}
+FROM_DATA = {"counter-1", "counter-2", "jidou-1", "sc-chuo-1", "tests"}
+"""Ids that the operator chose: shown as they are."""
+
+
+class Page(HTMLParser):
+    """What can be read on a page, and what it loads."""
+
+    READABLE = {"title", "placeholder", "aria-label", "alt"}
+
+    def __init__(self, html):
+        super().__init__()
+        self.words, self.tags, self.inputs, self.labels = [], [], [], set()
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        attributes = dict(attrs)
+        self.tags.append((tag, attributes))
+        self.words += [value for name, value in attrs if name in self.READABLE and value]
+        if tag == "label":
+            self.labels.add(attributes.get("for"))
+        if tag in ("input", "select") and attributes.get("type") != "hidden":
+            self.inputs.append(attributes)
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+@pytest.fixture
+def every_page(world, browser_of, stranger):
+    """Return a function that opens every page, in every state that has words of its own."""
+
+    def open_pages(language):
+        stranger.language = language
+        link = world.link()
+        world.services.registration.unlink(world.hanako, link.link_id, reason=UnlinkReason.MISTAKE)
+        link = world.link(cardnumber="2000100000033")
+        desk = browser_of("hanako", language)
+        counter, start = "/admin/counter/", "/admin/counter/start"
+        yield stranger.get("/admin/login")
+        yield stranger.post("/admin/login", "/admin/login", {"login_name": "", "password": ""})
+        for address in (counter, "/admin/links/", "/admin/terminals/", "/admin/audit/", "/admin/nowhere"):
+            yield desk.get(address)
+        yield desk.get("/admin/links/?flt0_0=x&flt1_1=ended")
+        unlink = f"/admin/links/{link.link_id}/unlink"
+        yield desk.get(unlink)
+        yield desk.post(unlink, unlink)
+        for cardnumber in ("", "2000100000017", "2000100000025", "2000100000033", "2000100000041"):
+            yield desk.post(counter, counter, {"cardnumber": cardnumber})
+        yield desk.post(start, counter, {"cardnumber": "2000100000017"})
+        form = {"cardnumber": "2000100000017", "terminal_id": "counter-1"}
+        watch = desk.post(start, counter, form).location
+        yield desk.get(watch)
+        yield desk.get(counter)
+        reader = world.reader(world.card())
+        reader.lay_card()
+        yield desk.get(watch)
+        reader.enter_pin("0000")
+        yield desk.get(watch)
+        yield desk.post(f"{watch}/cancel", watch, follow=True)
+        yield desk.client.post(start, headers={"Accept-Language": language})
+        yield desk.post("/admin/logout", counter, follow=True)
+
+    return open_pages
+
+
+def test_no_english_is_left_on_a_japanese_page(every_page):
+    for answer in every_page("ja"):
+        text = " ".join(Page(answer.text).words)
+        for known in FROM_DATA:
+            text = text.replace(known, "")
+        text = re.sub(r"\b[0-9a-f]{8}\b", "", text)  # the numbers of the audit log
+        english = set(re.findall(r"[A-Za-z][A-Za-z0-9]+", text)) - ALLOWED_ENGLISH
+        assert english == set(), answer.request.path
+
+
+@pytest.mark.parametrize("language", ["ja", "en"])
+def test_every_page_names_its_language_and_labels_its_fields(every_page, language):
+    for answer in every_page(language):
+        page = Page(answer.text)
+        path = answer.request.path
+        assert ("html", {"lang": language}) in page.tags, path
+        assert [tag for tag, _ in page.tags].count("h1") == 1, path
+        assert [field for field in page.inputs if field.get("id") not in page.labels] == [], path
+        ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+        assert len(ids) == len(set(ids)), path
+
+
+def test_no_page_has_inline_script_or_style_or_loads_from_elsewhere(every_page):
+    for answer in every_page("ja"):
+        assert "default-src 'self'" in answer.headers["Content-Security-Policy"]
+        assert "unsafe" not in answer.headers["Content-Security-Policy"]
+        for tag, attributes in Page(answer.text).tags:
+            assert tag != "style"
+            assert tag != "script" or "src" in attributes
+            assert not [name for name in attributes if name == "style" or name.startswith("on")]
+            for name in ("src", "href", "action"):
+                assert attributes.get(name, "/").startswith(("/", "#")), (answer.request.path, attributes)
+                assert not attributes.get(name, "").startswith("//")
+
+
+def luminance(colour):
+    """WCAG 2.1, relative luminance of an sRGB colour ``#rrggbb``."""
+    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    red, green, blue = (
+        part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+    )
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+@pytest.mark.parametrize(
+    ("text", "ground", "ratio"),
+    [
+        *(
+            (text, ground, 4.5)
+            for text in ("ink", "soft", "indigo")
+            for ground in ("paper", "ground", "indigo-pale")
+        ),
+        *((colour, f"{colour}-pale", 4.5) for colour in ("green", "red", "amber")),
+        *(("paper", ground, 4.5) for ground in ("indigo", "indigo-dark", "green", "red")),
+        ("red", "paper", 4.5),
+        ("edge", "paper", 3),
+        ("focus", "paper", 3),
+        ("focus", "ground", 3),
+    ],
+)
+def test_colours_have_the_contrast_of_wcag_aa(text, ground, ratio):
+    css = (ADMIN / "static" / "admin.css").read_text(encoding="utf-8")
+    colours = dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6});", css))
+    darker, lighter = sorted((luminance(colours[text]), luminance(colours[ground])))
+    assert (lighter + 0.05) / (darker + 0.05) >= ratio
+
+
+def all_errors(tree):
+    for error in tree.__subclasses__():
+        yield error
+        yield from all_errors(error)
+
+
+def test_every_problem_has_words():
+    slugs = {error.slug for error in all_errors(BridgeError) if error is not Denied}
+    slugs |= {*JPKI_SLUGS.values(), *DenialReason, BridgeError.slug}
+    slugs |= {problem for _, problem in AGENT_STEPS.values() if problem}
+    assert slugs - set(words.PROBLEMS) == set()
+    assert set(STOPPED_AT) <= set(words.PROBLEMS)
+
+
+@pytest.mark.parametrize(
+    ("table", "members"),
+    [
+        (words.LINK_STATES, LinkState),
+        (words.REQUEST_STATES, LinkRequestState),
+        (words.TERMINAL_KINDS, TerminalKind),
+        (words.LIBRARIAN_ROLES, LibrarianRole),
+        (words.ACTOR_KINDS, ActorKind),
+        (words.AUDIT_TAGS, AuditTag),
+        (words.UNLINK_REASONS, UnlinkReason),
+        (words.SESSION_ENDS, [*SessionEnd, "superseded", "overdue"]),
+        (STEP_NAMES, Step),
+        (STATUS_WORDS, StepStatus),
+    ],
+)
+def test_every_word_of_the_program_has_words_for_people(table, members):
+    assert set(table) == set(members)
+
+
+@pytest.fixture(scope="module")
+def japanese():
+    with (JAPANESE / "messages.po").open("rb") as file:
+        return read_po(file, locale="ja")
+
+
+def test_the_japanese_catalogue_has_every_message_and_no_other(japanese, tmp_path):
+    template = tmp_path / "messages.pot"
+    command = [sys.executable, "-m", "babel.messages.frontend", "--quiet", "extract"]
+    options = ["-F", str(TRANSLATIONS / "babel.ini"), "-k", "lazy_gettext", "-o", str(template), str(ADMIN)]
+    subprocess.run([*command, *options], check=True, timeout=60)
+    with template.open("rb") as file:
+        wanted = {message.id for message in read_po(file) if message.id}
+    assert {message.id for message in japanese if message.id} == wanted
+
+
+def test_every_japanese_message_is_translated_and_sure(japanese):
+    for message in japanese:
+        if message.id:
+            assert message.string, message.id
+            assert "" not in message.string if isinstance(message.string, tuple) else True
+            assert not message.fuzzy, message.id
+            assert list(message.check(japanese)) == [], message.id
+
+
+def test_the_compiled_catalogue_is_the_one_that_can_be_read(japanese):
+    with (JAPANESE / "messages.mo").open("rb") as file:
+        assert sorted(pairs(read_mo(file))) == sorted(pairs(japanese))
+
+
+def pairs(catalogue):
+    """Singular, plural and translations as lists: the two readers differ in list or tuple."""
+    return [(list(message.id), list(message.string)) for message in catalogue if message.id]
