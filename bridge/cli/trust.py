@@ -30,7 +30,7 @@ WRONG_SETTINGS = 2
 
 _KINDS = {
     CertificateType.USER_AUTHENTICATION: "CA for user authentication (利用者証明用)",
-    CertificateType.DIGITAL_SIGNATURE: "CA for digital signatures (署名用): recognised, never trusted for a card",
+    CertificateType.DIGITAL_SIGNATURE: "CA for digital signatures (署名用): known, never trusted for a card",
 }
 
 
