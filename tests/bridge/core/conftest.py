@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
@@ -43,6 +44,7 @@ from bridge.staff import StaffService
 from bridge.store import AuditEventRow, SqlStore, open_engine, upgrade
 from bridge.store.tables import Base
 from bridge.verification import CardPolicy, CardVerification
+from config import Settings, load_settings
 from jpki.challenge import Challenge
 from jpki.revocation import RevocationAnswer, RevocationPolicy, RevocationStatus, UnknownReason
 from jpki.simulator.pki import Authority, CardMaterial, CardPki, CardProfile
@@ -389,3 +391,69 @@ def place_on_either(store: SqlStore, key_ring: KeyRing, clock: FixedClock, pki: 
     place = Place(store, key_ring, clock, pki)
     place.furnish()
     return place
+
+
+class Installation:
+    """A folder with settings, key and CA certificates, as an operator leaves it."""
+
+    def __init__(self, directory: Path, pki: CardPki, ports: tuple[int, int]) -> None:
+        self.directory = directory
+        self.path = directory / "bridge.toml"
+        self.key_file = directory / "master_keys"
+        self.database = directory / "bridge.sqlite3"
+        self.web_port, self.sip2_port = ports
+        self.koha_url = "http://127.0.0.1:9/api/v1"
+        trust = directory / "trust"
+        trust.mkdir()
+        self.fingerprints = []
+        for authority in (Authority.AUTHENTICATION_1, Authority.AUTHENTICATION_2):
+            der = pki.ca_certificate(authority)
+            (trust / f"{authority.value}.cer").write_bytes(der)
+            self.fingerprints.append(sha256(der).hexdigest())
+        (directory / "secret").write_text("s" * 40)
+        (directory / "secret").chmod(0o600)
+        self.write()
+
+    def write(self) -> None:
+        self.path.write_text(
+            f"""
+            mode = "development"
+            [web]
+            host = "127.0.0.1"
+            port = {self.web_port}
+            secret_key_file = "secret"
+            secure_cookies = false
+            [database]
+            url = "sqlite:///{self.database}"
+            [keys]
+            master_key_file = "{self.key_file}"
+            [jpki]
+            trust_directory = "trust"
+            pinned_fingerprints = {self.fingerprints}
+            [revocation]
+            [[library]]
+            library_id = "central"
+            name = "中央図書館"
+            [library.koha]
+            base_url = "{self.koha_url}"
+            client_id = "bridge"
+            client_secret_file = "secret"
+            [library.sip2]
+            listen_host = "127.0.0.1"
+            listen_port = {self.sip2_port}
+            koha_host = "127.0.0.1"
+            koha_port = 9
+            """,
+            encoding="utf-8",
+        )
+
+    def load(self) -> Settings:
+        return load_settings(self.path, {})
+
+
+@pytest.fixture
+def installation(tmp_path: Path, pki: CardPki) -> Installation:
+    with socket.socket() as one, socket.socket() as other:
+        for each in (one, other):
+            each.bind(("127.0.0.1", 0))
+        return Installation(tmp_path, pki, (one.getsockname()[1], other.getsockname()[1]))

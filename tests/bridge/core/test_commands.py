@@ -1,0 +1,263 @@
+"""The server's commands, as an operator calls them."""
+
+from __future__ import annotations
+
+import base64
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+
+import pytest
+from click.testing import CliRunner
+
+from bridge.cli import main
+from bridge.store import LibrarianRow, SqlStore, TerminalRow, open_engine
+
+PASSWORD = "correct horse battery staple"
+TIME_LIMIT = 30
+
+
+@pytest.fixture
+def run(installation):
+    """Call ``koha-jpki`` with the installation's settings."""
+
+    def call(*arguments: str, stdin: str | None = None):
+        return CliRunner().invoke(main, ["-c", str(installation.path), *arguments], input=stdin)
+
+    return call
+
+
+@pytest.fixture
+def ready(run, installation):
+    """The installation with its database and key."""
+    assert run("keys", "generate", str(installation.key_file)).exit_code == 0
+    assert run("init-db").exit_code == 0
+    return installation
+
+
+def rows(installation, row_class):
+    store = SqlStore(open_engine(f"sqlite:///{installation.database}"))
+    session = store.scoped_session()
+    found = session.query(row_class).all()
+    session.remove()
+    store.dispose()
+    return found
+
+
+def add_librarian(run, *more: str, password: str = PASSWORD):
+    return run(
+        *("librarian", "add", "--library", "central", "--login-name", "hanako"),
+        *("--display-name", "司書 花子", "--password-stdin", *more),
+        stdin=password + "\n",
+    )
+
+
+def add_terminal(run, *more: str):
+    return run("terminal", "add", "--library", "central", "--name", "一階", *more)
+
+
+def test_wrong_settings_are_all_named_and_nothing_is_started(run, installation):
+    text = installation.path.read_text("utf-8")
+    installation.path.write_text(text.replace('"127.0.0.1"', "7").replace('"central"', '""'), "utf-8")
+    for command in ("init-db", "check-config", "serve", "sip2-proxy"):
+        result = run(command)
+        assert result.exit_code == 2
+        assert len(result.stderr.splitlines()) >= 3
+        assert result.stdout == ""
+    assert not installation.database.exists()
+
+
+def test_the_database_is_created_once(run, installation):
+    first, second = run("init-db"), run("init-db")
+    assert first.stdout == "database created at revision 0001\n"
+    assert second.stdout == "database is up to date at revision 0001\n"
+    assert installation.database.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_master_key_is_written_once_and_for_its_owner_alone(run, installation):
+    first = run("keys", "generate", str(installation.key_file))
+    kept = installation.key_file.read_text()
+    second = run("keys", "generate", str(installation.key_file))
+    assert (first.exit_code, second.exit_code) == (0, 1)
+    assert "not overwritten" in second.stderr
+    assert installation.key_file.read_text() == kept
+    assert installation.key_file.stat().st_mode & 0o777 == 0o600
+    assert kept.split()[1] not in first.output + second.output
+
+
+def test_checking_names_every_problem_and_changes_nothing(run, installation):
+    for file in (installation.directory / "trust").iterdir():
+        file.unlink()
+    result = run("check-config")
+    assert result.exit_code == 1
+    assert len(result.stderr.splitlines()) == 3
+    for word in ("init-db", "master_keys", "CA certificate"):
+        assert word in result.stderr
+    assert not installation.database.exists()
+
+
+def test_checking_a_good_installation_finds_nothing(run, ready):
+    result = run("check-config")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "no problem" in result.stdout
+
+
+def test_a_librarian_is_added_with_a_hashed_password(run, ready):
+    result = add_librarian(run, "--role", "administrator")
+    assert result.stdout == "administrator hanako added to central\n"
+    librarian = rows(ready, LibrarianRow)[0]
+    assert librarian.password_hash.startswith("$argon2id$")
+    assert PASSWORD not in result.output
+
+
+def test_a_password_is_asked_for_twice_and_not_shown(run, ready):
+    result = run(
+        *("librarian", "add", "--library", "central", "--login-name", "taro", "--display-name", "太郎"),
+        stdin=f"{PASSWORD}\n{PASSWORD}\n",
+    )
+    assert result.exit_code == 0
+    assert PASSWORD not in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "password", "exit_code", "word"),
+    [
+        ((), "short", 2, "12 characters"),
+        (("--login-name", "a b"), PASSWORD, 2, "letters"),
+        (("--library", "nowhere"), PASSWORD, 1, "library-not-found: nowhere"),
+        (("--role", "king"), PASSWORD, 2, "king"),
+    ],
+)
+def test_a_librarian_that_cannot_be_is_refused(run, ready, arguments, password, exit_code, word):
+    result = add_librarian(run, *arguments, password=password)
+    assert result.exit_code == exit_code
+    assert word in result.stderr
+    assert rows(ready, LibrarianRow) == []
+
+
+def test_a_log_in_name_is_given_once(run, ready):
+    add_librarian(run)
+    result = add_librarian(run)
+    assert (result.exit_code, result.stderr) == (1, "name-taken\n")
+
+
+def test_a_terminals_token_is_printed_once_and_kept_as_a_digest(run, ready):
+    result = add_terminal(run, "--id", "check-1", "--kind", "self_check", "--sip2-login", "sc1")
+    assert result.exit_code == 0
+    token = result.stdout.strip()
+    assert len(base64.urlsafe_b64decode(token + "=")) == 32
+    assert token not in result.stderr
+    assert token.encode() not in ready.database.read_bytes()
+    listed = run("terminal", "list", "--library", "central")
+    assert listed.stdout == "check-1\tself_check\tsc1\t一階\n"
+
+
+def test_a_removed_terminal_is_no_longer_listed(run, ready):
+    add_terminal(run, "--id", "counter-1", "--kind", "counter")
+    assert run("terminal", "remove", "--library", "central", "--id", "counter-1").exit_code == 0
+    assert run("terminal", "list", "--library", "central").stdout == ""
+    again = run("terminal", "remove", "--library", "central", "--id", "counter-1")
+    assert (again.exit_code, again.stderr) == (1, "terminal-not-found\n")
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--kind", "self_check"), ("--kind", "counter", "--sip2-login", "sc1")]
+)
+def test_a_sip2_log_in_belongs_to_a_self_check_machine(run, ready, arguments):
+    result = add_terminal(run, "--id", "t1", *arguments)
+    assert result.exit_code == 2
+    assert "--sip2-login" in result.stderr
+    assert rows(ready, TerminalRow) == []
+
+
+@pytest.mark.parametrize("command", ["serve", "sip2-proxy"])
+def test_nothing_is_served_from_a_database_that_was_not_set_up(run, installation, command):
+    run("keys", "generate", str(installation.key_file))
+    result = run(command)
+    assert result.exit_code == 1
+    assert "init-db" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["serve", "sip2-proxy"])
+def test_nothing_is_served_with_another_key_than_the_data_was_made_with(run, ready, command):
+    add_librarian(run)
+    ready.key_file.unlink()
+    run("keys", "generate", str(ready.key_file))
+    result = run(command)
+    assert result.exit_code == 1
+    assert "is missing" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["serve", "sip2-proxy"])
+def test_nothing_is_served_on_trust_of_a_ca_that_is_not_pinned(run, ready, command):
+    ready.fingerprints.pop()
+    ready.write()
+    result = run(command)
+    assert result.exit_code == 1
+    assert "trust" in result.stderr
+
+
+def test_a_proxy_needs_a_library_with_machines(run, ready):
+    text = ready.path.read_text("utf-8")
+    ready.path.write_text(text[: text.index("[library.sip2]")], "utf-8")
+    result = run("sip2-proxy")
+    assert (result.exit_code, "[library.sip2]" in result.stderr) == (1, True)
+
+
+@pytest.fixture
+def served(ready):
+    """Start a command and wait for its readiness line; stop it by SIGTERM and return its code."""
+    processes = []
+
+    def start(command: str) -> tuple[str, int]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "bridge", "-c", ready.path, command],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        processes.append(process)
+        line = process.stdout.readline()
+        assert line.startswith("listening on "), line
+        host, _, port = line.removeprefix("listening on ").strip().rpartition(":")
+        return host, int(port)
+
+    def stop() -> int:
+        processes[-1].send_signal(signal.SIGTERM)
+        return processes[-1].wait(TIME_LIMIT)
+
+    yield start, stop
+    for process in processes:
+        if process.poll() is None:
+            process.kill()
+            process.wait(TIME_LIMIT)
+        process.stdout.close()
+
+
+def test_the_middleware_answers_and_stops_on_sigterm(served, ready):
+    start, stop = served
+    host, port = start("serve")
+    assert port == ready.web_port
+    with urllib.request.urlopen(f"http://{host}:{port}/healthz", timeout=TIME_LIMIT) as answer:
+        assert answer.status == 200
+    assert stop() == 0
+
+
+def test_the_proxy_listens_and_stops_on_sigterm_with_a_machine_connected(served, ready):
+    start, stop = served
+    host, port = start("sip2-proxy")
+    assert port == ready.sip2_port
+    with socket.create_connection((host, port), TIME_LIMIT) as machine:
+        machine.sendall(b"2300120261102    120000AOcentral|AAL-1|AC|AD|\r")
+        assert machine.recv(1000).startswith(b"24")  # not logged in: refused, but answered
+        assert stop() == 0
+
+
+def test_a_port_in_use_is_told_in_one_line(run, ready):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", ready.sip2_port))
+        taken.listen()
+        result = run("sip2-proxy")
+    assert result.exit_code == 1
+    assert len(result.stderr.splitlines()) == 1

@@ -1,0 +1,105 @@
+"""The parts put together from settings: real store, real key file, real Koha client."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from secrets import token_bytes
+
+import pytest
+
+from bridge.errors import Denied, KohaNotReachable, PatronNotFound
+from bridge.keys import write_new_key_file
+from bridge.koha import KohaPatronDirectory
+from bridge.models import Librarian, LibrarianRole
+from bridge.rules import DenialReason
+from bridge.store import open_engine, upgrade
+from bridge.wiring import build, build_proxies
+from koha_client import KohaClient, OAuth2ClientCredentials, Transport
+from koha_client.simulator import DemoPatron, KohaRestServer, demo_state
+from sip2_adapter.framing import Terminator
+
+LIBRARIAN = Librarian("l1", "central", "hanako", "花子", LibrarianRole.LIBRARIAN)
+
+
+@pytest.fixture
+def koha(installation):
+    server = KohaRestServer(demo_state(lambda: datetime.now(UTC)), client_id="bridge", client_secret="s" * 40)
+    server.start()
+    installation.koha_url = server.base_url
+    installation.write()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def bridge(installation, koha):
+    write_new_key_file(installation.key_file, token_bytes)
+    settings = installation.load()
+    engine = open_engine(settings.database.url)
+    upgrade(engine)
+    engine.dispose()
+    bridge = build(settings)
+    yield bridge
+    bridge.store.dispose()
+
+
+@pytest.fixture
+def directory(koha):
+    transport = Transport(connect_timeout=5, read_timeout=5)
+    auth = OAuth2ClientCredentials(koha.base_url, "bridge", "s" * 40, transport)
+    yield KohaPatronDirectory(KohaClient(koha.base_url, auth, transport))
+    transport.close()
+
+
+def test_a_patron_is_found_in_koha_through_the_services(bridge):
+    registration = bridge.services.registration
+    summary = registration.find_patron(LIBRARIAN, DemoPatron.FINE.value)
+    assert summary.patron.cardnumber == DemoPatron.FINE.value
+    assert summary.patron.name == "図書 太郎"
+    assert summary.decision.allowed
+    expired = registration.find_patron(LIBRARIAN, DemoPatron.EXPIRED.value)
+    assert expired.decision.denial is DenialReason.LIBRARY_CARD_EXPIRED
+    lost = registration.find_patron(LIBRARIAN, DemoPatron.CARD_LOST.value)
+    assert lost.decision.denial is DenialReason.LIBRARY_CARD_LOST
+
+
+def test_koha_closed_is_not_reachable(bridge, koha):
+    koha.in_maintenance = True
+    with pytest.raises(KohaNotReachable):
+        bridge.services.registration.find_patron(LIBRARIAN, DemoPatron.FINE.value)
+
+
+def test_a_card_is_refused_where_no_source_is_configured(bridge, pki):
+    card = pki.issue_card()
+    with pytest.raises(Denied) as caught:
+        bridge.services.registration._verification.check(card.certificate_der)
+    assert caught.value.reason is DenialReason.REVOCATION_UNKNOWN
+
+
+def test_names_of_libraries_come_from_the_settings(bridge):
+    assert bridge.services.library_names == {"central": "中央図書館"}
+    assert bridge.services.clock().tzinfo is UTC
+
+
+def test_each_library_with_machines_gets_a_proxy_with_its_own_limits(bridge, installation):
+    proxies = build_proxies(installation.load())
+    assert list(proxies) == ["central"]
+    proxy = proxies["central"]
+    (listener,) = proxy._listeners
+    assert (listener.name, listener.port) == ("central", installation.sip2_port)
+    assert listener.terminator is Terminator.CR
+    assert (proxy.limits.answer_timeout, proxy.limits.patron_idle_timeout) == (20.0, 120)
+    assert proxy.clock().utcoffset().total_seconds() == 9 * 3600
+
+
+def test_the_directory_speaks_the_services_words(directory, koha):
+    patron = directory.find_by_cardnumber(DemoPatron.FINE.value)
+    assert directory.get(patron.patron_id) == patron
+    assert isinstance(patron.expiry_date, date)
+    assert patron.name not in repr(patron)
+    assert directory.find_by_cardnumber("nobody") is None
+    with pytest.raises(PatronNotFound):
+        directory.get(999_999)
+    koha.permissions = frozenset()
+    with pytest.raises(KohaNotReachable):
+        directory.get(patron.patron_id)
