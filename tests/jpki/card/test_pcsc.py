@@ -369,14 +369,6 @@ def test_a_card_process_that_was_killed_is_a_card_torn_away(virtual_reader, make
     assert pcsc.wait_for_removal(SECOND, timeout=5)
 
 
-def test_a_request_that_the_card_process_does_not_know_is_refused(virtual_reader, lay_card, make_card):
-    card = lay_card(make_card())
-    with pytest.raises(VirtualReaderFailure, match="unknown command"):
-        card._request(command="explode")
-    with pytest.raises(VirtualReaderFailure):
-        card._request(command="faults", faults={"unknown": True})
-
-
 def test_a_card_for_which_there_is_no_reader_is_not_noticed(monkeypatch, make_card):
     monkeypatch.setattr(host, "INSERT_TIMEOUT", 0.1)
     with socket.socket() as nobody:
