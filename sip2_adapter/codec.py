@@ -7,7 +7,6 @@ where no encoding is set was observed on the wire.
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import Final
 
 from sip2_adapter.errors import (
@@ -69,10 +68,7 @@ def decode(frame: bytes) -> Sip2Message:
 
 def encode(message: Sip2Message) -> bytes:
     """Return the frame of *message* as it stands; ``seal`` first if anything was changed."""
-    parts = [field_id + value for field_id, value in message.fields]
-    if message.delimited:
-        parts.append(b"")
-    frame = message.code + message.fixed + DELIMITER.join(parts)
+    frame = _body(message, delimited=message.delimited)
     if message.sequence is not None:
         frame += b"AY%d" % message.sequence
     if message.checksum is not None:
@@ -82,17 +78,19 @@ def encode(message: Sip2Message) -> bytes:
 
 def seal(message: Sip2Message, sequence: int | None) -> Sip2Message:
     """Return *message* with AY *sequence* and the AZ of its bytes; with None, without either."""
+    code, fixed, fields = message.code, message.fixed, message.fields
     if sequence is None:
-        return replace(
-            message,
-            sequence=None,
-            checksum=None,
-            trailing=b"",
-            error_detection=ErrorDetection.NONE,
-        )
+        return Sip2Message(code, fixed, fields, message.delimited)
     # A field that lacks its delimiter would swallow AY: Koha reads AY by place, others do not.
-    bare = replace(message, delimited=True, sequence=sequence, checksum=b"", trailing=b"")
-    return replace(bare, checksum=checksum(encode(bare)), error_detection=ErrorDetection.BYTES)
+    covered = _body(message, delimited=True) + b"AY%dAZ" % sequence
+    return Sip2Message(
+        code,
+        fixed,
+        fields,
+        sequence=sequence,
+        checksum=checksum(covered),
+        error_detection=ErrorDetection.BYTES,
+    )
 
 
 def build(code: bytes, fixed: bytes = b"", fields: tuple[Field, ...] = ()) -> Sip2Message:
@@ -124,6 +122,14 @@ RESEND_AFTER_BAD_CHECKSUM: Final = SC_RESEND + b"AZ" + checksum(SC_RESEND + b"AZ
 
 ACS_RESEND_REQUEST: Final = b"97AZ" + checksum(b"97AZ")
 """``97AZFEF5``: what a machine sends when an answer's checksum is wrong."""
+
+
+def _body(message: Sip2Message, *, delimited: bool) -> bytes:
+    """Return the message up to AY."""
+    segments = [field_id + value for field_id, value in message.fields]
+    if delimited:
+        segments.append(b"")
+    return message.code + message.fixed + DELIMITER.join(segments)
 
 
 def _split_error_detection(frame: bytes, body_start: int) -> tuple[bytes, int | None, bytes | None, bytes]:

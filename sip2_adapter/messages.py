@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from enum import StrEnum, unique
 
 from sip2_adapter.fields import SECRET_FIELDS, FieldId
@@ -64,19 +64,13 @@ class Sip2Message:
         """Return every value of a variable field, in order."""
         return tuple(value for found, value in self.fields if found == field_id)
 
-    def replace_values(self, change: Callable[[bytes, bytes], bytes | None]) -> Sip2Message:
-        """Return the message with each value put through ``change(field_id, value)``; None drops the field.
-
-        AY and AZ stay as they were; ``codec.seal`` makes them right.
-        """
-        changed = tuple(
-            (field_id, new) for field_id, value in self.fields if (new := change(field_id, value)) is not None
-        )
-        return self if changed == self.fields else replace(self, fields=changed)
-
     def with_fixed(self, fixed: bytes) -> Sip2Message:
-        """Return the message with other fixed fields."""
-        return replace(self, fixed=fixed)
+        """Return the message with other fixed fields, without AY and AZ: ``codec.seal`` makes new ones."""
+        return Sip2Message(self.code, fixed, self.fields, self.delimited)
+
+    def with_fields(self, fields: Iterable[Field]) -> Sip2Message:
+        """Return the message with other variable fields, without AY and AZ: see ``codec.seal``."""
+        return Sip2Message(self.code, self.fixed, tuple(fields), self.delimited)
 
     def __repr__(self) -> str:
         """Show which fields there are; values only of those that are nobody's secret."""
@@ -93,8 +87,6 @@ class LoginRequest:
 
     login_user_id: bytes
     login_password: bytes = field(repr=False)
-    encrypted: bool = False
-    """A non-zero algorithm for user id or password; nobody implements one."""
 
     @classmethod
     def of(cls, message: Sip2Message) -> LoginRequest:
@@ -102,54 +94,4 @@ class LoginRequest:
         return cls(
             login_user_id=message.value(FieldId.LOGIN_USER_ID) or b"",
             login_password=message.value(FieldId.LOGIN_PASSWORD) or b"",
-            encrypted=message.fixed != b"00",
-        )
-
-
-@dataclass(frozen=True)
-class PatronInformationRequest:
-    """63 Patron Information. ``first`` and ``last`` are the 1-based window of the item list."""
-
-    summary: bytes
-    patron_identifier: bytes = field(repr=False)
-    patron_password: bytes | None = field(repr=False)
-    first: int = 1
-    last: int | None = None
-
-    @classmethod
-    def of(cls, message: Sip2Message) -> PatronInformationRequest:
-        """Read a 63; a window that is no number is no window."""
-        first, last = message.value(FieldId.START_ITEM), message.value(FieldId.END_ITEM)
-        return cls(
-            summary=message.fixed_field("summary"),
-            patron_identifier=message.value(FieldId.PATRON_IDENTIFIER) or b"",
-            patron_password=message.value(FieldId.PATRON_PASSWORD),
-            first=int(first) if first and first.isdigit() else 1,
-            last=int(last) if last and last.isdigit() else None,
-        )
-
-    @property
-    def wanted_list(self) -> int | None:
-        """The index of the first Y of the summary: the one list that is asked for."""
-        index = self.summary.find(b"Y")
-        return None if index < 0 else index
-
-
-@dataclass(frozen=True)
-class CheckoutRequest:
-    """11 Checkout. ``no_block`` says that the loan happened off-line and must be taken as it is."""
-
-    item_identifier: bytes
-    no_block: bool
-    fee_acknowledged: bool
-    patron_identifier: bytes = field(repr=False)
-
-    @classmethod
-    def of(cls, message: Sip2Message) -> CheckoutRequest:
-        """Read an 11."""
-        return cls(
-            item_identifier=message.value(FieldId.ITEM_IDENTIFIER) or b"",
-            no_block=message.fixed_field("no_block") == b"Y",
-            fee_acknowledged=message.value(FieldId.FEE_ACKNOWLEDGED) == b"Y",
-            patron_identifier=message.value(FieldId.PATRON_IDENTIFIER) or b"",
         )

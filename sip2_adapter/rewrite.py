@@ -28,8 +28,9 @@ def patron_identifier(message: Sip2Message) -> bytes | None:
 
 def put_patron_identifier(request: Sip2Message, cardnumber: bytes) -> Sip2Message:
     """Return *request* with *cardnumber* as its patron identifier (AA), wherever it stands."""
-    return request.replace_values(
-        lambda field_id, value: cardnumber if field_id == FieldId.PATRON_IDENTIFIER else value
+    return request.with_fields(
+        (field_id, cardnumber if field_id == FieldId.PATRON_IDENTIFIER else value)
+        for field_id, value in request.fields
     )
 
 
@@ -37,15 +38,20 @@ def restore_patron_identifier(answer: Sip2Message, cardnumber: bytes, token: byt
     """Return *answer* with *token* wherever it held *cardnumber*, in AA as in any text.
 
     Item barcodes are left alone, even one that looks like the card number. The comparison ignores
-    case, as Koha's own does.
+    case, as Koha's own does. An answer without the card number is returned as it is.
     """
-    if cardnumber.lower() not in b"|".join(value for _, value in answer.fields).lower():
+    wanted = cardnumber.lower()
+    places = [place for place, (_, value) in enumerate(answer.fields) if wanted in value.lower()]
+    if not places:
         return answer
     # Bounded, so that a short card number is not found inside a date or a price.
     found = re.compile(rb"(?<![0-9A-Za-z])" + re.escape(cardnumber) + rb"(?![0-9A-Za-z])", re.I)
-    return answer.replace_values(
-        lambda field_id, value: value if field_id in ITEM_FIELDS else found.sub(lambda _: token, value)
-    )
+    fields = list(answer.fields)
+    for place in places:
+        field_id, value = fields[place]
+        if field_id not in ITEM_FIELDS:
+            fields[place] = (field_id, found.sub(lambda _: token, value))
+    return answer.with_fields(fields)
 
 
 def drop_other_patrons(answer: Sip2Message, cardnumber: bytes | None) -> Sip2Message:
@@ -56,9 +62,12 @@ def drop_other_patrons(answer: Sip2Message, cardnumber: bytes | None) -> Sip2Mes
     """
     if answer.code != _CHECKIN_RESPONSE:
         return answer
-    return answer.replace_values(
-        lambda field_id, value: None if field_id in _NAMES_A_PATRON and value != cardnumber else value
+    kept = tuple(
+        (field_id, value)
+        for field_id, value in answer.fields
+        if field_id not in _NAMES_A_PATRON or value == cardnumber
     )
+    return answer if kept == answer.fields else answer.with_fields(kept)
 
 
 def names_another_patron(answer: Sip2Message, cardnumber: bytes) -> bool:
