@@ -32,6 +32,9 @@ from jpki.errors import JpkiError
 
 PROXY = Actor(ActorKind.PROXY, "sip2-proxy")
 
+NO_SESSION = "-"
+"""In the audit log, where a token was never given."""
+
 
 @dataclass(frozen=True)
 class TokenPolicy:
@@ -153,16 +156,15 @@ class BorrowingService:
             return NotOurs()
         digests = self._environment.keys.token_digests(library_id, SessionToken(patron_identifier))
         with self._environment.store.transaction() as transaction:
+            terminal = _terminal_of(transaction, library_id, sip2_login)
             found = transaction.find_session_by_token(library_id, [each.digest for each in digests])
-            if found is None:
-                return NoLongerValid(TokenProblem.UNKNOWN)
-            session, cardnumber = found
-            problem = self._problem(transaction, session, sip2_login)
-            if problem is None and cardnumber is not None:
+            session, cardnumber = found or (None, None)
+            problem = self._problem(transaction, session, terminal)
+            if session is not None and cardnumber is not None and problem is None:
                 return self._use(transaction, session, cardnumber)
             problem = problem or TokenProblem.CLOSED
-            self._record_problem(transaction, session, problem)
-            return NoLongerValid(problem)
+            self._record_problem(transaction, library_id, session, terminal, problem)
+        return NoLongerValid(problem)
 
     def close(self, session_id: str, reason: str) -> None:
         """End a session; one that is over already is left alone. *reason* is one short word."""
@@ -232,11 +234,12 @@ class BorrowingService:
         return Borrower(session.session_id, plaintext.decode())
 
     def _problem(
-        self, transaction: Transaction, session: CardSession, sip2_login: str | None
+        self, transaction: Transaction, session: CardSession | None, terminal: Terminal | None
     ) -> TokenProblem | None:
         now = self._environment.clock()
-        terminal = transaction.find_terminal(session.library_id, session.terminal_id)
-        if terminal is None or sip2_login is None or terminal.sip2_login != sip2_login:
+        if session is None:
+            return TokenProblem.UNKNOWN
+        if terminal is None or terminal.terminal_id != session.terminal_id:
             return TokenProblem.WRONG_TERMINAL
         if session.closed_at is not None:
             return TokenProblem.CLOSED
@@ -249,17 +252,24 @@ class BorrowingService:
             return TokenProblem.LINK_NOT_VALID
         return None
 
-    def _record_problem(self, transaction: Transaction, session: CardSession, problem: TokenProblem) -> None:
+    def _record_problem(
+        self,
+        transaction: Transaction,
+        library_id: str,
+        session: CardSession | None,
+        terminal: Terminal | None,
+        problem: TokenProblem,
+    ) -> None:
         # A token seen at another machine was copied or mistyped there: its owner keeps the session.
-        if problem is not TokenProblem.WRONG_TERMINAL:
+        if session is not None and problem is not TokenProblem.WRONG_TERMINAL:
             self._close(transaction, session.session_id, problem.value)
         transaction.add_audit_event(
             self._environment.event(
                 AuditTag.SESSION_DENIED,
-                session.library_id,
+                library_id,
                 PROXY,
-                session.session_id,
-                terminal_id=session.terminal_id,
+                NO_SESSION if session is None else session.session_id,
+                terminal_id=None if terminal is None else terminal.terminal_id,
                 problem=problem.value,
             )
         )
@@ -311,3 +321,10 @@ class BorrowingService:
 def _require_self_check(terminal: Terminal) -> None:
     if terminal.kind is not TerminalKind.SELF_CHECK:
         raise WrongTerminalKind
+
+
+def _terminal_of(transaction: Transaction, library_id: str, sip2_login: str | None) -> Terminal | None:
+    """Return where a message came from; None before the machine logged in."""
+    if sip2_login is None:
+        return None
+    return transaction.find_terminal_by_sip2_login(library_id, sip2_login)

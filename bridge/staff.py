@@ -58,8 +58,10 @@ class StaffService:
         ``LogInFailed``, which says nothing of the cause.
         """
         store = self._environment.store
-        with store.transaction() as transaction:
-            account = transaction.find_account(login_name)
+        account = None
+        if login_name.isprintable():  # PostgreSQL takes no NUL, neither database half a surrogate
+            with store.transaction() as transaction:
+                account = transaction.find_account(login_name)
         password_hash = self._hash_of_nobody if account is None else account.password_hash
         matches = self._matches(password_hash, password)
         if account is None or not account.librarian.active or not matches or self._is_locked(account):

@@ -34,7 +34,10 @@ class SqlStore:
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
-        """Commit at the end of the block; roll back on any exception."""
+        """Commit at the end of the block; roll back on any exception.
+
+        On SQLite each one waits for its turn to write from its beginning, for up to five seconds.
+        """
         with self._writing.begin() as session:
             yield SqlTransaction(session)
 

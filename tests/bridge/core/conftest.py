@@ -67,6 +67,19 @@ def pki() -> CardPki:
     return CardPki.create(NOW)
 
 
+@pytest.fixture(scope="session")
+def present_pki(pki: CardPki) -> CardPki:
+    """The same for processes and services that look at the real clock."""
+    return CardPki.create(datetime.now(UTC), pki.keys)
+
+
+@pytest.fixture(autouse=True)
+def _no_proxy_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
 @dataclass
 class FixedClock:
     now: datetime = NOW
@@ -452,8 +465,8 @@ class Installation:
 
 
 @pytest.fixture
-def installation(tmp_path: Path, pki: CardPki) -> Installation:
+def installation(tmp_path: Path, present_pki: CardPki) -> Installation:
     with socket.socket() as one, socket.socket() as other:
         for each in (one, other):
             each.bind(("127.0.0.1", 0))
-        return Installation(tmp_path, pki, (one.getsockname()[1], other.getsockname()[1]))
+        return Installation(tmp_path, present_pki, (one.getsockname()[1], other.getsockname()[1]))

@@ -243,6 +243,8 @@ def test_what_has_not_the_shape_of_a_token_is_not_ours(place, identifier):
 def test_a_token_never_given_is_unknown(place):
     found = place.borrowing.resolve(place.library, "sc1", "98123456789012")
     assert found == NoLongerValid(TokenProblem.UNKNOWN)
+    event = place.audit(AuditTag.SESSION_DENIED)[-1]
+    assert (event.subject, event.terminal_id) == ("-", "check-1")
 
 
 @pytest.mark.parametrize("sip2_login", ["sc2", "nobody", "", None])
@@ -250,6 +252,8 @@ def test_a_token_is_worth_nothing_at_another_machine_and_its_owner_keeps_it(plac
     opened = place.borrow(card)
     assert place.resolve(opened, sip2_login) == NoLongerValid(TokenProblem.WRONG_TERMINAL)
     assert denials(place) == ["token-wrong-terminal"]
+    seen_at = "check-2" if sip2_login == "sc2" else None
+    assert place.audit(AuditTag.SESSION_DENIED)[-1].terminal_id == seen_at
     assert isinstance(place.resolve(opened), Borrower)
 
 

@@ -22,7 +22,10 @@ def test_a_librarian_logs_in_with_name_and_password(place):
     assert place.audit()[-1].tag is AuditTag.LOGIN_SUCCEEDED
 
 
-@pytest.mark.parametrize(("name", "password"), [("hanako", "wrong"), ("nobody", "wrong"), ("", "")])
+@pytest.mark.parametrize(
+    ("name", "password"),
+    [("hanako", "wrong"), ("nobody", "wrong"), ("", ""), ("hanako\0", "wrong"), ("\ud800", "wrong")],
+)
 def test_a_wrong_log_in_says_nothing_of_the_cause(place, name, password):
     with pytest.raises(LogInFailed) as caught:
         place.staff.log_in(name, password)

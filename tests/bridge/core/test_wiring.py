@@ -69,8 +69,8 @@ def test_koha_closed_is_not_reachable(bridge, koha):
         bridge.services.registration.find_patron(LIBRARIAN, DemoPatron.FINE.value)
 
 
-def test_a_card_is_refused_where_no_source_is_configured(bridge, pki):
-    card = pki.issue_card()
+def test_a_card_is_refused_where_no_source_is_configured(bridge, present_pki):
+    card = present_pki.issue_card()
     with pytest.raises(Denied) as caught:
         bridge.services.registration._verification.check(card.certificate_der)
     assert caught.value.reason is DenialReason.REVOCATION_UNKNOWN
