@@ -98,6 +98,13 @@ def test_checking_names_every_problem_and_changes_nothing(run, installation):
     assert not installation.database.exists()
 
 
+def test_checking_names_a_trust_folder_that_is_missing(run, ready):
+    trust = ready.directory / "trust"
+    trust.rename(ready.directory / "elsewhere")
+    result = run("check-config")
+    assert result.stderr == f"{trust}: No such file or directory\n"
+
+
 def test_checking_a_good_installation_finds_nothing(run, ready):
     result = run("check-config")
     assert (result.exit_code, result.stderr) == (0, "")

@@ -53,6 +53,11 @@ def test_a_key_file_is_never_overwritten(tmp_path):
     assert path.read_bytes() == before
 
 
+def test_a_key_file_that_cannot_be_written_is_a_key_problem(tmp_path):
+    with pytest.raises(KeyProblem, match="cannot be written"):
+        write_new_key_file(tmp_path / "none" / "keys", token_bytes)
+
+
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o602, 0o610, 0o601])
 def test_a_key_file_that_others_may_touch_is_refused(key_file, mode):
     with pytest.raises(KeyProblem, match="0600"):

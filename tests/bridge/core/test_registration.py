@@ -261,6 +261,15 @@ def test_progress_is_taken_from_the_terminal_of_the_challenge_alone(place):
             place.registration.progress(terminal, challenge_id, AgentStep.PIN_REQUESTED, 3)
 
 
+def test_progress_at_a_self_check_machine_shows_nowhere(place):
+    card = place.card()
+    place.link(card)
+    challenge = place.borrowing.begin(place.self_check, card.certificate_der)
+    before = len(place.audit())
+    place.registration.progress(place.self_check, challenge.challenge_id, AgentStep.PIN_BLOCKED, 0)
+    assert len(place.audit()) == before
+
+
 def test_the_agent_learns_that_the_librarian_took_the_request_back(place):
     request = place.start()
     challenge = place.registration.begin(place.counter, place.card().certificate_der)
@@ -398,6 +407,11 @@ def test_koha_is_never_asked_inside_a_transaction(place):
 
 
 # The end of a link
+
+
+def test_a_link_is_shown_to_its_library(place):
+    link = place.link(place.card())
+    assert place.registration.link(place.librarian, link.link_id) == link
 
 
 @pytest.mark.parametrize("reason", UnlinkReason)
