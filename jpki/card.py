@@ -176,6 +176,7 @@ class JpkiSession:
         self._current_file: ElementaryFile | None = None
         self._longest_read = MAXIMUM_EXPECTED
         self._certificate: bytes | None = None
+        self._last_query: int | None = None
         self._select_application()
         self._token = self._read_token_kind()
 
@@ -206,12 +207,13 @@ class JpkiSession:
         Raises ``PinAlreadyVerified`` where the card holds a PIN verified before: power it off and
         begin again.
         """
-        status_word = self._query_attempts()
-        return 0 if status_word in PIN_BLOCKED else status_word & 0x0F
+        self._last_query = self._query_attempts()
+        return 0 if self._last_query in PIN_BLOCKED else self._last_query & 0x0F
 
     def verify_pin(self, pin: Pin, *, patron_insists: bool = False) -> None:
         """Present the PIN, once, after asking how many attempts remain.
 
+        An answer that ``attempts_remaining`` got in this session counts, until a PIN is presented.
         With one attempt left nothing is sent and ``LastAttemptProtected`` is raised, unless
         *patron_insists*: the patron was told that a wrong PIN now blocks the card.
 
@@ -219,15 +221,18 @@ class JpkiSession:
         ``CardRemoved`` it is unknown whether an attempt was spent: ask ``attempts_remaining`` in a
         new session before asking the patron anything.
         """
-        queried = self._query_attempts()
+        queried = self._last_query or self._query_attempts()
+        self._last_query = None
         if queried in PIN_BLOCKED:
             raise PinBlockedError(queried)
         attempts = queried & 0x0F
         if attempts <= PROTECTED_ATTEMPTS and not patron_insists:
             raise LastAttemptProtected(attempts)
-        # The query was just answered under this reference, so VERIFY needs no second form.
-        reference = self._reference_to(ElementaryFile.USER_AUTHENTICATION_PIN)
-        verify = replace(_EMPTY_VERIFY, p2=reference, data=pin.ascii_bytes())
+        # The query was answered under this reference, so VERIFY needs no second form.
+        file = ElementaryFile.USER_AUTHENTICATION_PIN
+        if not self._use_short_file_identifiers:
+            self._select_file(file)
+        verify = replace(_EMPTY_VERIFY, p2=self._reference_to(file), data=pin.ascii_bytes())
         _, status_word = self._send(verify)
         if status_word != StatusWord.SUCCESS:
             raise error_for(status_word)

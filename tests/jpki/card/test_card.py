@@ -50,6 +50,7 @@ OTHER_APPLICATIONS = {
 def authenticate(session: JpkiSession) -> bytes:
     """Go the whole way: certificate, tries, PIN, signature."""
     session.read_certificate()
+    session.attempts_remaining()
     session.verify_pin(Pin("1234"))
     return session.sign(MESSAGE)
 
@@ -376,6 +377,21 @@ def test_the_query_spends_nothing(open_card, make_card):
     session, _ = open_card(card)
     assert [session.attempts_remaining() for _ in range(4)] == [3] * 4
     assert card.verify_count == 0
+
+
+@pytest.mark.parametrize("faults", [{}, {"short_file_identifiers": False}], ids=["short", "select"])
+def test_a_query_counts_until_a_pin_is_presented(open_card, make_card, faults):
+    session, recorder = open_card(make_card(**faults))
+    session.attempts_remaining()
+    session.read_certificate()
+    before = len(recorder.sent)
+    with pytest.raises(InvalidPinError):
+        session.verify_pin(Pin("0000"))
+    without_select = [apdu for apdu in recorder.sent[before:] if apdu[1] != 0xA4]
+    assert without_select == verify_commands(recorder.sent)
+    before = len(recorder.sent)
+    session.verify_pin(Pin("1234"))
+    assert [apdu[1] for apdu in recorder.sent[before:]] == [0x20, 0x20]
 
 
 def test_a_wrong_pin_tells_what_is_left(open_card, make_card):
