@@ -84,11 +84,11 @@ class StaffView(BaseView):
         return url_for(f"{self.endpoint}.{self._default_view}")
 
     def http_error(self, error: HTTPException) -> ResponseReturnValue:
-        """Show an HTTP error as a page of the admin; a redirect stays one."""
-        if error.code is None or error.code < HTTPStatus.BAD_REQUEST:
-            return error
-        words = HTTP_PROBLEMS.get(error.code, PROBLEMS[BridgeError.slug])
-        return self.render("bridge/problem.html", problem=words), error.code
+        """Show an HTTP error as a page of the admin."""
+        code = error.code or HTTPStatus.INTERNAL_SERVER_ERROR
+        return self.render(
+            "bridge/problem.html", problem=HTTP_PROBLEMS.get(code, PROBLEMS[BridgeError.slug])
+        ), code
 
     def unexpected(self, error: Exception) -> ResponseReturnValue:
         """Log what nobody foresaw; the page says no more than that it happened."""

@@ -33,7 +33,8 @@ IMAGES = Path(__file__).resolve().parents[3] / "docs" / "images"
 KEPT = {"login", "counter-start", "counter-waiting", "counter-pin", "counter-linked", "links", "audit"}
 WINDOW = {"width": 1280, "height": 860}
 PHONE = {"width": 320, "height": 640}
-TIME_LIMIT = 10_000  # milliseconds
+TIME_LIMIT = 20_000  # milliseconds
+expect.set_options(timeout=TIME_LIMIT)
 
 WORDS = {
     "ja": {
@@ -225,3 +226,30 @@ def test_the_filter_of_a_list_works_without_scripts(world, chromium, address):
     expect(page.locator("tbody tr")).to_have_count(1)
     expect(page.locator("tbody tr td").first).to_have_text("33")
     context.close()
+
+
+@pytest.fixture
+def watching(world, chromium, address):
+    """A page that waits for a card, in a browser whose complaints do not count."""
+    context = chromium.new_context(base_url=address, locale="ja")
+    context.set_default_timeout(TIME_LIMIT)
+    page = context.new_page()
+    log_in(page)
+    scan(page, "2000100000017")
+    start_link(page)
+    yield page
+    context.close()
+
+
+def test_a_broken_connection_is_told_and_the_page_goes_on_by_itself(world, watching):
+    watching.context.set_offline(True)
+    expect(watching.locator("#offline")).to_be_visible()
+    watching.context.set_offline(False)
+    expect(watching.locator("#offline")).to_be_hidden()
+    world.reader(world.card()).lay_card()
+    expect(watching.locator("#status")).to_contain_text(WORDS["ja"]["pin"])
+
+
+def test_a_page_left_alone_ends_at_the_log_in_page(world, watching):
+    world.clock.now += timedelta(minutes=31)
+    expect(watching.locator("#password")).to_be_visible()
