@@ -64,14 +64,19 @@ class FrameChannel(asyncio.Protocol):
     async def send(self, frame: bytes, timeout: float) -> None:
         """Write *frame* and its terminator at once, so that they travel in one segment.
 
-        Raises ``ChannelClosed``, or ``TimeoutError`` when the peer does not read for *timeout* seconds.
+        Raises ``ChannelClosed``, or ``TimeoutError`` when the peer does not read for *timeout* seconds;
+        the connection is then cut, because a polite close would wait for that peer.
         """
         if not self.is_open:
             raise ChannelClosed
         self._open_transport().write(frame + self._terminator)
         if self._writable is not None:
-            async with asyncio.timeout(timeout):
-                await self._writable
+            try:
+                async with asyncio.timeout(timeout):
+                    await self._writable
+            except TimeoutError:
+                self.abort()
+                raise
 
     def close(self) -> None:
         """Close once everything written has been sent. Idempotent."""

@@ -41,17 +41,21 @@ def restore_patron_identifier(answer: Sip2Message, cardnumber: bytes, token: byt
     case, as Koha's own does. An answer without the card number is returned as it is.
     """
     wanted = cardnumber.lower()
-    places = [place for place, (_, value) in enumerate(answer.fields) if wanted in value.lower()]
-    if not places:
-        return answer
-    # Bounded, so that a short card number is not found inside a date or a price.
-    found = re.compile(rb"(?<![0-9A-Za-z])" + re.escape(cardnumber) + rb"(?![0-9A-Za-z])", re.I)
     fields = list(answer.fields)
-    for place in places:
-        field_id, value = fields[place]
-        if field_id not in ITEM_FIELDS:
-            fields[place] = (field_id, found.sub(lambda _: token, value))
-    return answer.with_fields(fields)
+    changed = False
+    for place, (field_id, value) in enumerate(fields):
+        if wanted in value.lower() and field_id not in ITEM_FIELDS:
+            fields[place] = (field_id, _replace_number(value, cardnumber, token))
+            changed = True
+    return answer.with_fields(fields) if changed else answer
+
+
+def _replace_number(value: bytes, cardnumber: bytes, token: bytes) -> bytes:
+    if len(value) == len(cardnumber):
+        return token
+    # Bounded, so that a short card number is not found inside a date or a price.
+    pattern = rb"(?<![0-9A-Za-z])" + re.escape(cardnumber) + rb"(?![0-9A-Za-z])"
+    return re.sub(pattern, lambda _: token, value, flags=re.IGNORECASE)
 
 
 def drop_other_patrons(answer: Sip2Message, cardnumber: bytes | None) -> Sip2Message:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -226,8 +226,12 @@ class RawKiosk:
 
     async def end(self) -> bytes:
         """Return what comes until the other side closes."""
-        async with asyncio.timeout(5):
-            rest = await self._reader.read()
+        rest = b""
+        # A reset is an end, too: it comes when the other side closes with bytes of ours unread.
+        with suppress(ConnectionResetError):
+            async with asyncio.timeout(5):
+                while data := await self._reader.read(2**16):
+                    rest += data
         self.received += rest
         return rest
 

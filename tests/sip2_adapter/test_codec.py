@@ -139,6 +139,11 @@ def test_a_checksum_without_a_sequence_number_is_verified():
     assert caught.value.code == b"99"
 
 
+def test_a_wrong_checksum_over_bytes_that_are_no_utf_8_is_wrong():
+    with pytest.raises(ChecksumMismatch):
+        decode(b"36Y20261120    155739AF\x83\x65|AY1AZ0000")
+
+
 def test_hex_at_the_end_of_a_last_value_is_no_checksum():
     message = decode(b"36Y20261120    155739AFJAZZAZ1234")
     assert (message.value(b"AF"), message.checksum) == (b"JAZZAZ1234", None)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import socket
+from contextlib import suppress
 
 import pytest
 
@@ -423,6 +425,48 @@ async def test_koha_answering_about_another_patron_is_refused_and_alarmed(
     assert OTHER_CARD not in kiosk.received
 
 
+async def test_a_machine_that_never_reads_its_answers_is_cut_off(place, observer):
+    _, _, kiosk = await place(limits=ProxyLimits(answer_timeout=0.2))
+    long_answer = kiosk.sealed(patron_information(b"nobody" + b"x" * 8000)) + b"\r"
+    kiosk._writer.transport.pause_reading()
+
+    async def ask_for_ever():
+        while True:
+            await kiosk.send(long_answer)
+
+    with pytest.raises(ConnectionError):
+        await asyncio.wait_for(ask_for_ever(), timeout=10)
+    async with asyncio.timeout(5):
+        while not observer.disconnected:
+            await asyncio.sleep(0.005)
+
+
+async def test_mutated_frames_neither_end_the_proxy_nor_reach_the_next_machine(
+    place, connect, resolver, observer
+):
+    _, proxy, _ = await place()
+    resolver.give(TOKEN, CARD, "s1")
+    source = random.Random(20261120)
+    bodies = [patron_information(TOKEN), checkout(TOKEN), checkin(), STATUS, b"97AZFEF5", b"9300CNx|COy|"]
+    for _ in range(15):
+        kiosk = await connect(proxy.ports["main"])
+        await kiosk.log_in()
+        for _ in range(20):
+            frame = bytearray(source.choice(bodies))
+            for _ in range(source.randrange(4)):
+                frame[source.randrange(len(frame))] = source.randrange(256)
+            if frame.strip(b"\r\n"):
+                with suppress(ConnectionError):  # a mutated log-in may have ended the connection
+                    await kiosk.send(bytes(frame).replace(b"\r", b"") + b"\r")
+        with suppress(ConnectionError):
+            await kiosk.send(b"9300CNanother|COpw|\r")  # refused: ends the connection
+        await kiosk.end()
+        assert CARD not in kiosk.received
+    assert not any(result is Result.FAILED for _, result in observer.results)
+    fresh = await connect(proxy.ports["main"])
+    assert (await fresh.log_in()).startswith(b"941")
+
+
 # When Koha is slow, silent, gone, or closes.
 
 
@@ -500,6 +544,16 @@ async def test_after_a_cut_the_proxy_logs_in_again_with_the_machines_own_account
     logins = [line for line in acs.received if line.startswith(b"93")]
     assert len(logins) == 2
     assert logins[0] == logins[1]
+
+
+async def test_a_login_that_koha_no_longer_accepts_leaves_the_machine_off_line(place):
+    acs, _, kiosk = await place()
+    del acs.accounts["kiosk1"]
+    acs.drop_connections()
+    async with asyncio.timeout(5):
+        while not (await kiosk.ask_sealed(STATUS)).startswith(b"98N"):
+            pass
+    assert (await kiosk.ask_sealed(patron_information(CARD))).startswith(b"64YYYY")
 
 
 async def test_a_machine_is_off_line_while_koha_is_down_and_comes_back(
