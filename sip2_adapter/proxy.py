@@ -355,17 +355,20 @@ class _KioskConnection:
             return await self._log_in(request, deadline)
         if self._session.login is None:
             return self._refuse(request, self._proxy.screen_messages.not_logged_in, Result.NOT_LOGGED_IN)
+        try:
+            return await self._answer_logged_in(request, deadline)
+        finally:
+            if request.code == _END_PATRON_SESSION:
+                await self._end_patron_session(SessionEnd.END_PATRON_SESSION)
+
+    async def _answer_logged_in(self, request: Sip2Message, deadline: float) -> tuple[bytes, Result]:
         presented = patron_identifier(request)
         if presented is not None:
             resolution = await self._resolve(presented, deadline)
             await self._take(presented, resolution)
             if isinstance(resolution, Refused):
                 return self._refuse(request, resolution.screen_message, Result.REFUSED)
-        try:
-            return await self._ask_acs(request, presented, deadline)
-        finally:
-            if request.code == _END_PATRON_SESSION:
-                await self._end_patron_session(SessionEnd.END_PATRON_SESSION)
+        return await self._ask_acs(request, presented, deadline)
 
     async def _resolve(self, presented: bytes, deadline: float) -> Resolution:
         try:
@@ -382,10 +385,7 @@ class _KioskConnection:
         if isinstance(resolution, Resolved):
             patron = PatronSession(resolution.session_id, presented, resolution.cardnumber)
         elif isinstance(resolution, Refused) and current and current.token == presented:
-            # The same patron: the resolver could not say just now, or has ended the session itself.
-            if resolution.refusal is not Refusal.UNAVAILABLE:
-                session.patron = None
-            return
+            return  # still the same patron at the machine, whose session ends as any other
         if current and (patron is None or patron.session_id != current.session_id):
             await self._end_patron_session(SessionEnd.ANOTHER_PATRON)
         session.patron = patron
@@ -414,8 +414,11 @@ class _KioskConnection:
     async def _log_in(self, request: Sip2Message, deadline: float) -> tuple[bytes, Result]:
         """Pass the machine's log-in on. After a refusal the connection ends, as Koha ends its own."""
         wanted, current = LoginRequest.of(request), self._session.login
-        if current is not None and wanted.login_user_id != current.login_user_id:
-            # Koha would give the connection another account; tokens are bound to the first one.
+        login = wanted.login_user_id.decode("latin-1")
+        changes_account = current is not None and wanted.login_user_id != current.login_user_id
+        if changes_account or not (login.isascii() and login.isprintable()):
+            # Koha would give the connection another account, while tokens are bound to the first; and
+            # it drops control characters that would make one account look like two.
             self._finished = True
             return self._refuse(request, "", Result.LOGIN_REFUSED)
         outgoing = self._sealed(request, request)
@@ -428,7 +431,6 @@ class _KioskConnection:
         if accepted:
             self._session.login = wanted
             self._upstream.logged_in(outgoing)
-            login = wanted.login_user_id.decode("ascii", "backslashreplace")
             self._kiosk = replace(self._kiosk, login=login)
         else:
             self._finished = True
@@ -478,8 +480,12 @@ class _KioskConnection:
 
     async def _end_patron_session(self, end: SessionEnd) -> None:
         patron, self._session.patron = self._session.patron, None
-        if patron is not None:
+        if patron is None:
+            return
+        try:
             await self._proxy.resolver.close_session(patron.session_id, end)
+        except Exception:
+            _logger.exception("%s: a session could not be closed", self._listener.name)
 
     def _report(self, code: bytes, result: Result, started: float) -> None:
         seconds = self._clock() - started

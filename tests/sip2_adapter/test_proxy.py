@@ -246,6 +246,37 @@ async def test_a_machine_cannot_change_its_account(place, resolver):
     assert len(acs.received) == asked
 
 
+async def test_a_login_with_control_characters_is_refused(start_acs, start_proxy, connect):
+    acs = await start_acs()
+    kiosk = await connect((await start_proxy(acs.port)).ports["main"])
+    assert (await kiosk.log_in(b"kio\nsk1")).startswith(b"940")
+    assert acs.received == []
+
+
+async def test_the_end_of_a_session_ends_it_even_if_the_resolver_refuses(place, resolver):
+    _, _, kiosk = await place()
+    resolver.give(TOKEN, CARD, "s1")
+    await kiosk.ask_sealed(patron_information(TOKEN))
+    resolver.tokens[TOKEN] = Refused(Refusal.UNAVAILABLE, "later")
+    assert (await kiosk.ask_sealed(end_session(TOKEN))).startswith(b"36Y")
+    assert resolver.closed == [("s1", SessionEnd.END_PATRON_SESSION)]
+
+
+async def test_a_session_that_cannot_be_closed_does_not_harm_the_machine(
+    place, resolver, monkeypatch, caplog
+):
+    _, _, kiosk = await place()
+    resolver.give(TOKEN, CARD, "s1")
+    await kiosk.ask_sealed(patron_information(TOKEN))
+
+    async def fail(*_):
+        raise RuntimeError("no database")
+
+    monkeypatch.setattr(resolver, "close_session", fail)
+    assert b"AFThank you!" in await kiosk.ask_sealed(end_session(TOKEN))
+    assert "could not be closed" in caplog.text
+
+
 async def test_the_resolver_learns_the_listener_and_the_accepted_login(place, resolver):
     _, _, kiosk = await place()
     await kiosk.ask_sealed(patron_information(CARD))
