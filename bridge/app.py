@@ -13,7 +13,7 @@ from bridge.admin import init_admin
 from bridge.admin.lists import SessionFactory
 from bridge.api import API_ROOT, MAXIMUM_BODY, create_blueprint, log_unexpected, render_problem
 from bridge.services import Services
-from bridge.wiring import build
+from bridge.wiring import build_bridge
 from config.settings import Settings, WebSettings
 
 SECURITY_HEADERS = {
@@ -33,7 +33,7 @@ STRICT_TRANSPORT_SECURITY = "max-age=31536000"
 
 def create_app(settings: Settings) -> Flask:
     """Return the application over the parts that *settings* name."""
-    bridge = build(settings)
+    bridge = build_bridge(settings)
     return create_app_from(bridge.services, bridge.session_factory, settings.web)
 
 

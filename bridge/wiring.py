@@ -47,7 +47,7 @@ class Bridge:
     store: SqlStore
 
 
-def build(settings: Settings) -> Bridge:
+def build_bridge(settings: Settings) -> Bridge:
     """Return the services that *settings* describe."""
     store, environment = _environment(settings)
     verification = CardVerification(environment, _card_policy(settings))
@@ -68,7 +68,7 @@ def build_staff(settings: Settings) -> StaffService:
 
 def build_proxies(settings: Settings) -> Mapping[str, Sip2Proxy]:
     """Return a SIP2 proxy, not started, for each library with self-check machines, by its id."""
-    borrowing = build(settings).services.borrowing
+    borrowing = build_bridge(settings).services.borrowing
     return {
         library.library_id: _proxy(library, library.sip2, borrowing, settings.tokens)
         for library in settings.libraries

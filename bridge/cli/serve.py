@@ -10,7 +10,7 @@ from gunicorn.app.base import BaseApplication
 
 from bridge.app import create_app
 from bridge.cli.common import load, refusals_told
-from bridge.wiring import build
+from bridge.wiring import build_bridge
 from config import Settings
 
 THREADS = 16
@@ -55,5 +55,5 @@ def serve(ctx: click.Context) -> None:
     settings = load(ctx)
     with refusals_told(ctx):
         # Whatever stands against starting is told here, before a worker fails at it.
-        build(settings).store.dispose()
+        build_bridge(settings).store.dispose()
     Server(settings).run()

@@ -13,7 +13,7 @@ from bridge.koha import KohaPatronDirectory
 from bridge.models import Librarian, LibrarianRole
 from bridge.rules import DenialReason
 from bridge.store import open_engine, upgrade
-from bridge.wiring import build, build_proxies
+from bridge.wiring import build_bridge, build_proxies
 from koha_client import KohaClient, OAuth2ClientCredentials, Transport
 from koha_client.simulator import DemoPatron, KohaRestServer, demo_state
 from sip2_adapter.framing import Terminator
@@ -38,7 +38,7 @@ def bridge(installation, koha):
     engine = open_engine(settings.database.url)
     upgrade(engine)
     engine.dispose()
-    bridge = build(settings)
+    bridge = build_bridge(settings)
     yield bridge
     bridge.store.dispose()
 
