@@ -13,8 +13,9 @@ from typing import Protocol, TextIO
 
 from bridge.agent.errors import GivenUp, WrongSettings
 from bridge.agent.screen import Screen, VisitStep
-from jpki.card import Pin
-from jpki.errors import MalformedPin
+from jpki.card import PROTECTED_ATTEMPTS, Pin
+from jpki.errors import LastAttemptProtected, MalformedPin, PinBlockedError
+from jpki.status import StatusWord
 
 MAXIMUM_PROMPTS = 3
 """Entries that are not four digits until the agent stops asking. The card hears of none of them."""
@@ -55,6 +56,14 @@ class PipedPinPad:
     def read(self) -> str:
         """Return the next line, "" at the end of the stream."""
         return self._stream.readline().rstrip("\r\n")
+
+
+def require_spare_attempt(attempts_remaining: int) -> None:
+    """Raise ``PinBlockedError`` or ``LastAttemptProtected`` where no PIN must be asked."""
+    if attempts_remaining == 0:
+        raise PinBlockedError(StatusWord.NO_ATTEMPTS_REMAINING)
+    if attempts_remaining <= PROTECTED_ATTEMPTS:
+        raise LastAttemptProtected(attempts_remaining)
 
 
 def ask_pin(pin_pad: PinPad, screen: Screen) -> Pin:

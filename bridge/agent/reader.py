@@ -1,11 +1,22 @@
-"""The reader as the agent sees it; ``bridge.agent.pcsc_reader`` is one over PC/SC."""
+"""The reader as the agent sees it, and how a card on it is used.
+
+``bridge.agent.pcsc_reader`` is one over PC/SC.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Protocol, TypeVar
 
+from jpki.card import JpkiSession
 from jpki.connection import SmartCardConnection
+from jpki.errors import PinAlreadyVerified
+
+Result = TypeVar("Result")
+
+Connect = Callable[[], AbstractContextManager[SmartCardConnection]]
+"""Powers the card on the reader and holds it for the block; powers it off at the end."""
 
 
 class CardReader(Protocol):
@@ -19,3 +30,19 @@ class CardReader(Protocol):
 
     def wait_for_removal(self) -> None:
         """Return as soon as the card that was served is gone."""
+
+
+def use_card(connect: Connect, work: Callable[[JpkiSession], Result]) -> Result:
+    """Power the card, do *work* with it, power it off, and return what the work gave.
+
+    Where the card says that its PIN is verified already, somebody else left it open: it is powered
+    off, which makes it forget, and all the work is done again, once. The patron was not asked before,
+    because the card says so when it is asked for the attempts. Raises what *work* raises, and
+    ``PinAlreadyVerified`` where the card says so again.
+    """
+    try:
+        with connect() as connection:
+            return work(JpkiSession(connection))
+    except PinAlreadyVerified:
+        with connect() as connection:
+            return work(JpkiSession(connection))

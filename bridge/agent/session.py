@@ -7,29 +7,17 @@ once: after a wrong PIN the patron is told the tries left, and lays the card aga
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from bridge.agent.api_client import BridgeApi, Linked, ProgressStep, SessionOpened, TerminalState
 from bridge.agent.errors import AgentError, BridgeCallError
-from bridge.agent.pin import PinPad, ask_pin
+from bridge.agent.pin import PinPad, ask_pin, require_spare_attempt
+from bridge.agent.reader import Connect, use_card
 from bridge.agent.screen import Screen, VisitStep
-from jpki.card import PROTECTED_ATTEMPTS, JpkiSession
+from jpki.card import JpkiSession
 from jpki.challenge import ChallengePurpose, check_message
-from jpki.connection import SmartCardConnection
-from jpki.errors import (
-    CardRemoved,
-    InvalidPinError,
-    JpkiError,
-    LastAttemptProtected,
-    MalformedChallenge,
-    PinBlockedError,
-)
-from jpki.status import StatusWord
-
-Connect = Callable[[], AbstractContextManager[SmartCardConnection]]
-"""Powers the card on the reader and holds it for the block; powers it off at the end."""
+from jpki.errors import CardRemoved, InvalidPinError, JpkiError, MalformedChallenge, PinBlockedError
 
 REPORTS: tuple[tuple[type[JpkiError], ProgressStep], ...] = (
     (InvalidPinError, ProgressStep.PIN_WRONG),
@@ -82,8 +70,7 @@ class CardVisit:
         The card is powered off before the response is sent: it must not wait for the network.
         """
         try:
-            with connect() as connection:
-                signed = self._sign(JpkiSession(connection))
+            signed = use_card(connect, self._sign)
         except BridgeCallError as error:  # the bridge has refused: it need not be told
             return CardRefused(error)
         except (JpkiError, AgentError) as error:
@@ -107,10 +94,7 @@ class CardVisit:
         if purpose is not self._purpose:
             raise MalformedChallenge("the message is for another purpose")
         attempts = card.attempts_remaining()
-        if attempts == 0:
-            raise PinBlockedError(StatusWord.NO_ATTEMPTS_REMAINING)
-        if attempts <= PROTECTED_ATTEMPTS:
-            raise LastAttemptProtected(attempts)
+        require_spare_attempt(attempts)
         self._screen.show_step(VisitStep.ATTEMPTS_REMAINING, attempts_remaining=attempts)
         # A request that is over meanwhile is refused here, before the PIN.
         self._bridge.progress(challenge.challenge_id, ProgressStep.PIN_REQUESTED, attempts)

@@ -16,6 +16,7 @@ from bridge.agent.pin import PipedPinPad
 from bridge.agent.screen import Language, TerminalScreen
 from bridge.agent.session import CardRefused, CardVisit
 from bridge.models import LinkRequestState
+from jpki.card import JpkiSession, Pin
 from jpki.connection import SmartCardConnection
 from jpki.constants import TokenKind
 from jpki.errors import (
@@ -144,7 +145,6 @@ def test_a_card_is_linked_in_the_order_that_spends_nothing(counter, bridge, make
         "POST /api/v1/challenges",
         "card TRIES",
         f"POST {challenge}/progress",
-        "card TRIES",
         "card VERIFY",
         "card SIGN",
         "card off",
@@ -328,28 +328,56 @@ def test_a_blocked_card_is_not_asked_for_its_pin(counter, bridge, make_card):
     assert (shown.state, shown.problem) == (LinkRequestState.REFUSED, "pin-blocked")
 
 
-def test_a_pin_that_somebody_else_left_open_is_not_used(counter, bridge, make_card):
-    class OpenCard(SmartCardConnection):
-        """Answers the query of the tries as a card does whose PIN was verified before."""
+@pytest.fixture
+def leaky_connect(counter):
+    """Return a way to connect that finds a PIN verified by somebody else, the first *times* it is used."""
 
-        def __init__(self, connection):
-            self.connection = connection
+    def make(times):
+        leaks = iter(range(times))
 
-        def send_and_receive(self, apdu):
-            if apdu[1] == 0x20:
-                return b"", 0x9000
-            return self.connection.send_and_receive(apdu)
+        @contextmanager
+        def connect(card):
+            counter.journal.append("card on")
+            try:
+                with SimulatedConnection(card) as connection:
+                    for _ in leaks:
+                        JpkiSession(connection).verify_pin(Pin(PIN))
+                        break
+                    yield JournalConnection(connection, counter.journal)
+            finally:
+                counter.journal.append("card off")
 
-    @contextmanager
-    def connect(card):
-        with SimulatedConnection(card) as connection:
-            yield OpenCard(connection)
+        return connect
 
-    bridge.start_link()
-    card = make_card()
-    counter.connect = connect
+    return make
+
+
+def test_a_pin_that_somebody_else_left_open_is_wiped_by_power_off_and_the_patron_asked_once(
+    counter, bridge, make_card, leaky_connect
+):
+    request = bridge.start_link()
+    card = make_card(faults=CardFaults(verified_query_is_9000=True))
+    counter.connect = leaky_connect(times=1)
+    assert isinstance(counter.lay(card, f"{PIN}\n"), Linked)
+    assert bridge.request(request).state is LinkRequestState.COMPLETED
+    on_card = [entry for entry in counter.order if entry.startswith("card")]
+    whole_way = ["card SELECT", "card READ", "card TRIES", "card VERIFY", "card SIGN"]
+    assert on_card == ["card on", *whole_way[:3], "card off", "card on", *whole_way, "card off"]
+    assert card.verify_count == 2  # somebody else's, and the patron's
+    assert counter.output.getvalue().count("Enter the 4-digit PIN") == 1
+
+
+def test_a_pin_that_is_left_open_again_is_given_up_with_words_and_nobody_is_asked(
+    counter, bridge, make_card, leaky_connect
+):
+    request = bridge.start_link()
+    card = make_card(faults=CardFaults(verified_query_is_9000=True))
+    counter.connect = leaky_connect(times=3)
     assert isinstance(counter.lay(card, None).error, PinAlreadyVerified)
-    assert not [entry for entry in card.apdu_log if " 80 2A " in entry]
+    assert counter.journal.count("card on") == 2
+    assert not {"card VERIFY", "card SIGN"} & set(counter.journal)
+    assert "start afresh" in counter.output.getvalue()
+    assert bridge.request(request).problem == "given-up"
 
 
 @pytest.mark.parametrize("typed", ["", "\n", "12\n123\n12345\n"], ids=["end", "empty", "never four digits"])
@@ -382,6 +410,40 @@ def test_a_card_taken_away_at_any_moment_is_never_sent_two_pins(counter, bridge,
         cancel_open_request(bridge)
     assert served
     assert commands > 8
+
+
+@pytest.mark.parametrize(("executed", "left"), [(False, 3), (True, 2)], ids=["before", "after"])
+def test_after_a_tear_at_the_pin_the_next_visit_asks_the_card_how_many_tries_are_left(
+    counter, bridge, make_card, executed, left
+):
+    before_the_pin = commands_before_the_pin(make_card())
+    bridge.start_link()
+    card = make_card(faults=CardFaults(tear_after=before_the_pin, torn_command_is_executed=executed))
+    assert isinstance(counter.lay(card, WRONG_PIN).error, CardRemoved)
+    assert counter.journal[-3] == "card VERIFY"
+    counter.output.truncate(0)
+    assert isinstance(counter.lay(card, PIN), Linked)
+    shown = counter.output.getvalue()
+    assert f"You have {left} tries left" in shown
+    assert shown.index(f"{left} tries left") < shown.index("Enter the 4-digit PIN")
+    assert counter.order.index("card TRIES") < counter.order.index("card VERIFY")
+
+
+def test_after_a_tear_that_spent_the_last_but_one_try_nobody_is_asked_again(counter, bridge, make_card):
+    before_the_pin = commands_before_the_pin(make_card())
+    bridge.start_link()
+    card = make_card(faults=CardFaults(tear_after=before_the_pin, torn_command_is_executed=True))
+    card.authentication.attempts_remaining = 2
+    assert isinstance(counter.lay(card, WRONG_PIN).error, CardRemoved)
+    assert isinstance(counter.lay(card, None).error, LastAttemptProtected)
+
+
+def commands_before_the_pin(card):
+    with SimulatedConnection(card) as connection:
+        session = JpkiSession(connection)
+        session.read_certificate()
+        session.attempts_remaining()
+    return card.apdu_count
 
 
 def cancel_open_request(bridge):
