@@ -1,9 +1,10 @@
-"""A client of Koha's REST API: exact patron look-up, typed errors, bounded answers."""
+"""A client of Koha's REST API: exact patron look-up, careful writes, typed errors, bounded answers."""
 
 from koha_client.auth import BasicCredentials, OAuth2ClientCredentials
 from koha_client.client import KohaClient
 from koha_client.errors import (
     BadRequest,
+    CardnumberRefused,
     Conflict,
     ConnectFailed,
     ConnectionLost,
@@ -15,42 +16,77 @@ from koha_client.errors import (
     KohaUnauthorized,
     KohaUnavailable,
     MalformedAnswer,
+    NotOffered,
+    PatronChangedMeanwhile,
     PatronNotFound,
+    PreferenceOff,
     ReadTimedOut,
+    RecordNotFound,
     RequestNotSent,
     Retry,
     ServerFailed,
     SeveralPatrons,
     TlsFailed,
+    UnknownReference,
 )
-from koha_client.models import Health, HealthState, Patron
+from koha_client.health import Ability, Health, HealthState
+from koha_client.models import (
+    CirculationRules,
+    ExtendedAttribute,
+    KohaLibrary,
+    NewPatron,
+    Patron,
+    PatronCategory,
+    PatronCheckout,
+    PatronHold,
+)
+from koha_client.passwords import PasswordFault, PasswordRefused, PasswordRules
 from koha_client.transport import Transport
+from koha_client.versions import KohaVersion
 
 __all__ = [
+    "Ability",
     "BadRequest",
     "BasicCredentials",
+    "CardnumberRefused",
+    "CirculationRules",
     "Conflict",
     "ConnectFailed",
     "ConnectTimedOut",
     "ConnectionLost",
+    "ExtendedAttribute",
     "Health",
     "HealthState",
     "InMaintenance",
     "KohaClient",
     "KohaError",
     "KohaForbidden",
+    "KohaLibrary",
     "KohaRejected",
     "KohaUnauthorized",
     "KohaUnavailable",
+    "KohaVersion",
     "MalformedAnswer",
+    "NewPatron",
+    "NotOffered",
     "OAuth2ClientCredentials",
+    "PasswordFault",
+    "PasswordRefused",
+    "PasswordRules",
     "Patron",
+    "PatronCategory",
+    "PatronChangedMeanwhile",
+    "PatronCheckout",
+    "PatronHold",
     "PatronNotFound",
+    "PreferenceOff",
     "ReadTimedOut",
+    "RecordNotFound",
     "RequestNotSent",
     "Retry",
     "ServerFailed",
     "SeveralPatrons",
     "TlsFailed",
     "Transport",
+    "UnknownReference",
 ]

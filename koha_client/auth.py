@@ -16,7 +16,7 @@ from typing import Any
 import requests
 from requests.auth import AuthBase, HTTPBasicAuth
 
-from koha_client.errors import BadRequest, KohaRejected, KohaUnauthorized, MalformedAnswer
+from koha_client.errors import BadRequest, KohaRejected, KohaUnauthorized, MalformedAnswer, PreferenceOff
 from koha_client.transport import Transport
 
 RENEWAL_MARGIN_SECONDS = 60.0
@@ -104,7 +104,9 @@ class OAuth2ClientCredentials(AuthBase):
         try:
             answer = self._transport.post_form(self._token_url, _NoCredentials(), self._form).json()
         except BadRequest:
-            refusal = KohaUnauthorized(400, "Koha grants no tokens to clients")
+            refusal: KohaUnauthorized = PreferenceOff(
+                400, "Koha grants no tokens to clients", preference="RESTOAuth2ClientCredentials"
+            )
         except KohaRejected as rejected:
             if rejected.status not in (401, 403):
                 raise

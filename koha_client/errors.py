@@ -18,15 +18,22 @@ themselves. No text in here carries a card number, a name or Koha's own words, w
     │  └ RequestNotSent                  retry: never, the settings stay what they are
     ├ KohaRejected(status)               retry: never
     │  ├ BadRequest(messages)            400
+    │  │  └ UnknownReference(field)      such as a category that does not exist
     │  ├ KohaUnauthorized                401, or a refused client id and secret
+    │  │  └ PreferenceOff(preference)    this way to log in is switched off
     │  ├ KohaForbidden(required_permissions)   403
-    │  ├ PatronNotFound                  404
+    │  ├ RecordNotFound                  404 in Koha's words
+    │  │  └ PatronNotFound
+    │  ├ NotOffered(first_version)       404 or 405 on a route that older releases lack
     │  └ Conflict(field)                 409
-    └ SeveralPatrons                     retry: never; one card number, more than one patron
+    ├ SeveralPatrons                     retry: never; one card number, more than one patron
+    ├ PatronChangedMeanwhile             retry: never; read and judge the patron again
+    └ CardnumberRefused                  retry: never; no number that Koha would keep as it is
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from enum import Enum, unique
 from typing import ClassVar
@@ -128,8 +135,24 @@ class BadRequest(KohaRejected):
         self.messages = messages
 
 
+class UnknownReference(BadRequest):
+    """A field names something that does not exist in Koha, such as a ``category_id`` (400)."""
+
+    def __init__(self, field: str, messages: tuple[str, ...]) -> None:
+        super().__init__(messages)
+        self.field = field
+
+
 class KohaUnauthorized(KohaRejected):
-    """Koha does not know us: token, client id or secret is wrong, or OAuth2 is switched off."""
+    """Koha does not know us: token, client id or secret is wrong, or a preference is off."""
+
+
+class PreferenceOff(KohaUnauthorized):
+    """Koha has this way to log in switched off; ``preference`` names the switch."""
+
+    def __init__(self, status: int, message: str, *, preference: str) -> None:
+        super().__init__(status, message)
+        self.preference = preference
 
 
 class KohaForbidden(KohaRejected):
@@ -140,11 +163,26 @@ class KohaForbidden(KohaRejected):
         self.required_permissions = required_permissions
 
 
-class PatronNotFound(KohaRejected):
-    """No such patron, or one that our account may not see (404)."""
+class RecordNotFound(KohaRejected):
+    """No such record, or one that our account may not see (404 in Koha's words)."""
+
+    def __init__(self, message: str = "no such record") -> None:
+        super().__init__(404, message)
+
+
+class PatronNotFound(RecordNotFound):
+    """No such patron, or one that our account may not see."""
 
     def __init__(self) -> None:
-        super().__init__(404, "no such patron")
+        super().__init__("no such patron")
+
+
+class NotOffered(KohaRejected):
+    """What was asked is newer than this Koha; ``first_version`` is the release that has it."""
+
+    def __init__(self, status: int, first_version: str) -> None:
+        super().__init__(status, f"this Koha does not offer it; Koha {first_version} does")
+        self.first_version = first_version
 
 
 class Conflict(KohaRejected):
@@ -159,8 +197,21 @@ class SeveralPatrons(KohaError):
     """Koha found more than one patron for one card number; none of them is taken."""
 
 
+class PatronChangedMeanwhile(KohaError):
+    """The patron is not as it was when it was read; nothing was written."""
+
+
+class CardnumberRefused(KohaError):
+    """Koha would cut, trim or refuse this card number; nothing was written."""
+
+
 FIRST_FAILING_STATUS = 300
 """Whatever is not 2xx is no answer for us; redirects are never followed."""
+
+
+BASIC_AUTHENTICATION_DISABLED = "Basic authentication disabled"
+_PATRON = re.compile("patron|borrower", re.IGNORECASE)
+_UNKNOWN_REFERENCE = re.compile(r"Given (\w+) does not exist")
 
 
 def error_for_answer(status: int, body: object) -> KohaError:
@@ -178,18 +229,27 @@ def error_for_answer(status: int, body: object) -> KohaError:
     if status >= 500:
         return ServerFailed(status)
     if status == 400:
-        return BadRequest(tuple(_messages(body)), error_code=error_code)
+        return _bad_request(tuple(_messages(body)), error_code)
     if status == 401:
+        if said.get("error") == BASIC_AUTHENTICATION_DISABLED:
+            return PreferenceOff(status, "Basic authentication is off", preference="RESTBasicAuth")
         return KohaUnauthorized(status)
     if status == 403 and "required_permissions" in said:
         return KohaForbidden(tuple(_permissions(said["required_permissions"])))
     if status == 404 and by_koha:  # a wrong path or a proxy says 404 too, but not like this
-        return PatronNotFound()
+        return PatronNotFound() if _PATRON.search(str(said["error"])) else RecordNotFound()
     if status == 409:
         conflict = said.get("conflict")
         field = conflict.rpartition(".")[2] if isinstance(conflict, str) else None
         return Conflict(field, error_code=error_code)
     return KohaRejected(status, error_code=error_code)
+
+
+def _bad_request(messages: tuple[str, ...], error_code: str | None) -> BadRequest:
+    for message in messages:
+        if unknown := _UNKNOWN_REFERENCE.match(message):
+            return UnknownReference(unknown[1], messages)
+    return BadRequest(messages, error_code=error_code)
 
 
 def _messages(body: object) -> Iterator[str]:

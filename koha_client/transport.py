@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.cookiejar import DefaultCookiePolicy
 from types import MappingProxyType
+from typing import Any
 
 import requests
 from requests import exceptions
@@ -35,7 +36,7 @@ from koha_client.errors import (
 )
 
 MAXIMUM_BODY_SIZE = 1024 * 1024
-"""Far above any answer that we ask for (two patrons), far below what would hurt."""
+"""Far above any answer that we ask for (a page of a list), far below what would hurt."""
 
 _PIECE_SIZE = 16 * 1024
 
@@ -83,6 +84,8 @@ class HttpAnswer:
     status: int
     content_type: str
     body: bytes = field(repr=False)
+    total_count: int | None = None
+    """``X-Total-Count``: how many records a list has on all of its pages."""
 
     def json(self) -> object:
         """Return the JSON value of the body; raises ``MalformedAnswer``."""
@@ -136,17 +139,31 @@ class Transport:
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         _keep_queries_out_of_the_log()
 
-    def get(self, url: str, auth: AuthBase, params: Mapping[str, str] | None = None) -> HttpAnswer:
-        """Send a GET; once more where the connection failed or was lost. Raises ``KohaError``."""
+    def request(
+        self,
+        method: str,
+        url: str,
+        auth: AuthBase,
+        *,
+        params: Mapping[str, str] | None = None,
+        document: object = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> HttpAnswer:
+        """Send a request, with *document* as its JSON body. Raises ``KohaError``.
+
+        It is sent once more where there was no connection, and a GET also where that was lost: Koha
+        may just have closed an idle one. A second failure is the answer.
+        """
+        once_more = (ConnectFailed, ConnectionLost) if method == "GET" else (ConnectFailed,)
         try:
-            return self._send("GET", url, auth, params=params)
-        except (ConnectFailed, ConnectionLost):
-            pass  # Koha may just have closed an idle connection; a second failure is the answer
-        return self._send("GET", url, auth, params=params)
+            return self._send(method, url, auth, params=params, json=document, headers=headers)
+        except once_more:
+            pass
+        return self._send(method, url, auth, params=params, json=document, headers=headers)
 
     def post_form(self, url: str, auth: AuthBase, form: Mapping[str, str]) -> HttpAnswer:
         """Send a form, once. Raises ``KohaError``."""
-        return self._send("POST", url, auth, form=form)
+        return self._send("POST", url, auth, data=form)
 
     def close(self) -> None:
         """Close the connections that are kept for the next request."""
@@ -157,16 +174,16 @@ class Transport:
         method: str,
         url: str,
         auth: AuthBase,
-        params: Mapping[str, str] | None = None,
-        form: Mapping[str, str] | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        **content: Any,
     ) -> HttpAnswer:
         try:
             with self._session.request(
                 method,
                 url,
-                params=params,
-                data=form,
-                headers={"x-koha-request-id": str(self._new_request_id())},
+                **content,
+                headers={**(headers or {}), "x-koha-request-id": str(self._new_request_id())},
                 auth=auth,
                 timeout=(self._connect_timeout, self._read_timeout),
                 allow_redirects=False,
@@ -180,7 +197,13 @@ class Transport:
         except HTTPError:  # urllib3's base: what it says while the body is read
             error = MalformedAnswer("the answer broke off or cannot be decoded")
         else:
-            answer = HttpAnswer(response.status_code, response.headers.get("Content-Type", ""), body)
+            count = response.headers.get("X-Total-Count", "")
+            answer = HttpAnswer(
+                response.status_code,
+                response.headers.get("Content-Type", ""),
+                body,
+                int(count) if count.isdecimal() else None,
+            )
             if answer.status < FIRST_FAILING_STATUS:
                 return answer
             error = error_for_answer(answer.status, _json_or_none(answer))

@@ -47,6 +47,7 @@ PATRON = {
     "expiry_date": None,
     "restricted": False,
     "patron_card_lost": None,
+    "incorrect_address": None,
 }
 GOOD_BODY = json.dumps(PATRON).encode()
 FAULTS = {

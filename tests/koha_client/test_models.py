@@ -14,6 +14,7 @@ RECORD = {
     "expiry_date": "2027-03-31",
     "restricted": False,
     "patron_card_lost": False,
+    "incorrect_address": False,
     "updated_on": "2026-01-05T10:00:00+09:00",
 }
 ABSENT = object()
@@ -41,6 +42,7 @@ BAD_VALUES = [
     *(("expiry_date", value) for value in ("", "31.3.2027", 20270331, False, ABSENT)),
     *(("restricted", value) for value in (None, 0, "false", ABSENT)),
     *(("patron_card_lost", value) for value in (0, "false", ABSENT)),
+    *(("incorrect_address", value) for value in (0, "false", ABSENT)),
     *(("surname", value) for value in (1, [])),
     *(("firstname", value) for value in (1, [])),
     *(("updated_on", value) for value in (1, [])),
@@ -59,7 +61,9 @@ def test_a_bad_field_is_named_and_never_guessed(name, value):
     assert caught.value.__context__ is None
 
 
-@pytest.mark.parametrize("name", ["expiry_date", "patron_card_lost", "surname", "updated_on"])
+@pytest.mark.parametrize(
+    "name", ["expiry_date", "patron_card_lost", "incorrect_address", "surname", "updated_on"]
+)
 def test_null_is_read_where_koha_allows_it(name):
     patron = Patron.from_json(record_with(name, None))
 
