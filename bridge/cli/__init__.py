@@ -16,6 +16,7 @@ import click
 COMMANDS: dict[str, tuple[str, str, str]] = {
     # name: (module, attribute, one line of help)
     "agent": ("bridge.cli.agent", "agent", "Run beside a card reader: card, PIN, signature."),
+    "card": ("bridge.cli.card", "card", "Look at the card on a reader; let it sign for a test."),
     "check-config": ("bridge.cli.check_config", "check_config", "Check the settings file."),
     "demo": ("bridge.cli.demo", "demo", "Tell the whole story on loopback with a simulated card."),
     "init-db": ("bridge.cli.database", "init_db", "Create the database or bring it up to date."),
