@@ -132,7 +132,7 @@ class BorrowingService:
         """Open a session, if the signature proves the card and Koha's library card is in order.
 
         An earlier session of the same link ends. Raises ``ChallengeUnknown``,
-        ``ChallengeAlreadyUsed``, ``NotLinked``, ``Denied``, ``PatronNotFound``,
+        ``ChallengeAlreadyUsed``, ``NotLinked``, ``Denied``, ``NoSuchPatron``,
         ``KohaNotReachable``, and what ``CardVerification.prove`` raises.
         """
         _require_self_check(terminal)

@@ -13,7 +13,7 @@ counter page. It never changes once released. Sentences for people are made at t
     ├ LinkRequestNotFound
     ├ LinkNotFound                 no such link
     ├ NotLinked                    the card has no link in this library
-    ├ PatronNotFound               Koha knows no such library card
+    ├ NoSuchPatron                 Koha knows no such library card
     ├ KohaNotReachable             Koha did not answer, or refused us
     ├ WrongTerminalKind            a counter's purpose at a self-check machine, or the reverse
     ├ LibraryNotFound
@@ -88,7 +88,7 @@ class NotLinked(BridgeError):
     slug = "not-linked"
 
 
-class PatronNotFound(BridgeError):
+class NoSuchPatron(BridgeError):
     """Koha knows no patron with this library card, or not any more."""
 
     slug = "patron-not-found"

@@ -6,10 +6,9 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from bridge.errors import KohaNotReachable, PatronNotFound
+from bridge.errors import KohaNotReachable, NoSuchPatron
 from bridge.ports import PatronRecord
-from koha_client import KohaClient, KohaError, Patron
-from koha_client import PatronNotFound as KohaPatronNotFound
+from koha_client import KohaClient, KohaError, Patron, PatronNotFound
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +26,7 @@ class KohaPatronDirectory:
         return None if patron is None else _record(patron)
 
     def get(self, patron_id: int) -> PatronRecord:
-        """Return a patron. Raises ``PatronNotFound``, ``KohaNotReachable``."""
+        """Return a patron. Raises ``NoSuchPatron``, ``KohaNotReachable``."""
         with _translated():
             return _record(self._client.get_patron(patron_id))
 
@@ -36,8 +35,8 @@ class KohaPatronDirectory:
 def _translated() -> Iterator[None]:
     try:
         yield
-    except KohaPatronNotFound:
-        raise PatronNotFound from None
+    except PatronNotFound:
+        raise NoSuchPatron from None
     except KohaError as error:
         logger.warning("Koha: %s", type(error).__name__)
         raise KohaNotReachable from error

@@ -57,7 +57,7 @@ class PatronDirectory(Protocol):
         """Return the one patron with exactly this card number. Raises ``KohaNotReachable``."""
 
     def get(self, patron_id: int) -> PatronRecord:
-        """Return a patron. Raises ``PatronNotFound``, ``KohaNotReachable``."""
+        """Return a patron. Raises ``NoSuchPatron``, ``KohaNotReachable``."""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from bridge.errors import (
     LinkNotFound,
     LinkRequestNotFound,
     NoLinkRequest,
-    PatronNotFound,
+    NoSuchPatron,
     TerminalNotFound,
     WrongTerminalKind,
     slug_of,
@@ -78,11 +78,11 @@ class RegistrationService:
         self._verification = verification
 
     def find_patron(self, librarian: Librarian, cardnumber: str) -> PatronSummary:
-        """Show a patron, by library card. Raises ``PatronNotFound``, ``KohaNotReachable``."""
+        """Show a patron, by library card. Raises ``NoSuchPatron``, ``KohaNotReachable``."""
         library = self._environment.library(librarian.library_id)
         patron = library.patrons.find_by_cardnumber(cardnumber)
         if patron is None:
-            raise PatronNotFound
+            raise NoSuchPatron
         with self._environment.store.transaction() as transaction:
             open_links = transaction.open_links_of_patron(library.library_id, patron.patron_id)
         today = library.today(self._environment.clock())
@@ -195,7 +195,7 @@ class RegistrationService:
         """Make the link, if the signature proves the card and Koha still knows the patron.
 
         Raises ``ChallengeUnknown``, ``ChallengeAlreadyUsed``, ``NoLinkRequest``,
-        ``AlreadyLinked``, ``PatronNotFound``, ``KohaNotReachable``, and what
+        ``AlreadyLinked``, ``NoSuchPatron``, ``KohaNotReachable``, and what
         ``CardVerification.prove`` raises. Nothing is stored then but the refusal.
         """
         _require_counter(terminal)

@@ -15,11 +15,10 @@ from types import TracebackType
 from typing import Self
 
 from koha_client.simulator.rest import KohaRestServer
-from koha_client.simulator.state import Block, KohaState, LoanResult, SimulatedPatron
-from koha_client.simulator.state import Item as KohaItem
+from koha_client.simulator.state import Block, Item, KohaState, LoanResult, SimulatedPatron
 from sip2_adapter.simulator.account import Account, Encoding
 from sip2_adapter.simulator.acs import SimulatedAcs
-from sip2_adapter.simulator.backend import CheckinOutcome, HoldOutcome, Item, LoanOutcome, Patron
+from sip2_adapter.simulator.backend import AcsItem, AcsPatron, CheckinOutcome, HoldOutcome, LoanOutcome
 
 INSTITUTION_ID = "CPL"
 
@@ -33,7 +32,7 @@ class KohaBackend:
     def __init__(self, state: KohaState) -> None:
         self._state = state
 
-    def find_patron(self, patron_identifier: str) -> Patron | None:
+    def find_patron(self, patron_identifier: str) -> AcsPatron | None:
         """Return the patron by userid or card number."""
         patron = self._state.find_patron_by_identifier(patron_identifier)
         return None if patron is None else self._show(patron)
@@ -43,7 +42,7 @@ class KohaBackend:
         patron = self._state.find_patron_by_identifier(patron_identifier)
         return patron is not None and patron.password == password != ""
 
-    def find_item(self, barcode: str) -> Item | None:
+    def find_item(self, barcode: str) -> AcsItem | None:
         """Return the item with this barcode."""
         item = self._state.item(barcode)
         return None if item is None else self._show_item(item)
@@ -77,9 +76,9 @@ class KohaBackend:
         """Take no holds."""
         return None
 
-    def _show(self, patron: SimulatedPatron) -> Patron:
+    def _show(self, patron: SimulatedPatron) -> AcsPatron:
         blocks = self._state.blocks(patron)
-        return Patron(
+        return AcsPatron(
             cardnumber=patron.cardnumber,
             name=patron.name,
             screen_message=self._state.greeting(patron),
@@ -97,9 +96,9 @@ class KohaBackend:
             charged_items=tuple(loan.barcode for loan in self._state.loans_of(patron)),
         )
 
-    def _show_item(self, item: KohaItem) -> Item:
+    def _show_item(self, item: Item) -> AcsItem:
         loan = self._state.loan_of_item(item.barcode)
-        return Item(
+        return AcsItem(
             barcode=item.barcode,
             title=item.title,
             circulation_status=AVAILABLE if loan is None else CHARGED,

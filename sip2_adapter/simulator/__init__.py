@@ -3,25 +3,25 @@
 from sip2_adapter.simulator.account import Account, Encoding, Policy
 from sip2_adapter.simulator.acs import SimulatedAcs
 from sip2_adapter.simulator.backend import (
+    AcsItem,
+    AcsPatron,
     CheckinOutcome,
     HoldOutcome,
-    Item,
     LibraryBackend,
     LoanOutcome,
-    Patron,
 )
 from sip2_adapter.simulator.faults import Fault
 
 __all__ = [
     "Account",
+    "AcsItem",
+    "AcsPatron",
     "CheckinOutcome",
     "Encoding",
     "Fault",
     "HoldOutcome",
-    "Item",
     "LibraryBackend",
     "LoanOutcome",
-    "Patron",
     "Policy",
     "SimulatedAcs",
 ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum, unique
 from typing import Final
 
-from sip2_adapter.simulator.backend import Patron
+from sip2_adapter.simulator.backend import AcsPatron
 
 
 @unique
@@ -42,7 +42,7 @@ class Account:
     hide_fields: frozenset[str] = frozenset()
     allow_fields: frozenset[str] = frozenset()
     screen_msg_regex: tuple[tuple[str, str], ...] = ()
-    custom_patron_fields: tuple[tuple[str, Callable[[Patron], str]], ...] = ()
+    custom_patron_fields: tuple[tuple[str, Callable[[AcsPatron], str]], ...] = ()
     drop_zeros: bool = False
 
 

@@ -13,7 +13,7 @@ from typing import Protocol
 
 
 @dataclass(frozen=True)
-class Patron:
+class AcsPatron:
     """A patron as Koha's SIP server sees one.
 
     ``screen_message`` is Koha's greeting with whatever it has to say. Each list holds item barcodes,
@@ -52,7 +52,7 @@ class Patron:
 
 
 @dataclass(frozen=True)
-class Item:
+class AcsItem:
     """An item. ``circulation_status`` is SIP2's: 03 available, 04 charged, 08 on the hold shelf."""
 
     barcode: str
@@ -82,8 +82,8 @@ class CheckinOutcome:
 
     ok: bool
     screen_message: str = ""
-    borrower: Patron | None = None
-    held_for: Patron | None = None
+    borrower: AcsPatron | None = None
+    held_for: AcsPatron | None = None
 
 
 @dataclass(frozen=True)
@@ -97,13 +97,13 @@ class HoldOutcome:
 class LibraryBackend(Protocol):
     """A library behind the simulated ACS. Patrons are named as machines name them, in AA."""
 
-    def find_patron(self, patron_identifier: str) -> Patron | None:
+    def find_patron(self, patron_identifier: str) -> AcsPatron | None:
         """Return the patron by userid, cardnumber or unique attribute, as Koha looks them up."""
 
     def password_is_right(self, patron_identifier: str, password: str) -> bool:
         """Whether *password* is the patron's."""
 
-    def find_item(self, barcode: str) -> Item | None:
+    def find_item(self, barcode: str) -> AcsItem | None:
         """Return the item with this barcode."""
 
     def check_out(self, patron_identifier: str, barcode: str, *, no_block: bool) -> LoanOutcome:

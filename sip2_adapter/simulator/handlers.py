@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Final
 
 from sip2_adapter.simulator.account import Account, Policy
-from sip2_adapter.simulator.backend import Item, LibraryBackend, LoanOutcome, Patron
+from sip2_adapter.simulator.backend import AcsItem, AcsPatron, LibraryBackend, LoanOutcome
 from sip2_adapter.simulator.wire import Answer, Request, sip_date
 
 _DENIED: Final = "YYYY".ljust(14)
@@ -56,7 +56,7 @@ class Context:
 Handler = Callable[[Request, Context], Answer]
 
 
-def _patron_status(patron: Patron | None) -> str:
+def _patron_status(patron: AcsPatron | None) -> str:
     if patron is None:
         return _DENIED
     flags = list(_DENIED if patron.denied else _NOTHING_WRONG)
@@ -159,7 +159,7 @@ def patron_information(request: Request, context: Context) -> Answer:
     return answer
 
 
-def _password_accepted(identifier: str, password: str, patron: Patron, context: Context) -> bool:
+def _password_accepted(identifier: str, password: str, patron: AcsPatron, context: Context) -> bool:
     if password:
         return context.library.password_is_right(identifier, password)
     return context.account.allow_empty_passwords or not patron.has_password
@@ -176,7 +176,7 @@ def _add_list(answer: Answer, request: Request, lists: tuple[tuple[str, ...], ..
         answer.add(_LISTS[index], value)
 
 
-def _add_account_fields(answer: Answer, patron: Patron, context: Context) -> None:
+def _add_account_fields(answer: Answer, patron: AcsPatron, context: Context) -> None:
     if context.account.send_patron_home_library_in_af:
         answer.maybe("AF", patron.library_id)
     for field_id, value in context.account.custom_patron_fields:
@@ -206,7 +206,7 @@ def checkout(request: Request, context: Context) -> Answer:
     return answer
 
 
-def _add_rental_fee(answer: Answer, item: Item | None) -> None:
+def _add_rental_fee(answer: Answer, item: AcsItem | None) -> None:
     if item and item.rental_fee:
         answer.add("BV", _amount(item.rental_fee)).add("BH", _CURRENCY).add("BT", _RENTAL)
 
@@ -241,7 +241,7 @@ def checkin(request: Request, context: Context) -> Answer:
     return answer.maybe("AF", screen_message)
 
 
-def _alert_type(item: Item | None, *, ok: bool, held: bool, context: Context) -> str:
+def _alert_type(item: AcsItem | None, *, ok: bool, held: bool, context: Context) -> str:
     if item is None:
         return "99"
     if held:

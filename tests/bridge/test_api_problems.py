@@ -10,7 +10,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, Reque
 
 from bridge.api.errors import ApiError, MalformedRequest, RequestFault, TerminalNotAuthenticated
 from bridge.api.problems import FAULT_DETAILS, HTTP_SLUGS, PROBLEMS, TYPE_PREFIX, render_problem
-from bridge.errors import JPKI_SLUGS, BridgeError, Denied, PatronNotFound, slug_of
+from bridge.errors import JPKI_SLUGS, BridgeError, Denied, NoSuchPatron, slug_of
 from bridge.rules import DenialReason
 from jpki import errors as jpki_errors
 
@@ -137,7 +137,7 @@ def test_what_werkzeug_refuses_is_a_problem_too(render):
 
 
 @pytest.mark.parametrize(
-    "error", [ValueError("secret"), KeyError("secret"), HTTPException("secret"), PatronNotFound("secret")]
+    "error", [ValueError("secret"), KeyError("secret"), HTTPException("secret"), NoSuchPatron("secret")]
 )
 def test_the_text_of_an_error_never_reaches_the_answer_or_the_log(render, caplog, error):
     caplog.set_level(1)

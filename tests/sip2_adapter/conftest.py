@@ -27,12 +27,12 @@ from sip2_adapter import (
 from sip2_adapter.codec import checksum
 from sip2_adapter.simulator import (
     Account,
+    AcsItem,
+    AcsPatron,
     CheckinOutcome,
     Encoding,
     HoldOutcome,
-    Item,
     LoanOutcome,
-    Patron,
     SimulatedAcs,
 )
 
@@ -40,36 +40,36 @@ NOW = datetime(2026, 11, 20, 15, 57, 39, tzinfo=UTC)
 DATE = b"20261120    155739"
 GREETING = "Greetings from Koha. "
 
-FINE = Patron("20000000000001", "Edna Acosta", fee_limit=Decimal(5), category_id="PT")
-EXPIRED = Patron(
+FINE = AcsPatron("20000000000001", "Edna Acosta", fee_limit=Decimal(5), category_id="PT")
+EXPIRED = AcsPatron(
     "20000000000003",
     "Expired",
     GREETING + "Your account has expired as of 2026-11-10",
     expired=True,
 )
-RESTRICTED = Patron("20000000000004", "Restricted", GREETING + " -- see desk", restricted=True)
-LOST = Patron("20000000000005", "Lost", GREETING + " -- Borrower's card reported lost.", card_lost=True)
-OWING = Patron("20000000000006", "Owing", fees_over_limit=True, fees=Decimal("12.50"))
-LIMITED = Patron("20000000000007", "Limited")
-CHILD = Patron("20000000000008", "Child", category_id="J", has_password=False)
-JAPANESE = Patron("20000000000009", "太郎 山田")
+RESTRICTED = AcsPatron("20000000000004", "Restricted", GREETING + " -- see desk", restricted=True)
+LOST = AcsPatron("20000000000005", "Lost", GREETING + " -- Borrower's card reported lost.", card_lost=True)
+OWING = AcsPatron("20000000000006", "Owing", fees_over_limit=True, fees=Decimal("12.50"))
+LIMITED = AcsPatron("20000000000007", "Limited")
+CHILD = AcsPatron("20000000000008", "Child", category_id="J", has_password=False)
+JAPANESE = AcsPatron("20000000000009", "太郎 山田")
 ALL_PATRONS = (FINE, EXPIRED, RESTRICTED, LOST, OWING, LIMITED, CHILD, JAPANESE)
 
-BOOK = Item("39999000000001", "The Perl | book", library_id="CPL", call_number="913 T")
-OTHER_BOOK = Item("39999000000002", "Momo", library_id="CPL")
-RENTAL = Item("39999000000003", "A film", rental_fee=Decimal(100))
-HELD_BOOK = Item("39999000000005", "Wanted", library_id="CPL")
+BOOK = AcsItem("39999000000001", "The Perl | book", library_id="CPL", call_number="913 T")
+OTHER_BOOK = AcsItem("39999000000002", "Momo", library_id="CPL")
+RENTAL = AcsItem("39999000000003", "A film", rental_fee=Decimal(100))
+HELD_BOOK = AcsItem("39999000000005", "Wanted", library_id="CPL")
 
 
 @dataclass
 class MemoryLibrary:
     """A ``LibraryBackend`` with Koha's words, in a few dictionaries."""
 
-    patrons: dict[str, Patron] = field(
+    patrons: dict[str, AcsPatron] = field(
         default_factory=lambda: {patron.cardnumber: patron for patron in ALL_PATRONS}
     )
     userids: dict[str, str] = field(default_factory=lambda: {"edna": FINE.cardnumber})
-    items: dict[str, Item] = field(
+    items: dict[str, AcsItem] = field(
         default_factory=lambda: {item.barcode: item for item in (BOOK, OTHER_BOOK, RENTAL, HELD_BOOK)}
     )
     loans: dict[str, str] = field(default_factory=dict)
@@ -77,7 +77,7 @@ class MemoryLibrary:
     payments: list[Decimal] = field(default_factory=list)
     password: str = "1234!!"
 
-    def find_patron(self, patron_identifier: str) -> Patron | None:
+    def find_patron(self, patron_identifier: str) -> AcsPatron | None:
         found = self.patrons.get(self.userids.get(patron_identifier, patron_identifier))
         if found is None:
             return None
@@ -87,7 +87,7 @@ class MemoryLibrary:
     def password_is_right(self, patron_identifier: str, password: str) -> bool:
         return password == self.password
 
-    def find_item(self, barcode: str) -> Item | None:
+    def find_item(self, barcode: str) -> AcsItem | None:
         return self.items.get(barcode)
 
     def check_out(self, patron_identifier: str, barcode: str, *, no_block: bool) -> LoanOutcome:
@@ -107,7 +107,7 @@ class MemoryLibrary:
         return LoanOutcome(NOW + timedelta(days=14), renewed, text)
 
     @staticmethod
-    def _refusal(patron: Patron) -> str:
+    def _refusal(patron: AcsPatron) -> str:
         if patron.restricted:
             return "Patron debarred"
         if patron.expired:

@@ -9,7 +9,7 @@ from datetime import date, datetime
 import pytest
 
 from sip2_adapter.codec import checksum
-from sip2_adapter.simulator import Account, Encoding, Fault, Item, Policy
+from sip2_adapter.simulator import Account, AcsItem, Encoding, Fault, Policy
 
 DATE = b"20261120    155739"
 CARD = b"20000000000001"
@@ -122,7 +122,7 @@ async def test_answers_end_as_the_account_says_but_96_always_in_cr(machine):
 
 
 async def test_delimiters_and_cr_in_values_are_replaced(machine, library):
-    library.items["7"] = Item("7", "a\rb|c\nd")
+    library.items["7"] = AcsItem("7", "a\rb|c\nd")
     sc = await machine()
     assert b"|AJa b&#124;c\nd|" in await sc.ask(b"17" + DATE + b"AOXXX|AB7|")
 
@@ -408,8 +408,8 @@ async def test_an_item_that_was_not_out_can_be_fine_too(machine):
 
 async def test_18_has_no_institution(machine, library):
     due = datetime(2026, 12, 4, 23, 59)  # noqa: DTZ001  # a due date on the wire has no zone
-    library.items["9"] = Item("9", "T", "04", "CPL", collection="FIC", due_at=due)
-    library.items["8"] = Item("8", "T", "01", damaged=True)
+    library.items["9"] = AcsItem("9", "T", "04", "CPL", collection="FIC", due_at=due)
+    library.items["8"] = AcsItem("8", "T", "01", damaged=True)
     sc = await machine()
     assert await sc.ask(b"17" + DATE + b"AOXXX|AB9|") == (
         b"18040201" + DATE + b"AB9|AJT|CK001|AQCPL|CRFIC|BGCPL|AH20261204    235900|"

@@ -15,7 +15,7 @@ from argon2 import PasswordHasher
 from bridge.app import create_app_from
 from bridge.borrowing import BorrowingService, TokenPolicy
 from bridge.environment import Environment, Library
-from bridge.errors import PatronNotFound
+from bridge.errors import NoSuchPatron
 from bridge.keys import KeyRing, MasterKey
 from bridge.models import Actor, ActorKind, AgentStep, LibrarianRole, TerminalKind
 from bridge.ports import PatronRecord
@@ -60,7 +60,7 @@ class Patrons:
         for record in self.records.values():
             if record.patron_id == patron_id:
                 return record
-        raise PatronNotFound
+        raise NoSuchPatron
 
 
 @dataclass

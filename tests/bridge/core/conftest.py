@@ -26,7 +26,7 @@ from sqlalchemy.exc import OperationalError
 
 from bridge.borrowing import BorrowingService, OpenedSession, TokenPolicy
 from bridge.environment import Environment, Library
-from bridge.errors import KohaNotReachable, PatronNotFound
+from bridge.errors import KohaNotReachable, NoSuchPatron
 from bridge.keys import KeyRing, MasterKey
 from bridge.models import (
     Actor,
@@ -112,7 +112,7 @@ class FakeKoha:
         self.before_get()
         self._require_reachable()
         if patron_id not in self.patrons:
-            raise PatronNotFound
+            raise NoSuchPatron
         return self.patrons[patron_id]
 
     def change(self, patron_id: int, **changes: object) -> None:

@@ -11,8 +11,8 @@ from bridge.borrowing import Borrower, NoLongerValid, NotOurs, TokenPolicy, Toke
 from bridge.errors import (
     Denied,
     KohaNotReachable,
+    NoSuchPatron,
     NotLinked,
-    PatronNotFound,
     WrongTerminalKind,
 )
 from bridge.keys import KeyRing, MasterKey
@@ -214,7 +214,7 @@ def test_koha_out_of_reach_or_the_patron_gone_opens_nothing(place, card):
         place.borrow(card)
     place.koha.reachable = True
     del place.koha.patrons[51]
-    with pytest.raises(PatronNotFound):
+    with pytest.raises(NoSuchPatron):
         place.borrow(card)
     assert denials(place) == ["koha-not-reachable", "patron-not-found"]
 

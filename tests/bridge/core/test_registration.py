@@ -15,7 +15,7 @@ from bridge.errors import (
     LinkRequestNotFound,
     LinkRequestPending,
     NoLinkRequest,
-    PatronNotFound,
+    NoSuchPatron,
     TerminalNotFound,
     WrongTerminalKind,
 )
@@ -87,7 +87,7 @@ def test_a_link_ends_with_its_certificate(place):
 
 
 def test_an_unknown_library_card_starts_nothing(place):
-    with pytest.raises(PatronNotFound):
+    with pytest.raises(NoSuchPatron):
         place.start(cardnumber="nobody")
 
 
@@ -370,7 +370,7 @@ def test_a_patron_who_left_meanwhile_is_not_linked(place):
     request = place.start()
     challenge = place.registration.begin(place.counter, card.certificate_der)
     del place.koha.patrons[51]
-    with pytest.raises(PatronNotFound):
+    with pytest.raises(NoSuchPatron):
         place.complete_link(place.counter, card, challenge)
     assert state(place, request).problem == "patron-not-found"
     assert no_link_was_made(place)

@@ -7,7 +7,7 @@ from secrets import token_bytes
 
 import pytest
 
-from bridge.errors import Denied, KohaNotReachable, PatronNotFound
+from bridge.errors import Denied, KohaNotReachable, NoSuchPatron
 from bridge.keys import write_new_key_file
 from bridge.koha import KohaPatronDirectory
 from bridge.models import Librarian, LibrarianRole
@@ -98,7 +98,7 @@ def test_the_directory_speaks_the_services_words(directory, koha):
     assert isinstance(patron.expiry_date, date)
     assert patron.name not in repr(patron)
     assert directory.find_by_cardnumber("nobody") is None
-    with pytest.raises(PatronNotFound):
+    with pytest.raises(NoSuchPatron):
         directory.get(999_999)
     koha.permissions = frozenset()
     with pytest.raises(KohaNotReachable):

@@ -15,7 +15,7 @@ from werkzeug.serving import make_server
 from bridge.app import create_app_from
 from bridge.borrowing import BorrowingService, TokenPolicy
 from bridge.environment import Environment, Library
-from bridge.errors import PatronNotFound
+from bridge.errors import NoSuchPatron
 from bridge.keys import KeyRing, MasterKey
 from bridge.models import Actor, ActorKind, LibrarianRole, TerminalKind
 from bridge.ports import PatronRecord
@@ -72,7 +72,7 @@ class Patrons:
         if self.failure is not None:
             raise self.failure
         if patron_id not in self.records:
-            raise PatronNotFound
+            raise NoSuchPatron
         return self.records[patron_id]
 
     def change(self, **changes):
