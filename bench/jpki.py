@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 
 from bench.figure import Figure, median_seconds
 from jpki.card import JpkiSession, Pin
-from jpki.certificate import UserAuthenticationCertificate
+from jpki.certificate import PublicKey, UserAuthenticationCertificate
 from jpki.challenge import CardResponse, Challenge, ChallengeNonce, ChallengePurpose, begin, complete
 from jpki.connection import SmartCardConnection
 from jpki.constants import USER_AUTHENTICATION_POLICY_OID
@@ -62,7 +62,12 @@ def _count_apdus(material: CardMaterial, faults: CardFaults) -> int:
 
 
 def _verify_ratio(pki: CardPki, material: CardMaterial) -> float:
-    """Everything the server does with a response, against two bare RSA verifications and one parse."""
+    """Everything the server does with a response, against two bare RSA verifications and one parse.
+
+    One parse is what any verifier must read of a certificate: serial number, validity, public key and
+    all extensions, the issuer's key identifier among them. It has to be asked for, because
+    cryptography reads most of it on demand.
+    """
     trust_store = pki.trust_store()
     now = datetime.now(UTC)
     certificate = UserAuthenticationCertificate.from_der(material.certificate_der)
@@ -109,10 +114,18 @@ def _bare_verification(material: CardMaterial, challenge: Challenge, signature: 
     issuer_key = x509.load_der_x509_certificate(material.ca_certificate_der).public_key()
     message = challenge.message()
 
+    def parse() -> tuple[x509.Certificate, PublicKey]:
+        certificate = x509.load_der_x509_certificate(material.certificate_der)
+        _ = certificate.serial_number
+        _ = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+        identifier = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier)
+        _ = identifier.value.key_identifier
+        return certificate, certificate.public_key()
+
     def bare() -> None:
-        parsed = x509.load_der_x509_certificate(material.certificate_der)
-        issuer_key.verify(parsed.signature, parsed.tbs_certificate_bytes, PKCS1v15(), SHA256())
-        parsed.public_key().verify(signature, message, PKCS1v15(), SHA256())
+        certificate, public_key = parse()
+        issuer_key.verify(certificate.signature, certificate.tbs_certificate_bytes, PKCS1v15(), SHA256())
+        public_key.verify(signature, message, PKCS1v15(), SHA256())
 
     return bare
 

@@ -10,6 +10,7 @@ import hashlib
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum, unique
+from typing import TypeVar
 
 from cryptography import exceptions, x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -18,6 +19,7 @@ from cryptography.x509.oid import SignatureAlgorithmOID
 from jpki.errors import MalformedCertificate, UnsupportedAlgorithm, WrongCertificateType
 
 PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
+ExtensionKind = TypeVar("ExtensionKind", bound=x509.ExtensionType)
 
 MAXIMUM_CERTIFICATE_SIZE = 64 * 1024 - 1
 """Bytes. A card's certificate is about 1,600; a length of two octets is the most its header can say."""
@@ -32,6 +34,10 @@ SIGNATURE_ALGORITHMS = frozenset(
     {SignatureAlgorithmOID.RSA_WITH_SHA256, SignatureAlgorithmOID.ECDSA_WITH_SHA384}
 )
 """What JPKI's CAs sign with today, and what the next card's will."""
+
+_OCTET_STRING = 0x04
+_KEY_USAGE = bytes.fromhex("0603551D0F")
+_CRITICAL_KEY_USAGE = _KEY_USAGE + bytes.fromhex("0101FF")
 
 # Everything that cryptography raises for bytes that are no certificate of RFC 5280. The warnings (a
 # serial number below one, a name that is too long) are exceptions where the interpreter was told so.
@@ -101,19 +107,12 @@ class UserAuthenticationCertificate:
         if len(der) > MAXIMUM_CERTIFICATE_SIZE:
             raise MalformedCertificate(f"longer than {MAXIMUM_CERTIFICATE_SIZE} bytes")
         certificate, extensions = parse_x509(der)
-        try:
-            constraints = extensions.get_extension_for_class(x509.BasicConstraints).value
-        except x509.ExtensionNotFound:
-            pass
-        else:
-            if constraints.ca:
-                raise WrongCertificateType("a CA certificate")
-        try:
-            identifier = extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
-        except x509.ExtensionNotFound:
-            raise MalformedCertificate("no authority key identifier") from None
-        if identifier.key_identifier is None:
-            raise MalformedCertificate("the authority key identifier holds no key identifier")
+        constraints = find_extension(extensions, x509.BasicConstraints)
+        if constraints is not None and constraints.ca:
+            raise WrongCertificateType("a CA certificate")
+        identifier = find_extension(extensions, x509.AuthorityKeyIdentifier)
+        if identifier is None or identifier.key_identifier is None:
+            raise MalformedCertificate("no authority key identifier that holds a key identifier")
         return cls(
             serial_number=SerialNumber(certificate.serial_number),
             issuer_key_identifier=identifier.key_identifier,
@@ -141,7 +140,31 @@ def parse_x509(der: bytes) -> tuple[x509.Certificate, x509.Extensions]:
         raise MalformedCertificate("not one DER certificate of RFC 5280") from error
     if certificate.version is not x509.Version.v3:
         raise MalformedCertificate("not an X.509 v3 certificate")
+    if not _is_key_usage_canonical(der, extensions):
+        raise MalformedCertificate("a key usage that is not in DER")
     return certificate, extensions
+
+
+def find_extension(extensions: x509.Extensions, kind: type[ExtensionKind]) -> ExtensionKind | None:
+    """Return the extension of this kind, or None."""
+    try:
+        return extensions.get_extension_for_class(kind).value
+    except x509.ExtensionNotFound:
+        return None
+
+
+def _is_key_usage_canonical(der: bytes, extensions: x509.Extensions) -> bool:
+    """Whether the key usage is encoded without zero bits at its end (X.690, 11.2.2).
+
+    This is the one form of BER that cryptography lets pass, so what it would write itself has to
+    stand in the certificate, word for word.
+    """
+    key_usage = find_extension(extensions, x509.KeyUsage)
+    if key_usage is None:
+        return True
+    encoded = key_usage.public_bytes()
+    octets = bytes((_OCTET_STRING, len(encoded))) + encoded
+    return _KEY_USAGE + octets in der or _CRITICAL_KEY_USAGE + octets in der
 
 
 def supported_public_key(certificate: x509.Certificate) -> PublicKey:

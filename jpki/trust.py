@@ -4,6 +4,9 @@ No CA certificate comes with the program. The operator imports one, and it becom
 only if its SHA-256 fingerprint is pinned in the settings; where the bytes came from (a file, the
 card's own EF 000B) counts for nothing. Authentication and signature CAs are separate, and only the
 former can vouch for a card here.
+
+The path is validated by cryptography's ``x509.verification`` under the rules written here, because
+its own defaults are those of the Web and refuse a critical certificatePolicies.
 """
 
 from __future__ import annotations
@@ -16,6 +19,13 @@ from datetime import datetime
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
+from cryptography.x509.verification import (
+    Criticality,
+    ExtensionPolicy,
+    PolicyBuilder,
+    Store,
+    VerificationError,
+)
 
 from jpki.certificate import (
     MAXIMUM_CERTIFICATE_SIZE,
@@ -36,6 +46,21 @@ from jpki.signature import is_signed_by
 
 TEST_ORGANIZATION_PREFIX = "JPKI-TEST"
 """The O of J-LIS' test cards' CAs is JPKI-TEST; that of our simulator JPKI-TEST-LOCAL."""
+
+_AUTHORITY_EXTENSIONS = (
+    ExtensionPolicy.permit_all()
+    .require_present(x509.BasicConstraints, Criticality.CRITICAL, None)
+    .require_present(x509.KeyUsage, Criticality.CRITICAL, None)
+)
+
+# What may stand in a card's certificate, also as critical; jpki.verify checks what it must say.
+_CARD_EXTENSIONS = (
+    ExtensionPolicy.permit_all()
+    .may_be_present(x509.BasicConstraints, Criticality.AGNOSTIC, None)
+    .may_be_present(x509.KeyUsage, Criticality.CRITICAL, None)
+    .may_be_present(x509.CertificatePolicies, Criticality.AGNOSTIC, None)
+    .may_be_present(x509.ExtendedKeyUsage, Criticality.AGNOSTIC, None)
+)
 
 _PEM_BEGIN = b"-----BEGIN"
 
@@ -116,11 +141,32 @@ class TrustStore:
 
     def __init__(self, anchors: Iterable[TrustAnchor]) -> None:
         self._anchors = tuple(anchors)
+        self._paths: dict[bytes, tuple[TrustAnchor, PolicyBuilder]] = {}
+        for anchor in self._anchors:
+            if anchor.certificate_type is CertificateType.USER_AUTHENTICATION:
+                self._paths.setdefault(anchor.key_identifier, (anchor, _path_from(anchor)))
 
     @property
     def anchors(self) -> tuple[TrustAnchor, ...]:
         """All of them, in the order given."""
         return self._anchors
+
+    def proven_issuer(self, certificate: UserAuthenticationCertificate, now: datetime) -> TrustAnchor | None:
+        """Return the authentication CA that vouches for *certificate* at the moment *now*, or None.
+
+        It is picked by key identifier. cryptography proves its signature, the dates of both, and that
+        no critical extension is one that nobody here understands. None has many reasons: what it
+        says is one type and a text that names the subject.
+        """
+        named = self._paths.get(certificate.issuer_key_identifier)
+        if named is None:
+            return None
+        anchor, path = named
+        try:
+            path.time(now).build_client_verifier().verify(certificate.x509, [])
+        except VerificationError:
+            return None
+        return anchor
 
     def find_issuer(self, certificate: UserAuthenticationCertificate) -> TrustAnchor:
         """Return the authentication CA that signed *certificate*.
@@ -139,6 +185,16 @@ class TrustStore:
                     return anchor
                 raise WrongCertificateType("issued by the CA for digital signatures")
         raise UntrustedIssuer("not issued by any imported CA for user authentication")
+
+
+def _path_from(anchor: TrustAnchor) -> PolicyBuilder:
+    """Return the rules for a path of one step that begins at *anchor*; the time is still to be told."""
+    return (
+        PolicyBuilder()
+        .store(Store([anchor.certificate]))
+        .max_chain_depth(0)
+        .extension_policies(ca_policy=_AUTHORITY_EXTENSIONS, ee_policy=_CARD_EXTENSIONS)
+    )
 
 
 def _one_certificate(data: bytes) -> bytes:
