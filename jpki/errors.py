@@ -35,6 +35,19 @@ The base and the branches are never raised themselves; each leaf says one thing 
     │  ├ FingerprintNotPinned(fingerprint)
     │  ├ TestAuthorityRefused
     │  └ TrustFileRefused(path, problem)
+    ├ CrlError                        a revocation list was not taken; the one in force stays
+    │  ├ CrlNotFetched(problem)
+    │  │  └ CrlRedirectRefused(host)
+    │  ├ CrlTooLarge(limit)
+    │  ├ MalformedCrl
+    │  ├ UnsupportedCrl               delta, indirect, partial, or critical and unknown
+    │  ├ CrlIssuerUnknown
+    │  ├ InvalidCrlSignature
+    │  ├ CrlNotYetValid(this_update)
+    │  ├ CrlExpired(next_update)
+    │  ├ CrlOlderThanInForce(number, number_in_force)
+    │  └ CrlIndexDamaged(path)
+    ├ PlatformMappingError            the file that describes a platform's service is wrong
     ├ InvalidSignature
     └ ChallengeError
        ├ MalformedChallenge           the message is not one of ours, or names another place
@@ -208,6 +221,87 @@ class TrustFileRefused(TrustError):
         super().__init__(f"{path}: {problem}")
         self.path = path
         self.problem = problem
+
+
+class CrlError(JpkiError):
+    """A certificate revocation list was not taken; never raised itself."""
+
+
+class CrlNotFetched(CrlError):
+    """The list could not be got from where it is kept; *problem* says why, without the address."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"the CRL was not fetched: {problem}")
+        self.problem = problem
+
+
+class CrlRedirectRefused(CrlNotFetched):
+    """The server sent us to another host, which nobody configured."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__(f"redirected to another host, {host}")
+        self.host = host
+
+
+class CrlTooLarge(CrlError):
+    """The list has more than *limit* bytes."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the CRL is larger than {limit} bytes")
+        self.limit = limit
+
+
+class MalformedCrl(CrlError):
+    """Not one whole CRL of the shape that RFC 5280 asks for."""
+
+
+class UnsupportedCrl(CrlError):
+    """A delta, indirect or partial CRL, or one with a critical extension that is not known."""
+
+
+class CrlIssuerUnknown(CrlError):
+    """No imported CA for user authentication has the name and key that the CRL names."""
+
+
+class InvalidCrlSignature(CrlError):
+    """The CRL is not signed by the CA that it names."""
+
+
+class CrlNotYetValid(CrlError):
+    """The CRL is from the future."""
+
+    def __init__(self, this_update: datetime) -> None:
+        super().__init__(f"the CRL is issued for {this_update.isoformat()}")
+        self.this_update = this_update
+
+
+class CrlExpired(CrlError):
+    """A newer CRL should have been there at *next_update*."""
+
+    def __init__(self, next_update: datetime) -> None:
+        super().__init__(f"the CRL was to be replaced at {next_update.isoformat()}")
+        self.next_update = next_update
+
+
+class CrlOlderThanInForce(CrlError):
+    """The CRL has a lower number than the one in force, or its number and other content."""
+
+    def __init__(self, number: int, number_in_force: int) -> None:
+        super().__init__(f"CRL number {number} does not follow number {number_in_force}, which is in force")
+        self.number = number
+        self.number_in_force = number_in_force
+
+
+class CrlIndexDamaged(CrlError):
+    """An index file is not one that this program wrote whole."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"{path} is damaged: import the CRL again")
+        self.path = path
+
+
+class PlatformMappingError(JpkiError):
+    """The file that describes a platform operator's service is wrong; the sentence says where."""
 
 
 class InvalidSignature(JpkiError):

@@ -14,6 +14,9 @@ from typing import Protocol
 from jpki.certificate import UserAuthenticationCertificate
 from jpki.trust import TrustAnchor
 
+CERTIFICATE_HOLD = "certificateHold"
+"""RFC 5280, 5.3.1. J-LIS gives it for 一時停止."""
+
 
 @unique
 class RevocationStatus(Enum):
@@ -41,7 +44,9 @@ class RevocationAnswer:
     """One answer of one source.
 
     ``as_of`` is the time for which the source speaks (OCSP thisUpdate), or when it was asked if it
-    did not speak. ``next_update`` is when the source promises a newer answer.
+    did not speak. ``next_update`` is when the source promises a newer answer. ``reason`` is the name of
+    RFC 5280, 5.3.1, such as ``certificateHold``. ``consulted`` holds what other sources said when
+    several were asked.
     """
 
     status: RevocationStatus
@@ -51,6 +56,17 @@ class RevocationAnswer:
     revoked_at: datetime | None = None
     reason: str | None = None
     why: UnknownReason | None = None
+    consulted: tuple[RevocationAnswer, ...] = ()
+
+    @property
+    def is_on_hold(self) -> bool:
+        """Whether the certificate is suspended (一時停止): revoked, and may be released."""
+        return self.status is RevocationStatus.REVOKED and self.reason == CERTIFICATE_HOLD
+
+
+def unknown_answer(source: str, as_of: datetime, why: UnknownReason) -> RevocationAnswer:
+    """Return what is known where *source* did not speak: nothing, and why."""
+    return RevocationAnswer(RevocationStatus.UNKNOWN, source, as_of, why=why)
 
 
 class RevocationSource(Protocol):
