@@ -146,8 +146,8 @@ class KohaClient:
 
         Where the answer is lost, the patron is looked up by card number instead of created again.
         ``is_no_duplicate`` says that a librarian has compared name and date of birth: newer releases
-        refuse a likely duplicate otherwise. Raises ``Conflict`` for a card number or login that
-        somebody has, ``UnknownReference``, ``CardnumberRefused``.
+        refuse a likely duplicate otherwise. Raises ``Conflict`` for a card number that somebody
+        has, ``UnknownReference``, ``CardnumberRefused``, ``BadRequest`` for a login that somebody has.
         """
         _check_cardnumber(new.cardnumber)
         if self.find_patron_by_cardnumber(new.cardnumber) is not None:

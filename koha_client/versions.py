@@ -77,7 +77,7 @@ _ATTRIBUTE = f"{_ATTRIBUTES}/{{extended_attribute_id}}"
 
 @unique
 class Route(Enum):
-    """Every route that the client uses."""
+    """Every route that the client or the simulator speaks."""
 
     LIST_PATRONS = RouteDescription(
         "GET",

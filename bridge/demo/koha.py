@@ -14,8 +14,10 @@ from decimal import Decimal
 from types import TracebackType
 from typing import Self
 
+from koha_client.simulator.entities import Block, Item, LoanResult, SimulatedPatron
 from koha_client.simulator.rest import KohaRestServer
-from koha_client.simulator.state import Block, Item, KohaState, LoanResult, SimulatedPatron
+from koha_client.simulator.state import KohaState
+from koha_client.versions import NEWEST, KohaVersion
 from sip2_adapter.simulator.account import Account, Encoding
 from sip2_adapter.simulator.acs import SimulatedAcs
 from sip2_adapter.simulator.backend import AcsItem, AcsPatron, CheckinOutcome, HoldOutcome, LoanOutcome
@@ -24,6 +26,7 @@ INSTITUTION_ID = "CPL"
 
 AVAILABLE = "03"
 CHARGED = "04"
+ON_HOLD_SHELF = "08"
 
 
 class KohaBackend:
@@ -56,28 +59,29 @@ class KohaBackend:
         """Take an item back."""
         result = self._state.check_in(barcode)
         borrower = None if result.patron is None else self._show(result.patron)
-        return CheckinOutcome(result.ok, result.screen_message, borrower)
+        held_for = None if result.held_for is None else self._show(result.held_for)
+        return CheckinOutcome(result.ok, result.screen_message, borrower, held_for)
 
     def renew(self, patron_identifier: str, barcode: str) -> LoanOutcome:
         """Renew one loan."""
         patron = self._state.find_patron_by_identifier(patron_identifier)
         return _outcome(self._state.renew(patron, barcode))
 
-    def pay_fee(self, patron_identifier: str, amount: Decimal) -> bool:  # no tills here
-        """Take no money: the simulated library has no till."""
-        return False
+    def pay_fee(self, patron_identifier: str, amount: Decimal) -> bool:
+        """Take money for fines."""
+        return self._state.pay(self._state.find_patron_by_identifier(patron_identifier), amount)
 
-    def place_hold(
-        self,
-        patron_identifier: str,  # the simulated library takes no holds
-        barcode: str,
-        pickup_library_id: str,
-    ) -> HoldOutcome | None:
-        """Take no holds."""
-        return None
+    def place_hold(self, patron_identifier: str, barcode: str, pickup_library_id: str) -> HoldOutcome | None:
+        """Put a patron into the queue for an item."""
+        patron = self._state.find_patron_by_identifier(patron_identifier)
+        hold = self._state.place_hold(patron, barcode, pickup_library_id)
+        if hold is None:
+            return None
+        return HoldOutcome(len(self._state.queue_of(barcode)), hold.pickup_library_id)
 
     def _show(self, patron: SimulatedPatron) -> AcsPatron:
         blocks = self._state.blocks(patron)
+        holds = self._state.holds_of(patron)
         return AcsPatron(
             cardnumber=patron.cardnumber,
             name=patron.name,
@@ -94,14 +98,17 @@ class KohaBackend:
             fee_limit=self._state.category_of(patron).fines_limit,
             overdue_items=tuple(loan.barcode for loan in self._state.overdue_loans_of(patron)),
             charged_items=tuple(loan.barcode for loan in self._state.loans_of(patron)),
+            hold_items=tuple(hold.barcode for hold in holds if hold.waiting_since is not None),
+            unavailable_hold_items=tuple(hold.barcode for hold in holds if hold.waiting_since is None),
         )
 
     def _show_item(self, item: Item) -> AcsItem:
         loan = self._state.loan_of_item(item.barcode)
+        waits = any(hold.waiting_since is not None for hold in self._state.queue_of(item.barcode))
         return AcsItem(
             barcode=item.barcode,
             title=item.title,
-            circulation_status=AVAILABLE if loan is None else CHARGED,
+            circulation_status=CHARGED if loan is not None else ON_HOLD_SHELF if waits else AVAILABLE,
             library_id=item.library_id,
             call_number=item.call_number,
             due_at=None if loan is None else loan.due_at,
@@ -116,17 +123,28 @@ def _outcome(result: LoanResult) -> LoanOutcome:
 class SimulatedKoha:
     """Both servers on loopback, from ``with`` to the end of the block.
 
-    *accounts* are the SIP2 log-ins with their passwords. Port 0 takes a free one.
+    *accounts* are the SIP2 log-ins with their passwords. Port 0 takes a free one. *version* is the
+    release whose REST API is played.
     """
 
     client_id = "koha-jpki-bridge"
 
     def __init__(
-        self, state: KohaState, accounts: Mapping[str, str], *, rest_port: int = 0, sip_port: int = 0
+        self,
+        state: KohaState,
+        accounts: Mapping[str, str],
+        *,
+        rest_port: int = 0,
+        sip_port: int = 0,
+        version: KohaVersion = NEWEST,
     ) -> None:
         self.client_secret = secrets.token_urlsafe(24)
         self._rest = KohaRestServer(
-            state, client_id=self.client_id, client_secret=self.client_secret, port=rest_port
+            state,
+            client_id=self.client_id,
+            client_secret=self.client_secret,
+            port=rest_port,
+            version=version,
         )
         self._acs = SimulatedAcs(
             KohaBackend(state),

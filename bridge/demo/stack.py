@@ -23,7 +23,8 @@ from jpki.simulator.card import SimulatedCard
 from jpki.simulator.ocsp_responder import OcspResponder
 from jpki.simulator.pki import Authority, CardPki
 from koha_client.simulator.demo_data import DemoPatron, demo_state
-from koha_client.simulator.state import KohaState, SimulatedPatron
+from koha_client.simulator.entities import SimulatedPatron
+from koha_client.simulator.state import KohaState
 
 LIBRARY_ID = "central"
 PIN = "1234"

@@ -7,11 +7,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum, unique
 
-from koha_client.simulator.state import Category, Item, KohaState, SimulatedPatron
+from koha_client.simulator.entities import AttributeType, Branch, Category, Item, SimulatedPatron
+from koha_client.simulator.state import KohaState
 
 ADULT = Category("PT", "一般", loan_limit=6)
+LINKED_ADULT = Category("PT12", "一般（カード連携）", loan_limit=12)
 CHILD = Category("K", "児童", loan_limit=4)
 VISITOR = Category("VI", "短期", loan_limit=2)
+BRANCHES = (Branch("CPL", "中央図書館"), Branch("EPL", "東図書館"))
+ATTRIBUTE_TYPES = (AttributeType("SCHOOL"), AttributeType("STAFFNO", unique=True))
 
 
 @unique
@@ -40,6 +44,13 @@ class DemoItem(Enum):
     DICTIONARY = "3000000062"
     OUT_ON_LOAN_1 = "3000000079"
     OUT_ON_LOAN_2 = "3000000086"
+    VOLUME_1 = "3000000093"
+    VOLUME_2 = "3000000109"
+    VOLUME_3 = "3000000116"
+    VOLUME_4 = "3000000123"
+    VOLUME_5 = "3000000130"
+    VOLUME_6 = "3000000147"
+    VOLUME_7 = "3000000154"
 
 
 @dataclass(frozen=True)
@@ -73,6 +84,13 @@ _TITLES = {
     DemoItem.DICTIONARY: "大辞典",
     DemoItem.OUT_ON_LOAN_1: "旅の本 上",
     DemoItem.OUT_ON_LOAN_2: "旅の本 下",
+    DemoItem.VOLUME_1: "見本市史 一",
+    DemoItem.VOLUME_2: "見本市史 二",
+    DemoItem.VOLUME_3: "見本市史 三",
+    DemoItem.VOLUME_4: "見本市史 四",
+    DemoItem.VOLUME_5: "見本市史 五",
+    DemoItem.VOLUME_6: "見本市史 六",
+    DemoItem.VOLUME_7: "見本市史 七",
 }
 
 
@@ -96,7 +114,14 @@ def demo_state(clock: Callable[[], datetime]) -> KohaState:
     items = [
         Item(item.value, title, not_for_loan=item is DemoItem.DICTIONARY) for item, title in _TITLES.items()
     ]
-    state = KohaState((ADULT, CHILD, VISITOR), patrons, items, clock=clock)
+    state = KohaState(
+        (ADULT, LINKED_ADULT, CHILD, VISITOR),
+        patrons,
+        items,
+        clock=clock,
+        branches=BRANCHES,
+        attribute_types=ATTRIBUTE_TYPES,
+    )
     limit_reached = state.find_patron_by_identifier(DemoPatron.LIMIT_REACHED.value)
     for item in (DemoItem.OUT_ON_LOAN_1, DemoItem.OUT_ON_LOAN_2):
         state.check_out(limit_reached, item.value)

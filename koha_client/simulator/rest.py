@@ -1,66 +1,68 @@
-"""The REST side of the simulated Koha: the routes that the client uses, over real HTTP on loopback.
+"""The REST side of the simulated Koha, over real HTTP on loopback, as any release from 22.11 on.
 
-Status codes and the three shapes of error bodies are Koha's (controller object, OpenAPI validator
-object, array for an unknown query parameter). As in Koha, a bare ``?cardnumber=`` matches every
-number that *contains* it, ``q`` compares exactly but without regard to case and width, and only the
-permission decides what an account may see.
+Status codes, the three shapes of error bodies, permissions and search are Koha's; which route a
+release has and what it demands of the account stands in ``koha_client.versions``.
 """
 
 from __future__ import annotations
 
 import base64
 import json
+import re
 import secrets
 import socket
 import threading
-import unicodedata
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
-from koha_client.simulator.state import KohaState, SimulatedPatron
+from koha_client.errors import BASIC_AUTHENTICATION_DISABLED
+from koha_client.simulator import library_routes, patron_routes
+from koha_client.simulator.exchange import RestExchange, is_permitted
+from koha_client.simulator.replies import RestRefusal, RestReply, bad_request, invalid, refusal
+from koha_client.simulator.state import KohaState
+from koha_client.versions import LEAST_PERMISSIONS, NEWEST, KohaVersion, Route
 
 API_PATH = "/api/v1"
 TOKEN_LIFETIME = timedelta(seconds=3600)
-DEFAULT_PAGE_SIZE = 20
-LIST_BORROWERS = "borrowers:list_borrowers"
-EDIT_BORROWERS = "borrowers:edit_borrowers"
 
-_CONTROL_PARAMETERS = frozenset({"q", "_match", "_order_by", "_page", "_per_page"})
-_MATCHES: Mapping[str, Callable[[str, str], bool]] = {
-    "contains": lambda value, wanted: wanted in value,
-    "exact": lambda value, wanted: value == wanted,
-    "starts_with": lambda value, wanted: value.startswith(wanted),
-    "ends_with": lambda value, wanted: value.endswith(wanted),
-}
+_HANDLERS: Mapping[Route, Callable[[RestExchange], RestReply]] = MappingProxyType(
+    {
+        Route.LIST_PATRONS: patron_routes.list_patrons,
+        Route.GET_PATRON: patron_routes.get_patron,
+        Route.ADD_PATRON: patron_routes.add_patron,
+        Route.UPDATE_PATRON: patron_routes.update_patron,
+        Route.SET_PASSWORD: patron_routes.set_password,
+        Route.LIST_ATTRIBUTES: patron_routes.list_attributes,
+        Route.ADD_ATTRIBUTE: patron_routes.add_attribute,
+        Route.REPLACE_ATTRIBUTES: patron_routes.replace_attributes,
+        Route.CHANGE_ATTRIBUTE: patron_routes.change_attribute,
+        Route.DELETE_ATTRIBUTE: patron_routes.delete_attribute,
+        Route.LIST_CATEGORIES: library_routes.list_categories,
+        Route.LIST_LIBRARIES: library_routes.list_libraries,
+        Route.LIST_CHECKOUTS: library_routes.list_checkouts,
+        Route.LIST_HOLDS: library_routes.list_holds,
+        Route.LIST_ITEMS: library_routes.list_items,
+        Route.LIST_CIRCULATION_RULES: library_routes.list_circulation_rules,
+    }
+)
 
-
-@dataclass(frozen=True)
-class _Reply:
-    status: HTTPStatus
-    body: object
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-
-class _Refused(Exception):
-    """A route refuses with this reply."""
-
-    def __init__(self, status: HTTPStatus, body: object) -> None:
-        super().__init__(status)
-        self.reply = _Reply(status, body)
+_PATTERNS: Mapping[Route, re.Pattern[str]] = MappingProxyType(
+    {route: re.compile(re.sub(r"{(\w+)}", r"(?P<\1>[^/]+)", route.path)) for route in Route}
+)
 
 
 class KohaRestServer:
     """A Koha that answers REST requests about the patrons of *state* until it is closed.
 
-    ``permissions`` are those of the account that the API key belongs to and may be changed while
-    the server runs, as may ``in_maintenance``. Basic authentication is off unless
-    *basic_credentials* are given. Nothing is written to standard error.
+    ``permissions`` are those of the account that the API key belongs to, *account_library_id* is its
+    home library. ``permissions``, ``in_maintenance`` and ``grants_tokens`` (the preference
+    RESTOAuth2ClientCredentials) may be changed while the server runs. Basic authentication is off
+    unless *basic_credentials* are given. Nothing is written to standard error.
     """
 
     def __init__(
@@ -71,14 +73,19 @@ class KohaRestServer:
         client_secret: str,
         host: str = "127.0.0.1",
         port: int = 0,
-        permissions: frozenset[str] = frozenset({LIST_BORROWERS}),
+        version: KohaVersion = NEWEST,
+        permissions: frozenset[str] = LEAST_PERMISSIONS,
+        account_library_id: str = "CPL",
         basic_credentials: tuple[str, str] | None = None,
     ) -> None:
         self.permissions = permissions
         self.in_maintenance = False
+        self.grants_tokens = True
         self.tokens_granted = 0
+        self.version = version
         self._state = state
         self._client = (client_id, client_secret)
+        self._account_library_id = account_library_id
         self._basic = basic_credentials
         self._tokens: dict[str, datetime] = {}
         self._lock = threading.Lock()
@@ -125,38 +132,58 @@ class KohaRestServer:
         with self._lock:
             self._tokens.clear()
 
-    def answer(self, method: str, target: str, authorization: str, body: bytes) -> _Reply:
-        """Answer one request. Only the request handler calls this."""
+    def answer(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> RestReply:
+        """Answer one request; *headers* have small letters. Only the request handler calls this."""
         try:
-            return self._route(method, target, authorization, body)
-        except _Refused as refused:
+            return self._answer(method, target, headers, body)
+        except RestRefusal as refused:
             return refused.reply
 
-    def _route(self, method: str, target: str, authorization: str, body: bytes) -> _Reply:
+    def _answer(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> RestReply:
         parts = urlsplit(target)
-        query = parse_qsl(parts.query, keep_blank_values=True)
         if (method, parts.path) == ("POST", f"{API_PATH}/oauth/token"):
             return self._grant_token(body)
-        list_path = f"{API_PATH}/patrons"
-        if method == "GET" and parts.path == list_path:
-            self._authenticate(authorization)
-            return self._list_patrons(parts.path, query)
-        if method == "GET" and parts.path.startswith(f"{list_path}/"):
-            self._authenticate(authorization)
-            return self._get_patron(parts.path.removeprefix(f"{list_path}/"), query)
-        raise _Refused(HTTPStatus.NOT_FOUND, _validator_error("/", "Not Found.", 404))
+        route, ids = self._find_route(method, parts.path)
+        self._authenticate(headers.get("authorization", ""))
+        self._demand_one_of(*route.permissions(self.version))
+        return _HANDLERS[route](
+            RestExchange(
+                state=self._state,
+                version=self.version,
+                path=parts.path,
+                ids=ids,
+                query=parse_qsl(parts.query, keep_blank_values=True),
+                headers=headers,
+                body=body,
+                permissions=self.permissions,
+                account_library_id=self._account_library_id,
+            )
+        )
 
-    def _grant_token(self, body: bytes) -> _Reply:
+    def _find_route(self, method: str, path: str) -> tuple[Route, Mapping[str, str]]:
+        found = {
+            route.method: (route, match.groupdict())
+            for route, pattern in _PATTERNS.items()
+            if self.version.is_at_least(route.first_version)
+            and (match := pattern.fullmatch(path.removeprefix(API_PATH)))
+        }
+        if not found or not path.startswith(API_PATH):
+            raise invalid("/", "Not Found.", HTTPStatus.NOT_FOUND)
+        if method not in found:
+            raise invalid("/", "Method Not Allowed.", HTTPStatus.METHOD_NOT_ALLOWED)
+        return found[method]
+
+    def _grant_token(self, body: bytes) -> RestReply:
         form = dict(parse_qsl(body.decode("utf-8", "replace")))
-        if form.get("grant_type") != "client_credentials":
-            raise _Refused(HTTPStatus.BAD_REQUEST, {"error": "Unimplemented grant type"})
+        if not self.grants_tokens or form.get("grant_type") != "client_credentials":
+            raise bad_request("Unimplemented grant type")
         if (form.get("client_id"), form.get("client_secret")) != self._client:
-            raise _Refused(HTTPStatus.FORBIDDEN, {"error": "unauthorized_client"})
+            raise refusal(HTTPStatus.FORBIDDEN, "unauthorized_client")
         token = secrets.token_urlsafe(24)
         with self._lock:
             self._tokens[token] = self._state.now() + TOKEN_LIFETIME
             self.tokens_granted += 1
-        return _Reply(
+        return RestReply(
             HTTPStatus.OK,
             {
                 "access_token": token,
@@ -167,10 +194,10 @@ class KohaRestServer:
 
     def _authenticate(self, authorization: str) -> None:
         if self.in_maintenance:
-            raise _Refused(HTTPStatus.SERVICE_UNAVAILABLE, {"error": "System is under maintenance."})
+            raise refusal(HTTPStatus.SERVICE_UNAVAILABLE, "System is under maintenance.")
         scheme, _, credentials = authorization.partition(" ")
         if scheme == "Basic" and self._basic is None:
-            raise _Refused(HTTPStatus.UNAUTHORIZED, {"error": "Basic authentication disabled"})
+            raise refusal(HTTPStatus.UNAUTHORIZED, BASIC_AUTHENTICATION_DISABLED)
         if scheme == "Basic" and self._basic is not None:
             known = credentials == base64.b64encode(":".join(self._basic).encode()).decode()
         else:
@@ -178,155 +205,16 @@ class KohaRestServer:
                 expires_at = self._tokens.get(credentials)
             known = scheme == "Bearer" and expires_at is not None and self._state.now() < expires_at
         if not known:
-            raise _Refused(HTTPStatus.UNAUTHORIZED, {"error": "Authentication failure."})
+            raise refusal(HTTPStatus.UNAUTHORIZED, "Authentication failure.")
 
     def _demand_one_of(self, *permissions: str) -> None:
-        if self.permissions.isdisjoint(permissions):
+        if not is_permitted(self.permissions, *permissions):
             required = [dict([permission.split(":")]) for permission in permissions]
-            raise _Refused(
+            raise refusal(
                 HTTPStatus.FORBIDDEN,
-                {
-                    "error": "Authorization failure. Missing required permission(s).",
-                    "required_permissions": required[0] if len(required) == 1 else required,
-                },
+                "Authorization failure. Missing required permission(s).",
+                required_permissions=required[0] if len(required) == 1 else required,
             )
-
-    def _get_patron(self, patron_id: str, query: Sequence[tuple[str, str]]) -> _Reply:
-        _refuse_unknown_parameters(query, frozenset())
-        self._demand_one_of(LIST_BORROWERS, EDIT_BORROWERS)
-        if not patron_id.isdecimal():
-            raise _Refused(
-                HTTPStatus.BAD_REQUEST,
-                _validator_error("/patron_id", "Expected integer - got string.", 400),
-            )
-        patron = self._state.get_patron(int(patron_id))
-        if patron is None:
-            raise _Refused(HTTPStatus.NOT_FOUND, {"error": "Patron not found", "error_code": "not_found"})
-        return _Reply(HTTPStatus.OK, self._record(patron))
-
-    def _list_patrons(self, path: str, query: Sequence[tuple[str, str]]) -> _Reply:
-        records = [self._record(patron) for patron in self._state.patrons()]
-        searchable = frozenset(records[0]) if records else frozenset()
-        _refuse_unknown_parameters(query, searchable | _CONTROL_PARAMETERS)
-        self._demand_one_of(LIST_BORROWERS)
-        parameters = dict(query)
-        match = _MATCHES.get(parameters.get("_match", "contains"))
-        if match is None:
-            raise _Refused(HTTPStatus.BAD_REQUEST, _validator_error("/_match", "Not in enum list.", 400))
-        conditions = [_read_q(value, searchable) for name, value in query if name == "q"]
-        hits = [
-            record
-            for record in records
-            if all(_fits(record, condition) for condition in conditions)
-            and all(
-                match(_folded(record[name]), _folded(value)) for name, value in query if name in searchable
-            )
-        ]
-        return _page(path, parameters, hits, len(records))
-
-    def _record(self, patron: SimulatedPatron) -> dict[str, Any]:
-        """Return a patron as Koha's definition of the object has it; nulls are kept as Koha does."""
-        expiry = patron.expiry_date
-        return {
-            "patron_id": patron.patron_id,
-            "cardnumber": patron.cardnumber,
-            "surname": patron.surname,
-            "firstname": patron.firstname,
-            "middle_name": None,
-            "title": None,
-            "other_name": None,
-            "userid": patron.userid,
-            "email": None,
-            "phone": None,
-            "date_of_birth": None,
-            "library_id": patron.library_id,
-            "category_id": patron.category_id,
-            "date_enrolled": None,
-            "expiry_date": None if expiry is None else expiry.isoformat(),
-            "incorrect_address": patron.gone_no_address,
-            "patron_card_lost": patron.card_lost,
-            "expired": self._state.is_expired(patron),
-            "restricted": patron.restriction is not None,
-            "staff_notes": None,
-            "opac_notes": patron.opac_note or None,
-            "autorenew_checkouts": True,
-            "privacy": 1,
-            "privacy_guarantor_checkouts": 0,
-            "privacy_guarantor_fines": False,
-            "check_previous_checkout": "inherit",
-            "updated_on": "2026-01-05T10:00:00+09:00",
-            "last_seen": None,
-            "lang": "default",
-            "login_attempts": 0,
-            "anonymized": False,
-            "protected": False,
-        }
-
-
-def _validator_error(path: str, message: str, status: int) -> dict[str, object]:
-    return {"errors": [{"message": message, "path": path}], "status": status}
-
-
-def _refuse_unknown_parameters(query: Sequence[tuple[str, str]], known: frozenset[str]) -> None:
-    unknown = [name for name, _ in query if name not in known]
-    if unknown:
-        raise _Refused(
-            HTTPStatus.BAD_REQUEST,
-            [{"path": f"/query/{name}", "message": "Malformed query string"} for name in unknown],
-        )
-
-
-def _read_q(text: str, searchable: frozenset[str]) -> dict[str, object]:
-    """Read one ``q``: an object of fields and the values that they must equal."""
-    try:
-        condition = json.loads(text)
-    except ValueError:
-        condition = None
-    if (
-        not isinstance(condition, dict)
-        or not searchable.issuperset(condition)
-        or any(isinstance(value, (dict, list)) for value in condition.values())
-    ):
-        raise _Refused(HTTPStatus.BAD_REQUEST, {"error": "Invalid query", "error_code": "invalid_query"})
-    return condition
-
-
-def _fits(record: Mapping[str, Any], condition: Mapping[str, object]) -> bool:
-    return all(_folded(record[name]) == _folded(wanted) for name, wanted in condition.items())
-
-
-def _folded(value: object) -> str:
-    """Return a value as a collation without case and width compares it."""
-    return unicodedata.normalize("NFKC", str(value)).casefold()
-
-
-def _page(path: str, parameters: Mapping[str, str], hits: Sequence[object], total: int) -> _Reply:
-    try:
-        page = int(parameters.get("_page", "1"))
-        size = int(parameters.get("_per_page", str(DEFAULT_PAGE_SIZE)))
-    except ValueError:
-        raise _Refused(
-            HTTPStatus.BAD_REQUEST, _validator_error("/_page", "Expected integer - got string.", 400)
-        ) from None
-    if size == -1:
-        page, size = 1, max(len(hits), 1)
-    if page < 1 or size < 1:
-        raise _Refused(HTTPStatus.BAD_REQUEST, {"error": "Page size must be positive"})
-    headers = {
-        "X-Total-Count": str(len(hits)),
-        "X-Base-Total-Count": str(total),
-        "Link": ",".join(_links(path, parameters, page, size, len(hits))),
-    }
-    return _Reply(HTTPStatus.OK, list(hits[(page - 1) * size : page * size]), headers)
-
-
-def _links(path: str, parameters: Mapping[str, str], page: int, size: int, hits: int) -> Iterator[str]:
-    last = max(1, -(-hits // size))
-    pages = {"prev": page - 1, "next": page + 1, "first": 1, "last": last}
-    for relation, number in pages.items():
-        if 1 <= number <= last:
-            query = urlencode({**parameters, "_page": str(number), "_per_page": str(size)})
-            yield f'<{path}?{query}>; rel="{relation}"'
 
 
 class _Server(ThreadingHTTPServer):
@@ -365,18 +253,29 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self._answer()
 
+    def do_PUT(self) -> None:
+        self._answer()
+
+    def do_PATCH(self) -> None:
+        self._answer()
+
+    def do_DELETE(self) -> None:
+        self._answer()
+
     def log_message(self, *_: object) -> None:
         """Write nothing: a request line may carry a card number."""
 
     def _answer(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
-        authorization = self.headers.get("Authorization", "")
-        reply = self.server.koha.answer(self.command, self.path, authorization, body)
-        content = json.dumps(reply.body, ensure_ascii=False).encode()
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        reply = self.server.koha.answer(self.command, self.path, headers, body)
+        content = b"" if reply.body is None else json.dumps(reply.body, ensure_ascii=False).encode()
         self.send_response(reply.status)
-        self.send_header("Content-Type", "application/json;charset=UTF-8")
-        self.send_header("Content-Length", str(len(content)))
-        request_id = self.headers.get("x-koha-request-id")
+        if content:
+            self.send_header("Content-Type", "application/json;charset=UTF-8")
+        if reply.status is not HTTPStatus.NO_CONTENT:
+            self.send_header("Content-Length", str(len(content)))
+        request_id = headers.get("x-koha-request-id")
         if request_id is not None and request_id.isdecimal():
             self.send_header("x-koha-request-id", request_id)
         for name, value in reply.headers.items():

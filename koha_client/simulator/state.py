@@ -1,4 +1,4 @@
-"""What a simulated Koha knows: patrons, items, loans, and its refusals in Koha's words.
+"""What a simulated Koha knows: patrons, items, loans, holds, and its refusals in Koha's words.
 
 Words and order are those of Koha's SIP server (``C4/SIP/ILS.pm``, ``ILS/Patron.pm``,
 ``ILS/Transaction/*.pm``). One state serves the REST side (``rest``) and a SIP2 side elsewhere.
@@ -9,117 +9,35 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
-from datetime import date, datetime, time, timedelta
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from datetime import datetime, time, timedelta
 from decimal import Decimal
-from enum import Enum, unique
+from itertools import count
+
+from koha_client.simulator.entities import (
+    AttributeType,
+    Block,
+    Branch,
+    Category,
+    CheckInResult,
+    Hold,
+    Item,
+    Loan,
+    LoanResult,
+    SimulatedPatron,
+)
 
 GREETING = "Greetings from Koha. "
 UNKNOWN_PATRON_GREETING = "Invalid cardnumber"
 NOTIFY_BORROWER_DEPARTURE_DAYS = 30
 """Koha's preference NotifyBorrowerDeparture: so long before its end a card "will expire"."""
 
-
-@dataclass(frozen=True)
-class Category:
-    """A patron category with the circulation rules that Koha keeps for it."""
-
-    category_id: str
-    name: str
-    loan_limit: int
-    loan_days: int = 14
-    renewal_limit: int = 1
-    fines_limit: Decimal = Decimal(500)
-
-
-@dataclass(frozen=True)
-class SimulatedPatron:
-    """A patron as the simulated Koha keeps one. All of them are invented."""
-
-    patron_id: int
-    cardnumber: str
-    userid: str
-    surname: str
-    firstname: str
-    category_id: str
-    expiry_date: date | None
-    library_id: str = "CPL"
-    password: str = field(repr=False, default="")
-    restriction: str | None = None
-    card_lost: bool = False
-    gone_no_address: bool = False
-    fines: Decimal = Decimal(0)
-    opac_note: str = ""
-
-    @property
-    def name(self) -> str:
-        """The name as Koha's SIP server puts it into AE: first name, then surname."""
-        return f"{self.firstname} {self.surname}"
-
-
-@dataclass(frozen=True)
-class Item:
-    """One copy of a title."""
-
-    barcode: str
-    title: str
-    library_id: str = "CPL"
-    call_number: str = ""
-    not_for_loan: bool = False
-
-
-@dataclass(frozen=True)
-class Loan:
-    """An item that a patron has (貸出). It is due at the end of a day, as in Koha."""
-
-    barcode: str
-    patron_id: int
-    due_at: datetime
-    renewals: int = 0
-
-
-@unique
-class Block(Enum):
-    """Why Koha blocks a patron."""
-
-    RESTRICTED = "restricted"
-    EXPIRED = "expired"
-    CARD_LOST = "card_lost"
-    GONE_NO_ADDRESS = "gone_no_address"
-    FINES = "fines"
-
-
-@dataclass(frozen=True)
-class LoanResult:
-    """The outcome of a checkout or a renewal.
-
-    ``screen_message`` is Koha's AF, empty where it says nothing; ``item`` is None for an unknown
-    barcode, ``loan`` where it was refused.
-    """
-
-    screen_message: str = ""
-    item: Item | None = None
-    loan: Loan | None = None
-    renewed: bool = False
-
-    @property
-    def ok(self) -> bool:
-        """Whether the patron has the item now."""
-        return self.loan is not None
-
-
-@dataclass(frozen=True)
-class CheckInResult:
-    """The outcome of a return; ``patron`` is who had the item."""
-
-    ok: bool
-    screen_message: str = ""
-    item: Item | None = None
-    patron: SimulatedPatron | None = None
+DEFAULT_BRANCHES = (Branch("CPL", "中央図書館"),)
 
 
 class KohaState:
-    """Patrons, items and loans of one simulated Koha.
+    """Patrons, items, loans and holds of one simulated Koha.
 
     *clock* returns the present moment in the library's time zone; a card is valid through the whole
     day of its expiry.
@@ -132,12 +50,22 @@ class KohaState:
         items: Iterable[Item],
         *,
         clock: Callable[[], datetime],
+        branches: Iterable[Branch] = DEFAULT_BRANCHES,
+        attribute_types: Iterable[AttributeType] = (),
     ) -> None:
         self._categories = {category.category_id: category for category in categories}
         self._patrons = {patron.patron_id: patron for patron in patrons}
         self._items = {item.barcode: item for item in items}
+        self._item_ids = {barcode: number for number, barcode in enumerate(self._items, start=1)}
+        self._branches = {branch.library_id: branch for branch in branches}
+        self._attribute_types = {kind.code: kind for kind in attribute_types}
         self._loans: dict[str, Loan] = {}
+        self._holds: list[Hold] = []
+        self._numbers = count(1)
         self._clock = clock
+        self.welcome_mails: list[int] = []
+        """The ids of patrons who were sent a welcome mail."""
+        self._updated_at = dict.fromkeys(self._patrons, clock())
         self._lock = threading.RLock()
 
     def now(self) -> datetime:
@@ -173,6 +101,49 @@ class KohaState:
         """Add a patron, or replace the one with the same id, as the staff pages would."""
         with self._lock:
             self._patrons[patron.patron_id] = patron
+            self._updated_at[patron.patron_id] = self.now()
+
+    def remove_patron(self, patron_id: int) -> None:
+        """Delete a patron, as the staff pages do when they delete one or merge two."""
+        with self._lock:
+            del self._patrons[patron_id]
+
+    def updated_at(self, patron: SimulatedPatron) -> datetime:
+        """Return when a patron was last written."""
+        return self._updated_at[patron.patron_id]
+
+    def next_patron_id(self) -> int:
+        """Return the id for a patron to come."""
+        with self._lock:
+            return max(self._patrons, default=0) + 1
+
+    def next_number(self) -> int:
+        """Return a number that no loan, hold or attribute of this Koha has."""
+        return next(self._numbers)
+
+    def writing(self) -> AbstractContextManager[object]:
+        """Keep every other thread out of the state while a patron is checked and written."""
+        return self._lock
+
+    def categories(self) -> list[Category]:
+        """Return all patron categories."""
+        return list(self._categories.values())
+
+    def branches(self) -> list[Branch]:
+        """Return all libraries."""
+        return list(self._branches.values())
+
+    def attribute_type(self, code: str) -> AttributeType | None:
+        """Return a type of extended attributes."""
+        return self._attribute_types.get(code)
+
+    def items(self) -> list[Item]:
+        """Return all items in the order of their ids."""
+        return list(self._items.values())
+
+    def item_id(self, barcode: str) -> int:
+        """Return Koha's number of an item."""
+        return self._item_ids[barcode]
 
     def item(self, barcode: str) -> Item | None:
         """Return the item with this barcode."""
@@ -188,6 +159,38 @@ class KohaState:
         """Return a patron's loans, oldest first."""
         with self._lock:
             return [loan for loan in self._loans.values() if loan.patron_id == patron.patron_id]
+
+    def holds_of(self, patron: SimulatedPatron) -> list[Hold]:
+        """Return a patron's holds, oldest first."""
+        with self._lock:
+            return [hold for hold in self._holds if hold.patron_id == patron.patron_id]
+
+    def queue_of(self, barcode: str) -> list[Hold]:
+        """Return the holds on an item, in the order in which they are served."""
+        with self._lock:
+            return [hold for hold in self._holds if hold.barcode == barcode]
+
+    def place_hold(self, patron: SimulatedPatron | None, barcode: str, pickup_library_id: str) -> Hold | None:
+        """Let a patron wait for an item; None where the patron or the item may not, or has it already."""
+        with self._lock:
+            if patron is None or barcode not in self._items or self.blocks(patron):
+                return None
+            loan = self._loans.get(barcode)
+            has_it = loan is not None and loan.patron_id == patron.patron_id
+            if has_it or any(hold.patron_id == patron.patron_id for hold in self.queue_of(barcode)):
+                return None
+            library_id = pickup_library_id if pickup_library_id in self._branches else patron.library_id
+            hold = Hold(self.next_number(), patron.patron_id, barcode, library_id, self.now().date())
+            self._holds.append(hold)
+            return hold
+
+    def pay(self, patron: SimulatedPatron | None, amount: Decimal) -> bool:
+        """Take money for a patron's fines; more than they are becomes credit, as in Koha."""
+        with self._lock:
+            if patron is None or amount <= 0:
+                return False
+            self.put_patron(replace(patron, fines=patron.fines - amount))
+            return True
 
     def overdue_loans_of(self, patron: SimulatedPatron) -> list[Loan]:
         """Return those of a patron's loans that should be back."""
@@ -252,7 +255,16 @@ class KohaState:
             refusal = self._item_refusal(patron, item, loan)
             if refusal:
                 return LoanResult(refusal, item)
-            self._loans[barcode] = loan = Loan(barcode, patron.patron_id, self._due_at(patron))
+            self._holds = [
+                hold for hold in self._holds if (hold.barcode, hold.patron_id) != (barcode, patron.patron_id)
+            ]
+            self._loans[barcode] = loan = Loan(
+                barcode,
+                patron.patron_id,
+                self._due_at(patron),
+                checkout_id=self.next_number(),
+                lent_at=self.now(),
+            )
             return LoanResult(item=item, loan=loan)
 
     def check_in(self, barcode: str) -> CheckInResult:
@@ -264,7 +276,12 @@ class KohaState:
             loan = self._loans.pop(barcode, None)
             if loan is None:
                 return CheckInResult(ok=False, screen_message="Item not checked out", item=item)
-            return CheckInResult(ok=True, item=item, patron=self._patrons[loan.patron_id])
+            return CheckInResult(
+                ok=True,
+                item=item,
+                patron=self._patrons.get(loan.patron_id),
+                held_for=self._put_on_hold_shelf(barcode),
+            )
 
     def renew(self, patron: SimulatedPatron | None, barcode: str) -> LoanResult:
         """Renew a patron's loan of one item."""
@@ -279,6 +296,8 @@ class KohaState:
                 return LoanResult(f"Item not checked out to {patron.name}", item)
             if loan.renewals >= self.category_of(patron).renewal_limit:
                 return LoanResult("Item has reached maximum renewals", item)
+            if self.queue_of(barcode):
+                return LoanResult("Item unavailable due to outstanding holds", item)
             return LoanResult(item=item, loan=self._extend(patron, loan), renewed=True)
 
     def _expiry_sentence(self, patron: SimulatedPatron) -> str:
@@ -306,13 +325,18 @@ class KohaState:
             return "Issue failed : NOT_FOR_LOAN"
         if loan is not None:
             return "Item already checked out to another patron.  Please return item for check-in."
+        queue = self.queue_of(item.barcode)
+        if queue and queue[0].patron_id != patron.patron_id:
+            if queue[0].waiting_since is not None:
+                return "Item is on hold for another patron."
+            return "Item is reserved for another patron upon return."
         if len(self.loans_of(patron)) >= self.category_of(patron).loan_limit:
             # A question for staff, not a bar, while AllowTooManyOverride is on (Koha's default).
             return "Item cannot be issued: TOO_MANY"
         return ""
 
     def _renew_by_checkout(self, patron: SimulatedPatron, item: Item, loan: Loan) -> LoanResult:
-        if loan.renewals >= self.category_of(patron).renewal_limit:
+        if loan.renewals >= self.category_of(patron).renewal_limit or self.queue_of(item.barcode):
             return LoanResult("Issue failed : NO_MORE_RENEWALS", item)
         return LoanResult(
             "Item already checked out to you: renewing item.",
@@ -320,6 +344,15 @@ class KohaState:
             self._extend(patron, loan),
             renewed=True,
         )
+
+    def _put_on_hold_shelf(self, barcode: str) -> SimulatedPatron | None:
+        """Let the first of the queue be served; return that patron."""
+        queue = self.queue_of(barcode)
+        if not queue:
+            return None
+        place = self._holds.index(queue[0])
+        self._holds[place] = replace(queue[0], waiting_since=self.now().date())
+        return self._patrons.get(queue[0].patron_id)
 
     def _extend(self, patron: SimulatedPatron, loan: Loan) -> Loan:
         longer = replace(loan, due_at=self._due_at(patron), renewals=loan.renewals + 1)

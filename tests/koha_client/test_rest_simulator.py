@@ -94,7 +94,20 @@ def test_q_matches_exactly_but_without_case(get):
     assert [record["cardnumber"] for record in get("/patrons", q=q).json()] == [FINE]
 
 
-@pytest.mark.parametrize("q", ["{", "[]", '{"nofield": 1}', '{"cardnumber": {"-like": "%"}}'])
+@pytest.mark.parametrize(
+    "q",
+    [
+        "{",
+        "[]",
+        '"text"',
+        '{"nofield": 1}',
+        '[{"cardnumber": "1"}, {"nofield": 1}]',
+        '{"cardnumber": {"-sleep": 9}}',
+        '{"cardnumber": {"-in": "1"}}',
+        '{"cardnumber": [{"-sleep": 9}]}',
+        '{"-or": 1}',
+    ],
+)
 def test_a_q_that_is_not_understood_is_refused(get, q):
     answer = get("/patrons", q=q)
 
