@@ -171,6 +171,22 @@ class BorrowingService:
         with self._environment.store.transaction() as transaction:
             self._close(transaction, session_id, reason)
 
+    def report_alarm(
+        self, library_id: str, sip2_login: str | None, tag: AuditTag, session_id: str | None = None
+    ) -> None:
+        """Write what must not happen into the audit log: at which machine, and in which session."""
+        with self._environment.store.transaction() as transaction:
+            terminal = _terminal_of(transaction, library_id, sip2_login)
+            transaction.add_audit_event(
+                self._environment.event(
+                    tag,
+                    library_id,
+                    PROXY,
+                    session_id or NO_SESSION,
+                    terminal_id=None if terminal is None else terminal.terminal_id,
+                )
+            )
+
     def _open(self, terminal: Terminal, verified: VerifiedCard) -> OpenedSession:
         library = self._environment.library(terminal.library_id)
         identifiers = self._verification.identifiers(library.library_id, verified.certificate)

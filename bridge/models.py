@@ -202,6 +202,8 @@ class AuditTag(StrEnum):
     SESSION_OPENED = "card_session:opened"
     SESSION_DENIED = "card_session:denied"
     SESSION_CLOSED = "card_session:closed"
+    SESSION_ANOTHER_PATRON = "card_session:another_patron"
+    SESSION_GUESSING = "card_session:guessing"
     TERMINAL_ADDED = "terminal:added"
     TERMINAL_REMOVED = "terminal:removed"
     LIBRARIAN_ADDED = "librarian:added"

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from bridge.borrowing import Borrower, BorrowingService, NoLongerValid, TokenProblem
+from bridge.models import AuditTag
+from sip2_adapter.messages import Sip2Message
 from sip2_adapter.resolver import (
     Kiosk,
     PassThrough,
@@ -40,7 +42,12 @@ SCREEN_MESSAGES: Mapping[Refusal, str] = MappingProxyType(
         Refusal.UNKNOWN_TOKEN: "Card not recognised. Please lay your card on the reader again.",
         Refusal.EXPIRED_TOKEN: "Session ended. Please lay your card on the reader again.",
         Refusal.WRONG_TERMINAL: "Please use the machine at which you laid your card.",
+        Refusal.GUESSING: "Too many wrong numbers. Please wait a minute.",
         Refusal.NO_LONGER_VALID: "Your card is no longer linked. Please ask at the counter.",
+        Refusal.CERTIFICATE_EXPIRED: "Your card's certificate has expired. Please ask at the counter.",
+        Refusal.REVOCATION_UNKNOWN: "Your card must be checked again. Please lay it on the reader again.",
+        Refusal.LIBRARY_CARD_NOT_VALID: "Library card expired or restricted. Please ask at the counter.",
+        Refusal.PLASTIC_NOT_ACCEPTED: "Please use your My Number Card at this machine.",
         Refusal.UNAVAILABLE: "Cards cannot be read now. Please use your library card.",
     }
 )
@@ -73,6 +80,23 @@ class TokenResolver:
             case NoLongerValid(problem):
                 return _refused(REFUSALS[problem])
         return PassThrough()
+
+    def judge(self, session_id: str, answer: Sip2Message, kiosk: Kiosk) -> Refused | None:
+        """Leave the answer to Koha and the machine."""
+        return None
+
+    async def report_another_patron(self, session_id: str, kiosk: Kiosk) -> None:
+        """Write the alarm into the audit log."""
+        try:
+            await asyncio.to_thread(
+                self._borrowing.report_alarm,
+                kiosk.listener,
+                kiosk.login,
+                AuditTag.SESSION_ANOTHER_PATRON,
+                session_id,
+            )
+        except Exception as error:  # noqa: BLE001  # the proxy has refused already
+            logger.error("an alarm not written: %s", type(error).__name__)  # noqa: TRY400  # no values
 
     async def close_session(self, session_id: str, end: SessionEnd) -> None:
         """The kiosk session is over. Where it cannot be closed now, its idle limit ends it."""

@@ -30,7 +30,7 @@ from sip2_adapter.framing import FrameBuffer, Terminator
 from sip2_adapter.grammar import MESSAGES, MessageSpec
 from sip2_adapter.messages import ErrorDetection, Sip2Message
 from sip2_adapter.observer import ProxyObserver, Result
-from sip2_adapter.proxy import Listener, ProxyLimits, ScreenMessages, Sip2Proxy
+from sip2_adapter.proxy import Listener, ProxyLimits, Sip2Proxy
 from sip2_adapter.resolver import (
     Kiosk,
     PassThrough,
@@ -41,8 +41,10 @@ from sip2_adapter.resolver import (
     Resolved,
     SessionEnd,
 )
+from sip2_adapter.screen import JAPANESE_SCREEN_MESSAGES, Screen, ScreenMessages
 
 __all__ = [
+    "JAPANESE_SCREEN_MESSAGES",
     "MESSAGES",
     "AcsClosed",
     "AcsNotReached",
@@ -71,6 +73,7 @@ __all__ = [
     "Resolution",
     "Resolved",
     "Result",
+    "Screen",
     "ScreenMessages",
     "SequenceMismatch",
     "SessionEnd",

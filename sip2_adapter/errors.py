@@ -24,6 +24,15 @@ No error carries a field's value: values are card numbers, names and passwords.
 
 from __future__ import annotations
 
+import traceback
+
+
+def type_and_place(error: Exception) -> str:
+    """Return what an error of our own is and where it arose; its text may hold a card number."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" at {frames[-1].name}:{frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__}{place}"
+
 
 class Sip2Error(Exception):
     """Base of the tree; never raised itself."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from enum import StrEnum, unique
 from typing import Protocol
 
+from sip2_adapter.resolver import Refusal
+
 
 @unique
 class Result(StrEnum):
@@ -45,3 +47,6 @@ class ProxyObserver(Protocol):
 
     def request_answered(self, listener: str, code: bytes, result: Result, seconds: float) -> None:
         """A request was answered. *code* is a known code, or ``b"??"``."""
+
+    def patron_refused(self, listener: str, refusal: Refusal) -> None:
+        """A patron was refused; ``request_answered`` follows with the request."""

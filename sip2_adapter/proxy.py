@@ -33,6 +33,7 @@ from sip2_adapter.errors import (
     LoginRefused,
     RemoteProtocolError,
     ResendRequested,
+    type_and_place,
 )
 from sip2_adapter.framing import DEFAULT_FRAME_LIMIT, FrameBuffer, Terminator
 from sip2_adapter.grammar import ACS_RESEND, REQUESTS, SC_RESEND
@@ -55,6 +56,7 @@ from sip2_adapter.rewrite import (
     put_patron_identifier,
     restore_patron_identifier,
 )
+from sip2_adapter.screen import ScreenOf, english_screen
 from sip2_adapter.session import KioskSession, PatronSession
 
 _logger: Final = logging.getLogger(__name__)
@@ -75,7 +77,7 @@ class Listener:
     """A port for the machines of one library, and the ACS behind it.
 
     ``terminator`` is what the machines expect at the end of an answer; LF is for machines that send
-    no CR. ``encoding`` is that of the screen texts of our own.
+    no CR.
     """
 
     name: str
@@ -84,7 +86,6 @@ class Listener:
     upstream_host: str
     upstream_port: int
     terminator: Terminator = Terminator.CR
-    encoding: str = "utf-8"
 
 
 @dataclass(frozen=True)
@@ -105,17 +106,6 @@ class ProxyLimits:
     frame_limit: int = DEFAULT_FRAME_LIMIT
 
 
-@dataclass(frozen=True)
-class ScreenMessages:
-    """What a patron reads (AF) when the proxy has to answer itself."""
-
-    not_logged_in: str = "This machine is not logged in."
-    acs_unavailable: str = "The library system cannot be reached. Please try again later."
-    outcome_unknown: str = (
-        "The library system did not answer. Please ask at the counter whether this was done."
-    )
-
-
 def _local_time() -> datetime:
     return datetime.now(UTC).astimezone()
 
@@ -123,8 +113,9 @@ def _local_time() -> datetime:
 class Sip2Proxy:
     """Listens for self-check machines and lends them Koha, with tokens in place of card numbers.
 
-    *resolver* says what a patron identifier is. *clock* gives the library's local time, for the dates
-    in answers of our own. Start with ``start``, end with ``stop``.
+    *resolver* says what a patron identifier is. *screen_of* says what a machine's screen can show.
+    *clock* gives the library's local time, for the dates in answers of our own. Start with ``start``,
+    end with ``stop``.
     """
 
     def __init__(
@@ -133,13 +124,13 @@ class Sip2Proxy:
         resolver: PatronResolver,
         *,
         limits: ProxyLimits = ProxyLimits(),
-        screen_messages: ScreenMessages = ScreenMessages(),
+        screen_of: ScreenOf = english_screen,
         observer: ProxyObserver | None = None,
         clock: Callable[[], datetime] = _local_time,
     ) -> None:
         self.resolver = resolver
         self.limits = limits
-        self.screen_messages = screen_messages
+        self.screen_of = screen_of
         self.observer = observer
         self.clock = clock
         self._listeners = tuple(listeners)
@@ -260,6 +251,7 @@ class _KioskConnection:
         self._upstream = _Upstream(listener)
         self._session = KioskSession(retry_window=proxy.limits.retry_window)
         self._kiosk = Kiosk(listener.name, channel.peer, login=None)
+        self._screen = proxy.screen_of(self._kiosk)
         self._clock = asyncio.get_running_loop().time
         self._answering = False
         self._finished = False
@@ -341,10 +333,9 @@ class _KioskConnection:
             session.patron_seen_at = self._clock()
         try:
             answer, result = await self._answer_request(request)
-        except Exception:
-            # Whatever it is, the machine gets a valid answer.
-            _logger.exception("%s %s: error", self._listener.name, request.code.decode())
-            answer, result = self._refuse(request, self._proxy.screen_messages.outcome_unknown, Result.FAILED)
+        except Exception as error:  # noqa: BLE001  # whatever it is, the machine gets a valid answer
+            _logger.error("%s %s: %s", self._listener.name, request.code.decode(), type_and_place(error))  # noqa: TRY400
+            answer, result = self._refuse(request, self._screen.messages.outcome_unknown, Result.FAILED)
         if result is not Result.RESEND_REQUESTED:
             session.remember(frame, request, answer, self._clock())
         return answer, result
@@ -354,7 +345,7 @@ class _KioskConnection:
         if request.code == _LOGIN:
             return await self._log_in(request, deadline)
         if self._session.login is None:
-            return self._refuse(request, self._proxy.screen_messages.not_logged_in, Result.NOT_LOGGED_IN)
+            return self._refuse(request, self._screen.messages.not_logged_in, Result.NOT_LOGGED_IN)
         try:
             return await self._answer_logged_in(request, deadline)
         finally:
@@ -367,7 +358,7 @@ class _KioskConnection:
             resolution = await self._resolve(presented, deadline)
             await self._take(presented, resolution)
             if isinstance(resolution, Refused):
-                return self._refuse(request, resolution.screen_message, Result.REFUSED)
+                return self._refuse_patron(request, resolution)
         return await self._ask_acs(request, presented, deadline)
 
     async def _resolve(self, presented: bytes, deadline: float) -> Resolution:
@@ -375,7 +366,7 @@ class _KioskConnection:
             async with asyncio.timeout_at(deadline):
                 return await self._proxy.resolver.resolve(presented, self._kiosk)
         except TimeoutError:
-            return Refused(Refusal.UNAVAILABLE, self._proxy.screen_messages.acs_unavailable)
+            return Refused(Refusal.UNAVAILABLE, self._screen.messages.acs_unavailable)
 
     async def _take(self, presented: bytes, resolution: Resolution) -> None:
         """Let *presented* be the patron at the machine, and end the session of the one before."""
@@ -383,7 +374,8 @@ class _KioskConnection:
         current = session.patron
         patron = None
         if isinstance(resolution, Resolved):
-            patron = PatronSession(resolution.session_id, presented, resolution.cardnumber)
+            shown = presented if resolution.mask is None else resolution.mask
+            patron = PatronSession(resolution.session_id, presented, resolution.cardnumber, shown)
         elif isinstance(resolution, Refused) and current and current.token == presented:
             return  # still the same patron at the machine, whose session ends as any other
         if current and (patron is None or patron.session_id != current.session_id):
@@ -405,9 +397,13 @@ class _KioskConnection:
             return self._mirrored(frame, answer, drop_other_patrons(answer, None), request)
         if presented is not None and names_another_patron(answer, patron.cardnumber):
             _logger.error("%s: the ACS answered about another patron", self._listener.name)
-            return self._refuse(request, self._proxy.screen_messages.outcome_unknown, Result.ANOTHER_PATRON)
+            await self._proxy.resolver.report_another_patron(patron.session_id, self._kiosk)
+            return self._refuse(request, self._screen.messages.outcome_unknown, Result.ANOTHER_PATRON)
+        refused = self._proxy.resolver.judge(patron.session_id, answer, self._kiosk)
+        if refused is not None:
+            return self._refuse_patron(request, refused)
         cleaned = restore_patron_identifier(
-            drop_other_patrons(answer, patron.cardnumber), patron.cardnumber, patron.token
+            drop_other_patrons(answer, patron.cardnumber), patron.cardnumber, patron.shown
         )
         return self._mirrored(frame, answer, cleaned, request)
 
@@ -432,6 +428,7 @@ class _KioskConnection:
             self._session.login = wanted
             self._upstream.logged_in(outgoing)
             self._kiosk = replace(self._kiosk, login=login)
+            self._screen = self._proxy.screen_of(self._kiosk)
         else:
             self._finished = True
         answer_frame, result = self._mirrored(frame, answer, answer, request)
@@ -463,7 +460,7 @@ class _KioskConnection:
 
     def _without_answer(self, request: Sip2Message, error: Exception) -> tuple[bytes, Result]:
         """Say what is known when the ACS gave no answer to *request*."""
-        screen_messages = self._proxy.screen_messages
+        screen_messages = self._screen.messages
         if isinstance(error, ResendRequested):
             frame = SC_RESEND if request.sequence is None else RESEND_AFTER_BAD_CHECKSUM
             return frame, Result.RESEND_REQUESTED
@@ -473,8 +470,13 @@ class _KioskConnection:
         text = screen_messages.acs_unavailable if request.code in _READS else screen_messages.outcome_unknown
         return self._refuse(request, text, Result.OUTCOME_UNKNOWN)
 
+    def _refuse_patron(self, request: Sip2Message, refused: Refused) -> tuple[bytes, Result]:
+        if self._proxy.observer is not None:
+            self._proxy.observer.patron_refused(self._listener.name, refused.refusal)
+        return self._refuse(request, refused.screen_message, Result.REFUSED)
+
     def _refuse(self, request: Sip2Message, screen_message: str, result: Result) -> tuple[bytes, Result]:
-        text = text_value(screen_message, self._listener.encoding)
+        text = text_value(screen_message, self._screen.encoding)
         answer = refuse(request, text, self._proxy.clock())
         return encode(seal(answer, request.sequence)), result
 
@@ -484,8 +486,8 @@ class _KioskConnection:
             return
         try:
             await self._proxy.resolver.close_session(patron.session_id, end)
-        except Exception:
-            _logger.exception("%s: a session could not be closed", self._listener.name)
+        except Exception as error:  # noqa: BLE001  # the machine has nothing to do with it
+            _logger.error("%s: a session not closed: %s", self._listener.name, type_and_place(error))  # noqa: TRY400
 
     def _report(self, code: bytes, result: Result, started: float) -> None:
         seconds = self._clock() - started

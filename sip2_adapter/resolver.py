@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum, unique
 from typing import Protocol
 
+from sip2_adapter.messages import Sip2Message
+
 
 @dataclass(frozen=True)
 class Kiosk:
@@ -29,7 +31,16 @@ class Refusal(StrEnum):
     UNKNOWN_TOKEN = "unknown_token"  # noqa: S105  # not a password
     EXPIRED_TOKEN = "expired_token"  # noqa: S105  # not a password
     WRONG_TERMINAL = "wrong_terminal"
+    GUESSING = "guessing"
+    """So many tokens were wrong at this machine that none is looked up for a while: an alarm."""
     NO_LONGER_VALID = "no_longer_valid"
+    """The link has ended or is suspended."""
+    CERTIFICATE_EXPIRED = "certificate_expired"
+    REVOCATION_UNKNOWN = "revocation_unknown"
+    """What was known about the certificate's revocation has grown too old."""
+    LIBRARY_CARD_NOT_VALID = "library_card_not_valid"
+    """By the ACS's own answer the library card has expired, or nobody can say that it has not."""
+    PLASTIC_NOT_ACCEPTED = "plastic_not_accepted"
     UNAVAILABLE = "unavailable"
 
 
@@ -40,15 +51,19 @@ class PassThrough:
 
 @dataclass(frozen=True)
 class Resolved:
-    """A token of ours: *cardnumber* goes to the ACS in its place."""
+    """A token of ours: *cardnumber* goes to the ACS in its place.
+
+    In the answers the token stands where the card number was, or *mask* where there is one.
+    """
 
     session_id: str
     cardnumber: bytes = field(repr=False)
+    mask: bytes | None = None
 
 
 @dataclass(frozen=True)
 class Refused:
-    """A token that is worth nothing here; *screen_message* is the AF text for the patron."""
+    """An identifier that is worth nothing here; *screen_message* is the AF text for the patron."""
 
     refusal: Refusal
     screen_message: str
@@ -72,6 +87,15 @@ class PatronResolver(Protocol):
 
     async def resolve(self, patron_identifier: bytes, kiosk: Kiosk) -> Resolution:
         """Say what *patron_identifier* is at *kiosk*, now. Never raises: trouble is ``Refused``."""
+
+    def judge(self, session_id: str, answer: Sip2Message, kiosk: Kiosk) -> Refused | None:
+        """Say whether what the ACS answered about a token's patron forbids to go on; None if not.
+
+        Called for every answer to a request that named a token. Must not block, never raises.
+        """
+
+    async def report_another_patron(self, session_id: str, kiosk: Kiosk) -> None:
+        """The ACS answered about another patron than was asked: an alarm. Never raises."""
 
     async def close_session(self, session_id: str, end: SessionEnd) -> None:
         """The kiosk session is over; the token is dead from now on. Idempotent."""

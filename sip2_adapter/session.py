@@ -16,11 +16,15 @@ SEQUENCE_NUMBERS: Final = 10
 
 @dataclass(frozen=True)
 class PatronSession:
-    """A token in use: from its first message to 35, another patron, the idle limit or the end."""
+    """A token in use: from its first message to 35, another patron, the idle limit or the end.
+
+    ``shown`` is what the machine gets in place of the card number: the token, or a mask.
+    """
 
     session_id: str
     token: bytes = field(repr=False)
     cardnumber: bytes = field(repr=False)
+    shown: bytes = field(repr=False)
 
 
 @dataclass(frozen=True)

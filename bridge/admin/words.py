@@ -149,6 +149,8 @@ AUDIT_TAGS: Mapping[str, LazyString] = MappingProxyType(
         AuditTag.SESSION_OPENED: lazy_gettext("Self-check session opened"),
         AuditTag.SESSION_DENIED: lazy_gettext("Self-check session refused"),
         AuditTag.SESSION_CLOSED: lazy_gettext("Self-check session closed"),
+        AuditTag.SESSION_ANOTHER_PATRON: lazy_gettext("Alarm: Koha answered about another patron"),
+        AuditTag.SESSION_GUESSING: lazy_gettext("Alarm: tokens were guessed at a self-check machine"),
         AuditTag.TERMINAL_ADDED: lazy_gettext("Terminal added"),
         AuditTag.TERMINAL_REMOVED: lazy_gettext("Terminal removed"),
         AuditTag.LIBRARIAN_ADDED: lazy_gettext("Staff account added"),

@@ -22,6 +22,7 @@ from sip2_adapter import (
     Resolved,
     Result,
     SessionEnd,
+    Sip2Message,
     Sip2Proxy,
 )
 from sip2_adapter.codec import checksum
@@ -145,11 +146,13 @@ class MemoryResolver:
 
     tokens: dict[bytes, Resolution] = field(default_factory=dict)
     closed: list[tuple[str, SessionEnd]] = field(default_factory=list)
+    alarms: list[str] = field(default_factory=list)
+    verdict: Refused | None = None
     kiosks: list[Kiosk] = field(default_factory=list)
     close_event: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def give(self, token: bytes, cardnumber: bytes, session_id: str) -> None:
-        self.tokens[token] = Resolved(session_id, cardnumber)
+    def give(self, token: bytes, cardnumber: bytes, session_id: str, mask: bytes | None = None) -> None:
+        self.tokens[token] = Resolved(session_id, cardnumber, mask)
 
     async def resolve(self, patron_identifier: bytes, kiosk: Kiosk) -> Resolution:
         self.kiosks.append(kiosk)
@@ -158,6 +161,12 @@ class MemoryResolver:
         if patron_identifier.startswith(b"98"):
             return Refused(Refusal.UNKNOWN_TOKEN, "カードをもう一度かざしてください")
         return PassThrough()
+
+    def judge(self, session_id: str, answer: Sip2Message, kiosk: Kiosk) -> Refused | None:
+        return self.verdict
+
+    async def report_another_patron(self, session_id: str, kiosk: Kiosk) -> None:
+        self.alarms.append(session_id)
 
     async def close_session(self, session_id: str, end: SessionEnd) -> None:
         self.closed.append((session_id, end))
@@ -172,6 +181,7 @@ class Counter:
     """A ``ProxyObserver`` that writes everything down."""
 
     results: list[tuple[bytes, Result]] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
     connected: int = 0
     disconnected: int = 0
 
@@ -184,6 +194,9 @@ class Counter:
     def request_answered(self, listener: str, code: bytes, result: Result, seconds: float) -> None:
         assert seconds >= 0
         self.results.append((code, result))
+
+    def patron_refused(self, listener: str, refusal: Refusal) -> None:
+        self.refusals.append(refusal)
 
 
 class RawKiosk:

@@ -11,12 +11,17 @@ from contextlib import suppress
 import pytest
 
 from sip2_adapter import (
+    JAPANESE_SCREEN_MESSAGES,
+    Listener,
     ProxyLimits,
     Refusal,
     Refused,
     Resolved,
     Result,
+    Screen,
+    ScreenMessages,
     SessionEnd,
+    Sip2Proxy,
     Terminator,
     decode,
 )
@@ -274,7 +279,7 @@ async def test_a_session_that_cannot_be_closed_does_not_harm_the_machine(
 
     monkeypatch.setattr(resolver, "close_session", fail)
     assert b"AFThank you!" in await kiosk.ask_sealed(end_session(TOKEN))
-    assert "could not be closed" in caplog.text
+    assert "a session not closed: RuntimeError" in caplog.text
 
 
 async def test_the_resolver_learns_the_listener_and_the_accepted_login(place, resolver):
@@ -412,12 +417,13 @@ async def test_a_failing_resolver_is_an_answer_and_an_error_in_the_log(
     _, _, kiosk = await place()
 
     async def fail(*_):
-        raise RuntimeError("broken")
+        raise RuntimeError(CARD.decode())
 
     monkeypatch.setattr(resolver, "resolve", fail)
     assert (await kiosk.ask_sealed(checkout(TOKEN))).startswith(b"120NUN")
     assert observer.results[-1] == (b"11", Result.FAILED)
-    assert "broken" in caplog.text
+    assert "RuntimeError at fail:" in caplog.text
+    assert CARD.decode() not in caplog.text
 
 
 async def test_a_return_names_only_the_patron_at_the_machine(place, resolver, library):
@@ -452,8 +458,54 @@ async def test_koha_answering_about_another_patron_is_refused_and_alarmed(
     refused = decode(await kiosk.ask_sealed(patron_information(TOKEN)))
     assert refused.value(b"BL") == b"N"
     assert observer.results[-1] == (b"63", Result.ANOTHER_PATRON)
+    assert resolver.alarms == ["s1"]
     assert "another patron" in caplog.text
     assert OTHER_CARD not in kiosk.received
+
+
+async def test_the_acss_own_answer_may_end_what_a_token_may_do(place, resolver, observer):
+    _, _, kiosk = await place()
+    resolver.give(TOKEN, CARD, "s1")
+    resolver.verdict = Refused(Refusal.LIBRARY_CARD_NOT_VALID, "期限切れ")
+    refused = decode(await kiosk.ask_sealed(patron_information(TOKEN)))
+    assert (refused.value(b"BL"), refused.value(b"AF")) == (b"N", "期限切れ".encode())
+    assert refused.value(b"AE") == b""
+    assert observer.refusals == [Refusal.LIBRARY_CARD_NOT_VALID]
+    assert decode(await kiosk.ask_sealed(patron_information(CARD))).value(b"BL") == b"Y"
+
+
+async def test_a_mask_may_stand_in_the_answers_in_place_of_the_token(place, resolver):
+    _, _, kiosk = await place()
+    resolver.give(TOKEN, CARD, "s1", mask=b"************99")
+    for request in (patron_information(TOKEN), checkout(TOKEN)):
+        assert decode(await kiosk.ask_sealed(request)).value(b"AA") == b"************99"
+    assert CARD not in kiosk.received
+
+
+async def test_each_machine_reads_its_own_language_in_its_own_characters(
+    start_acs, connect, cleanup, resolver
+):
+    acs = await start_acs()
+
+    def screen_of(kiosk):
+        japanese = kiosk.login == "kiosk1"
+        return Screen(JAPANESE_SCREEN_MESSAGES, "cp932") if japanese else Screen()
+
+    proxy = Sip2Proxy(
+        [Listener("main", "127.0.0.1", 0, "127.0.0.1", acs.port)], resolver, screen_of=screen_of
+    )
+    await proxy.start()
+    cleanup.push_async_callback(proxy.stop, 1)
+    resolver.tokens[TOKEN] = Refused(Refusal.UNKNOWN_TOKEN, "カードをもう一度")
+    kiosk = await connect(proxy.ports["main"])
+    early = decode(await kiosk.ask_sealed(patron_information(TOKEN)))
+    assert early.value(b"AF") == ScreenMessages().not_logged_in.encode()
+    await kiosk.log_in()
+    refused = decode(await kiosk.ask_sealed(patron_information(TOKEN)))
+    assert refused.value(b"AF") == "カードをもう一度".encode("cp932")
+    await acs.stop()
+    offline = decode(await kiosk.ask_sealed(patron_information(CARD)))
+    assert offline.value(b"AF").decode("cp932") == JAPANESE_SCREEN_MESSAGES.acs_unavailable
 
 
 async def test_a_machine_that_never_reads_its_answers_is_cut_off(place, observer):

@@ -34,7 +34,7 @@ def test_the_sequence_number_wraps_after_nine():
 def test_secrets_do_not_print():
     login = LoginRequest.of(decode(b"9300CNkiosk|COhush|"))
     assert (login.login_user_id, login.login_password) == (b"kiosk", b"hush")
-    patron = PatronSession("s1", b"98", b"2000")
+    patron = PatronSession("s1", b"98", b"2000", b"98")
     printed = repr([login, patron, LOAN])
     for secret in ("hush", "98'", "2000"):
         assert secret not in printed
