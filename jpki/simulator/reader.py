@@ -28,6 +28,7 @@ from jpki.simulator.vpcd import DEFAULT_PORT
 
 PCSCD = Path("/usr/sbin/pcscd")
 DRIVER = Path("/usr/lib/pcsc/drivers/serial/libifdvpcd.so")
+SETPRIV = Path("/usr/bin/setpriv")
 PID_DIRECTORY = Path("/run/pcscd")
 """Where pcscd insists on a directory for its pid file; root's pcscd makes it itself."""
 
@@ -43,6 +44,12 @@ FRIENDLYNAME "Virtual PCD"
 DEVICENAME /dev/null:{port:#06X}
 LIBPATH {driver}
 CHANNELID {port:#06X}
+"""
+
+_ENDED_WITH_US = (str(SETPRIV), "--pdeathsig", "TERM", "--")
+"""Runs a command that the kernel ends with the thread that started it, also where that one is killed.
+
+It stands behind nsenter: entering a user namespace would make the kernel forget the request.
 """
 
 _ACTIVATED = 'LISTEN_FDS=1 LISTEN_PID=$$ exec "$@" 3<&0 0</dev/null'
@@ -130,6 +137,9 @@ class VirtualReader:
     ``environment`` is what a program must have in its environment to see these readers and no
     others; libpcsclite looks at it once in the life of a process. ``fenced`` says whether driver and
     cards are alone in their network; otherwise the driver's two ports are open to the network.
+
+    Use it from one thread, and let that thread live: pcscd and the cards end with it, so that none is
+    left over by a program that was killed.
     """
 
     names = READER_NAMES
@@ -184,6 +194,7 @@ class VirtualReader:
         card.save(card_file)
         command = [
             *self._enter_fence,
+            *_ENDED_WITH_US,
             *(sys.executable, "-m", "jpki.simulator"),
             *("--card-file", str(card_file)),
             *("--vpcd", f"127.0.0.1:{self._port + slot}"),
@@ -213,7 +224,7 @@ class VirtualReader:
             listener.listen(16)
             command = [str(PCSCD), "--foreground", "--info", "--config", str(configuration.parent)]
             self._service = subprocess.Popen(
-                [*self._enter_fence, "/bin/sh", "-c", _ACTIVATED, "sh", *command],
+                [*self._enter_fence, *_ENDED_WITH_US, "/bin/sh", "-c", _ACTIVATED, "sh", *command],
                 stdin=listener.fileno(),
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -263,7 +274,7 @@ class VirtualReader:
 
 def require_installed() -> None:
     """Raise ``VirtualReaderUnavailable`` where this machine cannot run a virtual reader."""
-    for path, package in ((PCSCD, "pcscd"), (DRIVER, "vsmartcard-vpcd")):
+    for path, package in ((PCSCD, "pcscd"), (DRIVER, "vsmartcard-vpcd"), (SETPRIV, "util-linux")):
         if not path.exists():
             raise VirtualReaderUnavailable(
                 f"{path} is missing: install the Debian package {package}", package

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
+from jpki import pcsc
 from jpki.connection import SmartCardConnection
 from jpki.constants import SIGNATURE_PIN_TRIES
 from jpki.simulator.card import CardFaults, Credential, SimulatedCard
@@ -162,12 +163,16 @@ def card_processes(virtual_reader: VirtualReader, good_material: CardMaterial) -
 
 
 @pytest.fixture
-def lay_card(card_processes: list[CardProcess]) -> Iterator[Callable[..., CardProcess]]:
+def lay_card(
+    virtual_reader: VirtualReader, card_processes: list[CardProcess]
+) -> Iterator[Callable[..., CardProcess]]:
     """Return a function that lays a card on one of the two virtual readers; taken away at the end."""
 
     def lay(card: SimulatedCard, slot: int = 0) -> CardProcess:
         card_processes[slot].swap(card)
         card_processes[slot].insert()
+        # The driver has powered the card; pcscd tells its callers a moment later.
+        pcsc.wait_for_card(virtual_reader.names[slot], timeout=10)
         return card_processes[slot]
 
     yield lay
