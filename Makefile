@@ -3,7 +3,7 @@ SHELL := /bin/sh
 PYTHON := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test check bench lock setup-demo setup-test format lint types contracts names tests-with-coverage images clean
+.PHONY: help demo run test check bench fuzz lock setup-demo setup-test setup-fuzz format lint types contracts names tests-with-coverage images clean
 
 help: ## Say what can be done
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ check: setup-test format lint types contracts names tests-with-coverage ## Forma
 
 bench: setup-test ## Measure; one JSON object a line on stdout (ONLY=area for one area)
 	@$(PYTHON) -m bench $(ONLY)
+
+fuzz: setup-fuzz ## Feed what strangers send to the card layer, led by coverage, for SECONDS=60
+	$(PYTHON) -m fuzz $(SECONDS)
 
 format:
 	.venv/bin/ruff format --check .
@@ -44,7 +47,7 @@ images: setup-test ## Draw the screenshots in docs/images anew
 	KEEP_SCREENSHOTS=1 $(PYTHON) -m pytest -m browser
 
 lock: setup-test ## Lock the requirements anew (needs the package uv)
-	for part in build run dev; do uv pip compile --quiet --generate-hashes --python-version 3.11 --universal \
+	for part in build run dev fuzz; do uv pip compile --quiet --generate-hashes --python-version 3.11 --universal \
 	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --upgrade \
 	  requirements/$$part.in -o requirements/$$part.txt || exit 1; done
 
@@ -53,6 +56,9 @@ setup-demo:
 
 setup-test:
 	@.ci/setup test
+
+setup-fuzz:
+	@.ci/setup fuzz
 
 clean: ## Remove what the commands made here
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage build dist *.egg-info

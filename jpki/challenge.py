@@ -191,14 +191,16 @@ def complete(
     )
 
 
-def check_message(message: bytes, *, terminal_id: str, certificate_der: bytes) -> ChallengePurpose:
+def check_message(
+    message: bytes, *, library_id: str, terminal_id: str, certificate_der: bytes
+) -> ChallengePurpose:
     """Return the purpose in *message*, having checked that it may be signed at this terminal.
 
     For the agent: a server, or somebody in its place, cannot have a card sign arbitrary bytes.
-    Raises ``MalformedChallenge`` unless *message* is exactly one of ours, for this terminal and for
-    this certificate.
+    Raises ``MalformedChallenge`` unless *message* is exactly one of ours, for this library, this
+    terminal and this certificate.
     """
-    purpose, _, terminal, _, nonce, issued_at, digest = _message_fields(message)
+    purpose, library, terminal, _, nonce, issued_at, digest = _message_fields(message)
     try:
         parsed_purpose = ChallengePurpose(purpose.decode())
         parsed_issued_at = datetime.strptime(issued_at.decode(), _RFC_3339_SECONDS).replace(tzinfo=UTC)
@@ -209,6 +211,8 @@ def check_message(message: bytes, *, terminal_id: str, certificate_der: bytes) -
         raise MalformedChallenge("the time is not in RFC 3339 form")
     if len(nonce) != NONCE_SIZE:
         raise MalformedChallenge("the nonce has not 32 bytes")
+    if library != library_id.encode():
+        raise MalformedChallenge("the message is for another library")
     if terminal != terminal_id.encode():
         raise MalformedChallenge("the message is for another terminal")
     if digest != hashlib.sha256(certificate_der).digest():

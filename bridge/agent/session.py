@@ -89,7 +89,10 @@ class CardVisit:
         challenge = self._bridge.begin(self._purpose, certificate)
         self._challenge_id = challenge.challenge_id
         purpose = check_message(
-            challenge.message, terminal_id=self._terminal.terminal_id, certificate_der=certificate
+            challenge.message,
+            library_id=self._terminal.library_id,
+            terminal_id=self._terminal.terminal_id,
+            certificate_der=certificate,
         )
         if purpose is not self._purpose:
             raise MalformedChallenge("the message is for another purpose")

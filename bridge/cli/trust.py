@@ -8,6 +8,7 @@ matter.
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
@@ -56,7 +57,7 @@ def import_command(ctx: click.Context, file: Path | None, *, from_card: bool, re
         _refuse(ctx, f"This is not the certificate of one of JPKI's CAs: {error}.")
     except JpkiError as error:
         _refuse(ctx, f"The card could not be read: {error}.")
-    click.echo(_description(authority))
+    click.echo(_description(authority, datetime.now(UTC)))
     try:
         anchor = import_anchor(
             data, settings.jpki.pinned_fingerprints, allow_test=settings.mode is Mode.DEVELOPMENT
@@ -92,7 +93,8 @@ def list_command(ctx: click.Context) -> None:
         _refuse(ctx, f"A file is not accepted, so the bridge would not start. {error}")
     if not store.anchors:
         _refuse(ctx, f"No CA certificate has been imported into {directory}.")
-    click.echo("\n\n".join(_description(anchor) for anchor in store.anchors))
+    now = datetime.now(UTC)
+    click.echo("\n\n".join(_description(anchor, now) for anchor in store.anchors))
 
 
 def _load_settings(ctx: click.Context) -> Settings:
@@ -117,7 +119,7 @@ def _read_from_card(reader: str | None) -> bytes:
         return JpkiSession(connection).read_ca_certificate()
 
 
-def _description(authority: AuthorityCertificate) -> str:
+def _description(authority: AuthorityCertificate, now: datetime) -> str:
     """Return what an operator compares: kind, fingerprint, key identifier, dates."""
     pairs = authority.fingerprint
     fingerprint = ":".join(pairs[start : start + 2] for start in range(0, len(pairs), 2))
@@ -125,11 +127,17 @@ def _description(authority: AuthorityCertificate) -> str:
         (
             _KINDS[authority.certificate_type],
             f"  {'test CA' if authority.is_test else 'real CA'}",
-            f"  valid until      {authority.not_after:%Y-%m-%d %H:%M:%SZ}",
+            f"  valid until      {authority.not_after:%Y-%m-%d %H:%M:%SZ} ({_time_left(authority, now)})",
             f"  key identifier   {authority.key_identifier.hex().upper()}",
             f"  SHA-256          {fingerprint}",
         )
     )
+
+
+def _time_left(authority: AuthorityCertificate, now: datetime) -> str:
+    if now > authority.not_after:
+        return "expired"
+    return f"days left: {(authority.not_after - now).days}"
 
 
 def _refuse(ctx: click.Context, words: str) -> NoReturn:

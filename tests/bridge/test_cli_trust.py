@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,20 @@ def test_a_pinned_ca_is_imported_and_listed(settings_file, ca_file, ca, tmp_path
         assert words in imported.stdout
         assert words in listed.stdout
     assert fingerprint(ca)[:2] + ":" in listed.stdout
+
+
+@pytest.mark.parametrize(
+    ("created", "words"),
+    [(timedelta(days=-1), r"\(days left: 109[3-5]\)"), (timedelta(days=-4 * 365), r"\(expired\)")],
+    ids=["valid", "expired"],
+)
+def test_the_list_says_how_many_days_a_ca_is_still_valid(settings_file, tmp_path, pki, created, words):
+    der = CardPki.create(datetime.now(UTC) + created, pki.keys).ca_certificate(Authority.AUTHENTICATION_1)
+    (tmp_path / "trust").mkdir()
+    (tmp_path / "trust" / "ca.der").write_bytes(der)
+    listed = trust(settings_file(fingerprint(der)), "list")
+    assert listed.exit_code == 0
+    assert re.search(words, listed.stdout), listed.stdout
 
 
 def test_an_unpinned_ca_is_named_and_refused(settings_file, ca_file, ca, tmp_path):

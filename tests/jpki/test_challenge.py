@@ -266,10 +266,17 @@ def test_a_verified_card_cannot_be_made_by_hand(complete_with):
         verified.purpose = ChallengePurpose.LINK
 
 
+def check(message: bytes, library_id: str = "central") -> ChallengePurpose:
+    """Check as the agent at counter-1 does, with the card whose certificate is on the reader."""
+    return check_message(
+        message, library_id=library_id, terminal_id="counter-1", certificate_der=b"certificate"
+    )
+
+
 @pytest.mark.parametrize("purpose", list(ChallengePurpose))
 def test_the_agent_signs_our_message_and_learns_its_purpose(purpose):
     message = dataclasses.replace(CHALLENGE, purpose=purpose).message()
-    assert check_message(message, terminal_id="counter-1", certificate_der=b"certificate") is purpose
+    assert check(message, library_id="千代田") is purpose
 
 
 def _fields(*fields: bytes) -> bytes:
@@ -295,6 +302,7 @@ FOREIGN_MESSAGES = {
     "cut off": _fields(*OURS)[:-1],
     "unknown purpose": _with(0, b"pay"),
     "purpose that is no text": _with(0, b"\xff"),
+    "another library": _with(1, b"branch"),
     "another terminal": _with(2, b"counter-2"),
     "short nonce": _with(4, bytes(31)),
     "no time": _with(5, b"now"),
@@ -307,9 +315,9 @@ FOREIGN_MESSAGES = {
 
 @pytest.mark.parametrize("message", FOREIGN_MESSAGES.values(), ids=FOREIGN_MESSAGES.keys())
 def test_the_agent_signs_nothing_else(message):
-    assert check_message(_fields(*OURS), terminal_id="counter-1", certificate_der=b"certificate")
+    assert check(_fields(*OURS))
     with pytest.raises(MalformedChallenge):
-        check_message(message, terminal_id="counter-1", certificate_der=b"certificate")
+        check(message)
 
 
 @given(
@@ -317,4 +325,4 @@ def test_the_agent_signs_nothing_else(message):
 )
 def test_random_messages_are_refused_by_the_agent(message):
     with pytest.raises(MalformedChallenge):
-        check_message(message, terminal_id="counter-1", certificate_der=b"certificate")
+        check(message)

@@ -220,6 +220,7 @@ def test_a_request_taken_back_meanwhile_ends_before_the_pin(make_desk, bridge, m
 
 MESSAGES = {
     "something else to sign": lambda message: b"I owe you a million",
+    "another library": lambda message: message.replace(b"chuo", b"kita"),
     "another terminal": lambda message: message.replace(b"counter-1", b"counter-2"),
     "another purpose": lambda message: message.replace(b"\x00\x04link", b"\x00\x06borrow"),
     "another certificate": lambda message: message[:-1] + bytes([message[-1] ^ 1]),

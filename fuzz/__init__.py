@@ -1,0 +1,1 @@
+"""Coverage-guided fuzzing: ``make fuzz``. The same targets run a little under hypothesis in the tests."""
