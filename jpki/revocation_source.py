@@ -1,4 +1,4 @@
-"""Asking others whether a certificate is revoked: OCSP over HTTP (RFC 6960). Edge.
+"""Asking others whether a certificate is revoked: OCSP over HTTP (RFC 6960), by POST or GET. Edge.
 
 The address is configured. What a certificate says of CRLs is a directory name, from which nothing
 can be fetched, and its OCSP address is open to registered verifiers only.
@@ -10,12 +10,14 @@ nonce is taken, since responders may give answers made in advance.
 
 from __future__ import annotations
 
+import base64
 import hmac
 import logging
 import secrets
 import time
 from collections.abc import Callable
 from datetime import datetime
+from urllib.parse import quote
 
 import requests
 import urllib3
@@ -28,7 +30,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from jpki.certificate import UserAuthenticationCertificate, supported_public_key
 from jpki.errors import UnsupportedAlgorithm
-from jpki.revocation import RevocationAnswer, RevocationStatus, UnknownReason
+from jpki.http_body import BodyTooLong, BodyTooSlow, read_chunks
+from jpki.revocation import RevocationAnswer, RevocationStatus, UnknownReason, unknown_answer
 from jpki.signature import is_signed_by
 from jpki.trust import TrustAnchor
 
@@ -36,6 +39,9 @@ _log = logging.getLogger(__name__)
 
 MAXIMUM_RESPONSE_SIZE = 64 * 1024
 """Bytes. An answer with two responder certificates has about 4,000."""
+
+MAXIMUM_GET_LENGTH = 255
+"""Octets. A request that is as long or longer once encoded goes by POST (RFC 6960, A.1)."""
 
 NONCE_SIZE = 32
 """Octets (RFC 9654, 2.1)."""
@@ -69,13 +75,14 @@ class NoSource:
         self, certificate: UserAuthenticationCertificate, issuer: TrustAnchor, now: datetime
     ) -> RevocationAnswer:
         """Return UNKNOWN."""
-        return RevocationAnswer(RevocationStatus.UNKNOWN, self.name, now, why=UnknownReason.NO_SOURCE)
+        return unknown_answer(self.name, now, UnknownReason.NO_SOURCE)
 
 
 class OcspSource:
     """An OCSP responder at a configured address.
 
-    ``timeout`` (seconds) limits the connection, each wait for bytes and the whole answer.
+    ``timeout`` (seconds) limits the connection, each wait for bytes and the whole answer. With
+    ``prefer_get`` a request that is short enough goes by GET, as some responders want (RFC 6960, A.1).
     """
 
     def __init__(
@@ -85,12 +92,14 @@ class OcspSource:
         timeout: float,
         session: requests.Session | None = None,
         name: str = "ocsp",
+        prefer_get: bool = False,
         token_bytes: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
         self.name = name
         self._url = url
         self._timeout = timeout
         self._session = session or requests.Session()
+        self._prefer_get = prefer_get
         self._token_bytes = token_bytes
 
     def check(
@@ -103,7 +112,7 @@ class OcspSource:
         except _NoAnswer as problem:
             # The reason, never the request: it holds the serial number.
             _log.warning("%s: %s (%s)", self.name, problem.why.value, problem)
-            return RevocationAnswer(RevocationStatus.UNKNOWN, self.name, now, why=problem.why)
+            return unknown_answer(self.name, now, problem.why)
 
     def _ask(
         self,
@@ -113,7 +122,7 @@ class OcspSource:
         nonce: bytes,
     ) -> RevocationAnswer:
         request = _build_request(certificate, issuer, nonce)
-        body = self._post(request.public_bytes(Encoding.DER))
+        body = self._exchange(request.public_bytes(Encoding.DER))
         try:
             response = ocsp.load_der_ocsp_response(body)
             _check_response_status(response)
@@ -124,25 +133,34 @@ class OcspSource:
         except _PARSE_FAILURES as error:
             raise _NoAnswer(UnknownReason.MALFORMED, type(error).__name__) from None
 
-    def _post(self, body: bytes) -> bytes:
+    def _exchange(self, question: bytes) -> bytes:
+        """Send a request and return the body of the answer, which may be anything."""
         deadline = time.monotonic() + self._timeout
         try:
-            with self._session.post(
-                self._url,
-                data=body,
-                headers={
-                    "Content-Type": "application/ocsp-request",
-                    "Accept-Encoding": "identity",
-                },
+            with self._session.send(
+                self._session.prepare_request(self._http_request(question)),
                 timeout=self._timeout,
                 allow_redirects=False,
                 stream=True,
             ) as response:
                 if response.status_code != requests.codes.ok:
                     raise _NoAnswer(UnknownReason.UNREACHABLE, f"HTTP {response.status_code}")
-                return _read(response, deadline)
+                return b"".join(read_chunks(response, limit=MAXIMUM_RESPONSE_SIZE, deadline=deadline))
+        except BodyTooLong:
+            raise _NoAnswer(UnknownReason.MALFORMED, "too long") from None
+        except BodyTooSlow:
+            raise _NoAnswer(UnknownReason.UNREACHABLE, "too slow") from None
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             raise _NoAnswer(UnknownReason.UNREACHABLE, type(error).__name__) from None
+
+    def _http_request(self, question: bytes) -> requests.Request:
+        headers = {"Accept-Encoding": "identity"}
+        if self._prefer_get:
+            path = quote(base64.b64encode(question), safe="")
+            if len(path) < MAXIMUM_GET_LENGTH:
+                return requests.Request("GET", f"{self._url.rstrip('/')}/{path}", headers)
+        headers["Content-Type"] = "application/ocsp-request"
+        return requests.Request("POST", self._url, headers, data=question)
 
     def _answer(self, single: ocsp.OCSPSingleResponse) -> RevocationAnswer:
         status = _STATUSES[single.certificate_status]
@@ -178,18 +196,6 @@ def _build_request(
         .add_extension(x509.OCSPNonce(nonce), critical=False)
         .build()
     )
-
-
-def _read(response: requests.Response, deadline: float) -> bytes:
-    """Return the body, unless it is too long or trickles in past *deadline*."""
-    body = b""
-    while chunk := response.raw.read1(MAXIMUM_RESPONSE_SIZE):
-        body += chunk
-        if len(body) > MAXIMUM_RESPONSE_SIZE:
-            raise _NoAnswer(UnknownReason.MALFORMED, "too long")
-        if time.monotonic() > deadline:
-            raise _NoAnswer(UnknownReason.UNREACHABLE, "too slow")
-    return body
 
 
 def _check_response_status(response: ocsp.OCSPResponse) -> None:
