@@ -15,6 +15,7 @@ from jpki.constants import TokenKind
 from jpki.errors import (
     ApduRefused,
     CardError,
+    CardInUse,
     CardRemoved,
     CertificateNotPresent,
     InvalidPinError,
@@ -26,6 +27,7 @@ from jpki.errors import (
     PinAlreadyVerified,
     PinBlockedError,
     ReaderFailure,
+    ReaderServiceUnavailable,
     UnsupportedAlgorithm,
     UnsupportedToken,
 )
@@ -358,14 +360,17 @@ def test_reading_behind_the_end_is_the_cards_no(scripted):
             st.binary(max_size=260),
             st.sampled_from([0x9000, 0x6282, 0x6110, 0x6C10, 0x6700, 0x6A82, 0x63C2, 0x6984, 0x6F00])
             | st.integers(0, 0xFFFF),
-        ),
+        )
+        | st.sampled_from([ReaderFailure("a reader's own words"), CardInUse(), ReaderServiceUnavailable()]),
         max_size=40,
     ),
 )
-def test_no_answer_of_a_card_raises_anything_outside_the_tree(scripted, beginning, answers):
+def test_no_answer_of_card_or_reader_raises_anything_outside_the_tree(scripted, beginning, answers):
     connection = scripted([*beginning, *answers, CardRemoved()])
     with contextlib.suppress(JpkiError):
-        authenticate(JpkiSession(connection))
+        session = JpkiSession(connection)
+        authenticate(session)
+        session.read_ca_certificate()
     assert len(verify_commands(connection.sent)) <= 1
 
 
@@ -516,6 +521,30 @@ def test_a_tear_at_any_command_is_card_removed_and_never_a_second_verify(
         assert session.attempts_remaining() == 3
         assert verify_commands(again.sent) == []
     assert answered == (12 if not faults else 17)
+
+
+@pytest.mark.parametrize(
+    "flow",
+    [JpkiSession.read_ca_certificate, JpkiSession.attempts_remaining, lambda session: session.token],
+    ids=["CA certificate", "tries", "token"],
+)
+@pytest.mark.parametrize(
+    "faults",
+    [{}, {"short_file_identifiers": False}, {"answers_61xx": True}, {"read_limit": 224}],
+    ids=["short", "select", "61xx", "224"],
+)
+def test_a_tear_in_the_flows_without_pin_is_card_removed(make_card, recording, flow, faults):
+    for answered in count():
+        card = make_card(tear_after=answered, **faults)
+        recorder = recording(SimulatedConnection(card))
+        try:
+            flow(JpkiSession(recorder))
+        except CardRemoved:
+            assert len(recorder.sent) == answered + 1
+        else:
+            break
+    assert answered >= 2
+    assert card.verify_count == 0
 
 
 def test_after_a_tear_during_a_wrong_verify_the_spent_attempt_is_known(open_card, make_card, recording):

@@ -14,6 +14,9 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
+from hypothesis import example, given
+from hypothesis import strategies as st
+from smartcard import scard
 
 from jpki import pcsc
 from jpki.card import JpkiSession, Pin
@@ -123,12 +126,12 @@ def test_a_card_is_found_read_and_signs(lay_card, make_card, good_material):
 def test_the_card_has_no_power_afterwards(lay_card, make_card):
     card = lay_card(make_card())
     authenticate(pcsc.wait_for_card(FIRST, timeout=LOADED))
-    assert not card.state().powered
+    wait_until(lambda: not card.state().powered)
     with contextlib.suppress(ZeroDivisionError), pcsc.connect(FIRST) as connection:
         JpkiSession(connection).verify_pin(Pin("1234"))
         assert card.state().powered
         raise ZeroDivisionError  # whatever goes wrong in the block
-    assert not card.state().powered
+    wait_until(lambda: not card.state().powered)
 
 
 @pytest.fixture
@@ -277,6 +280,33 @@ def test_more_sessions_than_pcscd_has_contexts_leave_none_over(lay_card, make_ca
         with pcsc.connect(FIRST):
             pass
         pcsc.list_readers()
+
+
+@example(result=0, response=[0x90, 0x00])
+@example(result=0, response=[0x90])
+@given(
+    result=st.sampled_from([0, *pcsc._ERRORS]) | st.integers(-(1 << 31), (1 << 32) - 1),
+    response=st.lists(st.integers(0, 255), max_size=300),
+)
+def test_no_result_of_pcsc_raises_anything_outside_the_tree(result, response):
+    class Winscard:
+        """Answers a transmission in place of winscard; the rest is winscard's own."""
+
+        def __getattr__(self, name):
+            return getattr(scard, name)
+
+        def SCardTransmit(self, *_):  # noqa: N802 - the function's name
+            return result, response
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pcsc, "scard", Winscard())
+        connection = pcsc._PcscConnection(1, 1)
+        if result == scard.SCARD_S_SUCCESS and len(response) >= 2:
+            data, status_word = connection.send_and_receive(b"")
+            assert data + status_word.to_bytes(2, "big") == bytes(response)
+        else:
+            with pytest.raises(ReaderError):
+                connection.send_and_receive(b"")
 
 
 # -- pcscd itself

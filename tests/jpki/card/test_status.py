@@ -27,6 +27,13 @@ def test_any_other_is_a_card_error_with_its_status_word(status_word):
     assert f"{status_word:04X}" in str(error)
 
 
+def test_every_status_word_there_can_be_is_a_card_error_with_its_number():
+    for status_word in range(0x10000):
+        error = error_for(status_word)
+        assert isinstance(error, CardError)
+        assert error.status_word == status_word
+
+
 def test_only_63cx_tells_attempts():
     assert attempts_in(0x63C0) == 0
     assert attempts_in(0x63C3) == 3
