@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 from datetime import UTC, datetime
 
 from fuzz.targets import make_targets
@@ -20,8 +21,10 @@ def main(seconds: int = DEFAULT_SECONDS) -> int:
     failed = []
     for name in names:
         print(f"fuzz: {name} for {share} s", flush=True)
-        if subprocess.run([sys.executable, "-m", "fuzz.one", name, str(share)], check=False).returncode:
-            failed.append(name)
+        with tempfile.TemporaryDirectory(prefix="koha-jpki-fuzz-") as corpus:
+            command = [sys.executable, "-m", "fuzz.one", name, str(share), corpus]
+            if subprocess.run(command, check=False).returncode:
+                failed.append(name)
     print(f"fuzz: {len(names) - len(failed)} of {len(names)} targets held", *failed, flush=True)
     return 1 if failed else 0
 

@@ -1,10 +1,9 @@
-"""``python -m fuzz.one TARGET SECONDS``: fuzz one target in this process, which libFuzzer ends."""
+"""``python -m fuzz.one TARGET SECONDS CORPUS``: fuzz one target in this process, which libFuzzer ends."""
 
 from __future__ import annotations
 
 import logging
 import sys
-import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,26 +17,27 @@ FINDINGS = Path("build/fuzz")
 LONGEST_INPUT = 4096
 
 
-def main(name: str, seconds: str) -> None:
-    """Fuzz the target of this name; what makes it fail is left in ``build/fuzz``."""
+def main(name: str, seconds: str, corpus: str) -> None:
+    """Fuzz the target of this name, with an empty folder for its corpus.
+
+    What makes it fail is left in ``build/fuzz``.
+    """
     logging.disable()  # a refusal a line would be thousands in a second
     now = datetime.now(UTC)
     target = next(target for target in make_targets(CardPki.create(now), now) if target.name == name)
     FINDINGS.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="koha-jpki-fuzz-") as directory:
-        corpus = Path(directory)
-        for number, seed in enumerate(target.seeds):
-            (corpus / f"seed-{number}").write_bytes(seed)
-        options = [
-            f"-max_total_time={seconds}",
-            f"-max_len={LONGEST_INPUT}",
-            f"-artifact_prefix={FINDINGS}/{name}-",
-            "-timeout=10",
-            "-verbosity=0",
-            "-print_final_stats=1",
-        ]
-        atheris.Setup([sys.argv[0], str(corpus), *options], target.run)
-        atheris.Fuzz()
+    for number, seed in enumerate(target.seeds):
+        Path(corpus, f"seed-{number}").write_bytes(seed)
+    options = [
+        f"-max_total_time={seconds}",
+        f"-max_len={LONGEST_INPUT}",
+        f"-artifact_prefix={FINDINGS}/{name}-",
+        "-timeout=10",
+        "-verbosity=0",
+        "-print_final_stats=1",
+    ]
+    atheris.Setup([sys.argv[0], corpus, *options], target.run)
+    atheris.Fuzz()
 
 
 if __name__ == "__main__":

@@ -52,8 +52,8 @@ def verify_certificate(
 ) -> TrustAnchor:
     """Return the CA that vouches for *certificate* at the moment *now*.
 
-    In this order: the issuer, by key identifier and signature; the validity of both; no unknown
-    critical extension; key usage (critical, digitalSignature, no certificate signing); policy.
+    In this order: the issuer, by key identifier and signature; the validity of both; the issuer's name
+    and no unknown critical extension; key usage (critical, digitalSignature, no certificate signing); policy.
     Raises ``UntrustedIssuer``, ``WrongCertificateType``, ``CertificateNotYetValid``,
     ``CertificateExpired``, ``WrongCertificatePolicy``.
     """
@@ -62,7 +62,9 @@ def verify_certificate(
         # It is refused; what follows finds the reason, the first in the order above.
         issuer = trust_store.find_issuer(certificate)
         _check_validity(certificate, issuer, now)
-        raise WrongCertificatePolicy("its critical extensions, or the form of its dates, do not fit")
+        raise WrongCertificatePolicy(
+            "the issuer's name, a critical extension or the form of a date does not fit"
+        )
     _check_validity(certificate, issuer, now)
     _check_extensions(certificate.x509.extensions, policy)
     return issuer

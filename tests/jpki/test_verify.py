@@ -113,6 +113,43 @@ def test_validity_ends_with_its_last_second_and_begins_with_its_first(pki, trust
     assert too_late.value.not_after == certificate.not_after
 
 
+def test_validity_is_over_a_microsecond_after_its_last_second(pki, trust_store, policy):
+    certificate = certificate_of(pki, CardProfile.GOOD_NEW_GENERATION)
+    with pytest.raises(CertificateExpired):
+        verify_certificate(
+            certificate, trust_store, policy, certificate.not_after + timedelta(microseconds=1)
+        )
+
+
+@pytest.mark.parametrize(
+    ("profile", "error"),
+    [
+        (CardProfile.FOREIGN_CA_FORGED_KEY_IDENTIFIER, UntrustedIssuer),
+        (CardProfile.SIGNATURE_CERTIFICATE, WrongCertificateType),
+        (CardProfile.UNKNOWN_CRITICAL_EXTENSION, CertificateExpired),
+        (CardProfile.WRONG_POLICY, CertificateExpired),
+    ],
+    ids=lambda value: getattr(value, "value", None),
+)
+def test_what_has_also_expired_is_refused_for_the_first_reason(pki, trust_store, policy, profile, error):
+    certificate = certificate_of(pki, profile)
+    with pytest.raises(error):
+        verify_certificate(certificate, trust_store, policy, certificate.not_after + timedelta(days=1))
+
+
+def test_a_ca_that_signs_in_another_name_is_refused(pki, trust_store, policy, now):
+    card = x509.load_der_x509_certificate(pki.issue_card(CardProfile.GOOD_NEW_GENERATION).certificate_der)
+    builder = x509.CertificateBuilder(
+        x509.Name([]), card.subject, card.public_key(), card.serial_number, now, now + timedelta(days=1)
+    )
+    for extension in card.extensions:
+        builder = builder.add_extension(extension.value, extension.critical)
+    signed = builder.sign(pki.keys.authorities[Authority.AUTHENTICATION_2], hashes.SHA256())
+    certificate = UserAuthenticationCertificate.from_der(signed.public_bytes(Encoding.DER))
+    with pytest.raises(WrongCertificatePolicy, match="issuer's name"):
+        verify_certificate(certificate, trust_store, policy, now)
+
+
 def test_a_ca_that_has_expired_vouches_for_nothing(pki, trust_store, policy, now):
     later = now + timedelta(days=8 * 365)
     certificate = dataclasses.replace(certificate_of(pki, CardProfile.GOOD), not_after=later)
