@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from koha_client import KohaClient, OAuth2ClientCredentials, Transport
+from koha_client import KohaClient, KohaVersion, OAuth2ClientCredentials, Transport
 from koha_client.simulator import KohaRestServer, demo_state
 
 NOW = datetime(2026, 11, 20, 15, 0, tzinfo=ZoneInfo("Asia/Tokyo"))
@@ -55,9 +55,33 @@ def transport():
 
 
 @pytest.fixture
-def client(koha, transport):
-    auth = OAuth2ClientCredentials(koha.base_url, CLIENT_ID, CLIENT_SECRET, transport)
-    return KohaClient(koha.base_url, auth, transport)
+def client_of(transport):
+    """A client of any of the servers here."""
+
+    def make(server):
+        auth = OAuth2ClientCredentials(server.base_url, CLIENT_ID, CLIENT_SECRET, transport)
+        return KohaClient(server.base_url, auth, transport)
+
+    return make
+
+
+@pytest.fixture
+def client(koha, client_of):
+    return client_of(koha)
+
+
+@pytest.fixture(params=list(KohaVersion), ids=lambda version: version.value)
+def any_koha(request, state):
+    """A Koha of each release, one after the other."""
+    with KohaRestServer(
+        state, client_id=CLIENT_ID, client_secret=CLIENT_SECRET, version=request.param
+    ) as server:
+        yield server
+
+
+@pytest.fixture
+def client_of_any(any_koha, client_of):
+    return client_of(any_koha)
 
 
 @pytest.fixture

@@ -220,3 +220,71 @@ def test_one_copy_is_lent_once_however_many_ask(state, patron_of):
         thread.join(10)
 
     assert sorted(results) == [False, False, True]
+
+
+def test_a_hold_keeps_others_away_and_is_filled_by_its_patron(state, patron_of):
+    fine, second = patron_of(DemoPatron.FINE), patron_of(DemoPatron.SECOND)
+
+    hold = state.place_hold(second, BOOK, "CPL")
+
+    assert state.holds_of(second) == state.queue_of(BOOK) == [hold]
+    assert state.check_out(fine, BOOK).screen_message == "Item is reserved for another patron upon return."
+    assert state.check_out(second, BOOK).ok
+    assert state.queue_of(BOOK) == []
+
+
+def test_a_returned_item_goes_to_the_hold_shelf(state, patron_of, clock):
+    fine, second, child = (patron_of(role) for role in (DemoPatron.FINE, DemoPatron.SECOND, DemoPatron.CHILD))
+    state.check_out(fine, BOOK)
+    state.place_hold(second, BOOK, "EPL")
+    state.place_hold(child, BOOK, "nowhere")
+
+    returned = state.check_in(BOOK)
+
+    assert returned.held_for == second
+    assert [hold.waiting_since for hold in state.queue_of(BOOK)] == [clock().date(), None]
+    assert [hold.pickup_library_id for hold in state.queue_of(BOOK)] == ["EPL", "CPL"]
+    assert state.check_out(fine, BOOK).screen_message == "Item is on hold for another patron."
+
+
+def test_what_others_wait_for_is_not_renewed(state, patron_of):
+    fine = patron_of(DemoPatron.FINE)
+    state.check_out(fine, BOOK)
+    state.place_hold(patron_of(DemoPatron.SECOND), BOOK, "CPL")
+
+    assert state.renew(fine, BOOK).screen_message == "Item unavailable due to outstanding holds"
+    assert state.check_out(fine, BOOK).screen_message == "Issue failed : NO_MORE_RENEWALS"
+
+
+def test_holds_that_make_no_sense_are_refused(state, patron_of):
+    fine = patron_of(DemoPatron.FINE)
+    state.check_out(fine, BOOK)
+    state.place_hold(fine, OTHER_BOOK, "CPL")
+
+    assert state.place_hold(fine, BOOK, "CPL") is None
+    assert state.place_hold(fine, OTHER_BOOK, "CPL") is None
+    assert state.place_hold(patron_of(DemoPatron.EXPIRED), OTHER_BOOK, "CPL") is None
+    assert state.place_hold(fine, "nope", "CPL") is None
+    assert state.place_hold(None, OTHER_BOOK, "CPL") is None
+
+
+def test_paying_lifts_the_block(state, patron_of):
+    owing = dataclasses.replace(patron_of(DemoPatron.FINE), fines=Decimal(600))
+    state.put_patron(owing)
+
+    assert not state.pay(owing, Decimal(0))
+    assert not state.pay(None, Decimal(1))
+    assert state.pay(owing, Decimal(600))
+    assert state.check_out(patron_of(DemoPatron.FINE), BOOK).ok
+
+
+def test_a_category_decides_how_many_items_a_patron_may_have(state, patron_of):
+    volumes = [item.value for item in DemoItem if item.name.startswith("VOLUME")]
+    fine = patron_of(DemoPatron.FINE)
+
+    answers = [state.check_out(fine, barcode).screen_message for barcode in volumes]
+    linked = dataclasses.replace(fine, category_id="PT12")
+    state.put_patron(linked)
+
+    assert answers == [""] * 6 + ["Item cannot be issued: TOO_MANY"]
+    assert state.check_out(linked, volumes[6]).ok
