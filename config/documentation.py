@@ -45,10 +45,12 @@ def settings_table_markdown() -> str:
 def _example_lines(section: Section, setting: Setting) -> list[str]:
     lines = [f"# {_explanation_cell(section, setting)}"]
     name = f"{setting.name}_file" if setting.secret else setting.name
+    default = section.default(setting)
     if setting.example:
-        lines.append(f"{name} = {setting.example}")
+        # A machine that does not exist would do no good in a copy of the file.
+        lines.append(f"{'#' if section.listed else ''}{name} = {setting.example}")
     else:
-        lines.append(f"# {name} = {_toml(section.default(setting))}")
+        lines.append(f"# {name} = {'' if default is None else _toml(default)}".rstrip())
     return lines
 
 
@@ -61,7 +63,9 @@ def example_toml() -> str:
     for section in _ALL_SECTIONS:
         lines += ["", f"# {section.explanation}"]
         if section.name:
-            lines.append(f"[[{section.name}]]" if section.name == "library" else f"[{section.name}]")
+            listed = section.listed or section.name == "library"
+            heading = f"[[{section.name}]]" if listed else f"[{section.name}]"
+            lines.append(f"#{heading}" if section.listed else heading)
         for setting in section.rows:
             lines += _example_lines(section, setting)
     return "\n".join(lines) + "\n"

@@ -18,6 +18,7 @@ from config.table import (
     LIBRARY,
     LIBRARY_KOHA,
     LIBRARY_SECTIONS,
+    LIBRARY_SELF_CHECK,
     LIBRARY_SIP2,
     SECTIONS,
     TOKENS,
@@ -74,10 +75,10 @@ _Values = dict[str, Any]
 
 @dataclass(frozen=True)
 class _Reading:
-    """What could be read, by section name; problems leave gaps."""
+    """What could be read, by section name; problems leave gaps. Listed sections are lists."""
 
     sections: dict[str, _Values]
-    libraries: list[dict[str, _Values]]
+    libraries: list[dict[str, Any]]
 
 
 @dataclass
@@ -93,15 +94,15 @@ class _Reader:
             sections[section.name] = self._read_section(section, table, section.name)
         return _Reading(sections, self._read_libraries(document.get(LIBRARY.name, [])))
 
-    def _read_libraries(self, tables: object) -> list[dict[str, _Values]]:
+    def _read_libraries(self, tables: object) -> list[dict[str, Any]]:
         if not isinstance(tables, list) or not tables:
             self.problems.append("library: expected at least one [[library]]")
             return []
         return [self._read_library(table, number) for number, table in enumerate(tables, start=1)]
 
-    def _read_library(self, table: object, number: int) -> dict[str, _Values]:
+    def _read_library(self, table: object, number: int) -> dict[str, Any]:
         place = f"library {number}"
-        values = {LIBRARY.name: self._read_section(LIBRARY, table, place)}
+        values: dict[str, Any] = {LIBRARY.name: self._read_section(LIBRARY, table, place)}
         library_id = values[LIBRARY.name].get("library_id")
         variable_part = library_variable_part(library_id) if library_id else UNKNOWN_LIBRARY
         inner = table if isinstance(table, dict) else {}
@@ -109,10 +110,22 @@ class _Reader:
             key = section.name.removeprefix("library.")
             if section.optional and key not in inner:
                 continue
+            if section.listed:
+                values[section.name] = self._read_list(section, inner[key], f"{place}.{key}")
+                continue
             values[section.name] = self._read_section(
                 section, inner.get(key, {}), f"{place}.{key}", variable_part
             )
         return values
+
+    def _read_list(self, section: Section, tables: object, place: str) -> list[_Values]:
+        if not isinstance(tables, list):
+            self.problems.append(f"{place}: expected [[{section.name}]]")
+            return []
+        return [
+            self._read_section(section, table, f"{place} {number}")
+            for number, table in enumerate(tables, start=1)
+        ]
 
     def _read_section(
         self, section: Section, table: object, place: str, library: str = UNKNOWN_LIBRARY
@@ -184,21 +197,48 @@ class _Reader:
 
 def _contradictions(reading: _Reading) -> Iterator[str]:
     """Yield what is wrong between settings that are each right."""
-    yield from _token_contradictions(reading.sections[TOKENS.name])
+    yield from _token_contradictions(reading)
     yield from _repeated_library_ids(reading.libraries)
+    yield from _repeated_self_checks(reading.libraries)
     yield from _repeated_listeners(reading)
     if reading.sections[""].get("mode") is Mode.PRODUCTION:
         yield from _unfit_for_production(reading)
 
 
-def _token_contradictions(tokens: _Values) -> Iterator[str]:
+def _token_contradictions(reading: _Reading) -> Iterator[str]:
     defaults = {setting.name: TOKENS.default(setting) for setting in TOKENS.rows}
-    shape: _Values = {**defaults, **tokens}
-    if shape["length"] - len(shape["prefix"]) < MINIMUM_RANDOM_DIGITS:
-        yield f"tokens.length: expected at least {MINIMUM_RANDOM_DIGITS} digits after the prefix"
+    shape: _Values = {**defaults, **reading.sections[TOKENS.name]}
+    if _random_digits(shape) < MINIMUM_RANDOM_DIGITS:
+        yield f"tokens.length: expected at least {MINIMUM_RANDOM_DIGITS} digits that are left to chance"
+    for place, machine in _self_checks(reading.libraries):
+        names = ("prefix", "length", "check_digit")
+        own = {name: machine[f"token_{name}"] for name in names if f"token_{name}" in machine}
+        if own and _random_digits({**shape, **own}) < MINIMUM_RANDOM_DIGITS:
+            yield f"{place}.token_length: expected at least {MINIMUM_RANDOM_DIGITS} digits left to chance"
 
 
-def _repeated_library_ids(libraries: list[dict[str, _Values]]) -> Iterator[str]:
+def _random_digits(shape: _Values) -> int:
+    checked = shape["check_digit"] != "none"
+    return int(shape["length"]) - len(shape["prefix"]) - int(checked)
+
+
+def _self_checks(libraries: list[dict[str, Any]]) -> Iterator[tuple[str, _Values]]:
+    """Yield each self-check machine of the settings and its place in the file."""
+    for number, library in enumerate(libraries, start=1):
+        for which, machine in enumerate(library.get(LIBRARY_SELF_CHECK.name, []), start=1):
+            yield f"library {number}.self_check {which}", machine
+
+
+def _repeated_self_checks(libraries: list[dict[str, Any]]) -> Iterator[str]:
+    for number, library in enumerate(libraries, start=1):
+        seen: dict[str, int] = {}
+        for which, machine in enumerate(library.get(LIBRARY_SELF_CHECK.name, []), start=1):
+            first = seen.setdefault(machine.get("sip2_login", ""), which)
+            if first != which and "sip2_login" in machine:
+                yield f"library {number}.self_check {which}.sip2_login: the same as that of {first}"
+
+
+def _repeated_library_ids(libraries: list[dict[str, Any]]) -> Iterator[str]:
     seen: dict[str, int] = {}
     for number, library in enumerate(libraries, start=1):
         library_id = library[LIBRARY.name].get("library_id")
@@ -247,10 +287,16 @@ def _build(reading: _Reading) -> Settings:
     return Settings(**reading.sections[GENERAL.name], **sections, libraries=libraries)
 
 
-def _build_library(values: dict[str, _Values]) -> LibrarySettings:
+def _build_library(values: dict[str, Any]) -> LibrarySettings:
     inner = {
-        section.name.removeprefix("library."): section.settings_class(**values[section.name])
+        section.name.removeprefix("library."): _build_section(section, values[section.name])
         for section in LIBRARY_SECTIONS[1:]
         if section.name in values
     }
     return LibrarySettings(**values[LIBRARY.name], **inner)
+
+
+def _build_section(section: Section, values: Any) -> Any:
+    if section.listed:
+        return tuple(section.settings_class(**each) for each in values)
+    return section.settings_class(**values)

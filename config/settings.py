@@ -68,6 +68,7 @@ class TokenSettings:
 
     prefix: str = "98"
     length: int = 14
+    check_digit: str = "none"
     lifetime_minutes: int = 15
     idle_seconds: int = 120
 
@@ -77,6 +78,14 @@ class LoggingSettings:
     """How much is written to the log."""
 
     level: str = "INFO"
+
+
+@dataclass(frozen=True)
+class MetricsSettings:
+    """Where the SIP2 proxy's counters can be read; nowhere without a port."""
+
+    host: str = "127.0.0.1"
+    port: int | None = None
 
 
 @dataclass(frozen=True)
@@ -101,6 +110,25 @@ class Sip2Settings:
     answer_timeout_seconds: float = 20.0
     idle_timeout_seconds: float = 900.0
     terminator: str = "CR"
+    show_token: bool = True
+    plastic_cards: bool = True
+    language: str = "en"
+    character_set: str = "utf-8"
+    expiry_field: str | None = None
+
+
+@dataclass(frozen=True)
+class SelfCheckSettings:
+    """What is different at one self-check machine; None where it is as everywhere else."""
+
+    sip2_login: str
+    token_prefix: str | None = None
+    token_length: int | None = None
+    token_check_digit: str | None = None
+    show_token: bool | None = None
+    plastic_cards: bool | None = None
+    language: str | None = None
+    character_set: str | None = None
 
 
 @dataclass(frozen=True)
@@ -111,7 +139,9 @@ class LibrarySettings:
     name: str
     koha: KohaSettings
     sip2: Sip2Settings | None = None
+    self_check: tuple[SelfCheckSettings, ...] = ()
     time_zone: str = "Asia/Tokyo"
+    cardnumber_prefixes: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -126,4 +156,5 @@ class Settings:
     revocation: RevocationSettings
     tokens: TokenSettings
     logging: LoggingSettings
+    metrics: MetricsSettings
     libraries: tuple[LibrarySettings, ...]

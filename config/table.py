@@ -51,7 +51,8 @@ class Setting:
 class Section:
     """One table of the settings file and the dataclass that it fills.
 
-    ``repeated`` sections occur once for each library; an ``optional`` one may be left out.
+    ``repeated`` sections occur once for each library, ``listed`` ones any number of times in each; an
+    ``optional`` one may be left out.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Section:
     explanation: str
     rows: tuple[Setting, ...]
     repeated: bool = False
+    listed: bool = False
     optional: bool = False
 
     def path(self, setting: Setting) -> str:
@@ -88,6 +90,11 @@ def library_variable_part(library_id: str) -> str:
 
 
 _FINGERPRINT = text("SHA-256 fingerprint", r"(?:[0-9A-Fa-f]{2}:?){31}[0-9A-Fa-f]{2}")
+_TOKEN_PREFIX = text("1 to 6 digits", r"[0-9]{1,6}")
+_TOKEN_LENGTH = whole_number(12, 32)
+_CHECK_DIGIT = choice(("none", "luhn", "modulus-10-weight-3", "nw7-modulus-16"))
+_LANGUAGE = choice(("en", "ja"))
+_CHARACTER_SET = choice(("utf-8", "cp932"))
 _POLICY_OID = text("object identifier", r"[0-2](?:\.\d+)+")
 
 GENERAL = Section(
@@ -219,13 +226,18 @@ TOKENS = Section(
     (
         Setting(
             "prefix",
-            text("1 to 6 digits", r"[0-9]{1,6}"),
+            _TOKEN_PREFIX,
             "What every token begins with; no library card may begin with it.",
         ),
         Setting(
             "length",
-            whole_number(12, 32),
-            "Number of digits, prefix included; at least 10 more than the prefix has.",
+            _TOKEN_LENGTH,
+            "Number of digits, prefix and check digit included; at least 10 are left to chance.",
+        ),
+        Setting(
+            "check_digit",
+            _CHECK_DIGIT,
+            "Which rule the last digit follows, where a machine checks the library cards that it reads.",
         ),
         Setting("lifetime_minutes", whole_number(1, 60), "A token is dead after this time at the latest."),
         Setting("idle_seconds", whole_number(10, 900), "A token is dead after this time without use."),
@@ -258,6 +270,11 @@ LIBRARY = Section(
         ),
         Setting("name", text("text"), "Name on screens.", example='"中央図書館"'),
         Setting("time_zone", TIME_ZONE, "Decides on which day a library card expires."),
+        Setting(
+            "cardnumber_prefixes",
+            list_of(text("text"), "list of texts"),
+            "What the library's own card numbers begin with; `check-config` warns if a token could be one.",
+        ),
     ),
     repeated=True,
 )
@@ -305,10 +322,56 @@ LIBRARY_SIP2 = Section(
         Setting("answer_timeout_seconds", number(1, 120), "How long to wait for Koha's answer."),
         Setting("idle_timeout_seconds", number(10, 86400), "A machine silent for so long is cut off."),
         Setting("terminator", choice(("CR", "CRLF")), "How messages to the self-check machines end."),
+        Setting(
+            "show_token",
+            BOOLEAN,
+            "Answers name the patron by the token; `false`: by a mask, where receipts are kept. "
+            "A machine that compares AA needs `true`.",
+        ),
+        Setting("plastic_cards", BOOLEAN, "The machines take library cards, too; `false`: tokens only."),
+        Setting("language", _LANGUAGE, "Language of the proxy's own words on the machines' screens."),
+        Setting("character_set", _CHARACTER_SET, "Character set of these words."),
+        Setting(
+            "expiry_field",
+            text("two letters or digits", r"[A-Z0-9]{2}"),
+            "Field of Koha's patron answers that holds the library card's last day, such as `PA` where a "
+            "`custom_patron_field` sends `dateexpiry`. Without one Koha's status flags decide.",
+        ),
     ),
     repeated=True,
     optional=True,
 )
 
-SECTIONS = (GENERAL, WEB, DATABASE, KEYS, JPKI, REVOCATION, TOKENS, LOGGING)
-LIBRARY_SECTIONS = (LIBRARY, LIBRARY_KOHA, LIBRARY_SIP2)
+LIBRARY_SELF_CHECK = Section(
+    "library.self_check",
+    settings.SelfCheckSettings,
+    "What is different at one self-check machine; leave it out where nothing is.",
+    (
+        Setting("sip2_login", text("text"), "The machine's SIP2 log-in (CN).", example='"selfcheck9"'),
+        Setting("token_prefix", _TOKEN_PREFIX, "As `tokens.prefix`.", example='"971"'),
+        Setting("token_length", _TOKEN_LENGTH, "As `tokens.length`.", example="15"),
+        Setting("token_check_digit", _CHECK_DIGIT, "As `tokens.check_digit`.", example='"luhn"'),
+        Setting("show_token", BOOLEAN, "As `library.sip2.show_token`.", example="true"),
+        Setting("plastic_cards", BOOLEAN, "As `library.sip2.plastic_cards`.", example="false"),
+        Setting("language", _LANGUAGE, "As `library.sip2.language`.", example='"ja"'),
+        Setting("character_set", _CHARACTER_SET, "As `library.sip2.character_set`.", example='"cp932"'),
+    ),
+    repeated=True,
+    listed=True,
+    optional=True,
+)
+
+METRICS = Section(
+    "metrics",
+    settings.MetricsSettings,
+    "Counters for Prometheus, from `koha-jpki sip2-proxy`. Off without a port.",
+    (
+        Setting(
+            "host", HOST, "Address to listen on. The counters name no patron, but nobody else needs them."
+        ),
+        Setting("port", PORT, "Port to listen on, such as 9464."),
+    ),
+)
+
+SECTIONS = (GENERAL, WEB, DATABASE, KEYS, JPKI, REVOCATION, TOKENS, LOGGING, METRICS)
+LIBRARY_SECTIONS = (LIBRARY, LIBRARY_KOHA, LIBRARY_SIP2, LIBRARY_SELF_CHECK)

@@ -103,6 +103,8 @@ REFUSED = [
     (f'["{"00" * 32}"]', "[]", "jpki.pinned_fingerprints: expected list of SHA-256"),
     (f'["{"00" * 32}"]', '["00"]', "jpki.pinned_fingerprints: expected list of SHA-256"),
     ("# length = 14", "length = 12\nprefix = '980'", "tokens.length: expected at least 10 digits"),
+    ("# length = 14", "length = 12\ncheck_digit = 'luhn'", "tokens.length: expected at least 10 digits"),
+    ("# time_zone", "self_check = 1 #", "library 1.self_check: expected [[library.self_check]]"),
     ("sqlite:///bridge.sqlite3", "sqlite://", "database.url: expected `sqlite:///<file>`"),
     ("sqlite:///bridge.sqlite3", "sqlite:///:memory:", "database.url: expected `sqlite:///<file>`"),
     ("sqlite:///bridge.sqlite3", "mysql://db/bridge", "database.url: expected `sqlite:///<file>`"),
@@ -282,3 +284,27 @@ def test_a_file_that_is_not_toml_is_one_problem(tmp_path, content, problem):
 
     with pytest.raises(SettingsError, match=problem):
         load_settings(tmp_path / "settings.toml", {})
+
+
+def self_check(number, **settings):
+    lines = "".join(f"{name} = {value}\n" for name, value in settings.items())
+    return f"\n[[library.self_check]]\nsip2_login = 'sc{number}'\n{lines}"
+
+
+def test_a_self_check_machine_has_the_settings_that_differ(settings_file):
+    settings_file.text += self_check(1, language="'ja'") + self_check(2, token_check_digit="'luhn'")
+    first, second = settings_file.load().libraries[0].self_check
+    assert (first.sip2_login, first.language, first.token_check_digit) == ("sc1", "ja", None)
+    assert (second.sip2_login, second.language, second.token_check_digit) == ("sc2", None, "luhn")
+
+
+def test_what_is_wrong_with_a_self_check_machine_is_named_with_its_place(settings_file):
+    settings_file.text += self_check(1, token_length=12, token_prefix="'987'")
+    settings_file.text += self_check(1, plastic_cards="'no'")
+    with pytest.raises(SettingsError) as refused:
+        settings_file.load()
+    assert refused.value.problems == (
+        "library 1.self_check 2.plastic_cards: expected `true` or `false`",
+        "library 1.self_check 1.token_length: expected at least 10 digits left to chance",
+        "library 1.self_check 2.sip2_login: the same as that of 1",
+    )
