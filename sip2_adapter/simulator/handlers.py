@@ -153,7 +153,8 @@ def patron_information(request: Request, context: Context) -> Answer:
     answer.maybe("BD", patron.home_address).maybe("BE", patron.email_address)
     answer.maybe("BF", patron.home_phone_number).maybe("PB", patron.birth_date)
     answer.maybe("PC", patron.category_id)
-    answer.add("PI", _flag(not (patron.expired or patron.restricted or patron.fees_over_limit)))
+    barred = patron.expired or patron.restricted or patron.card_lost or patron.fees_over_limit
+    answer.add("PI", _flag(not barred))
     answer.maybe("AF", screen_message)
     _add_account_fields(answer, patron, context)
     return answer

@@ -491,7 +491,7 @@ async def test_fields_may_be_hidden_texts_changed_and_others_added(machine):
             b"Patron expired on 2026-11-10",
         ),
         (RESTRICTED, b"YYYY          ", b"N", b" -- see desk", b"Patron debarred"),
-        (LOST, b"YYYYY         ", b"Y", b" -- Borrower's card reported lost.", b"Patron blocked"),
+        (LOST, b"YYYYY         ", b"N", b" -- Borrower's card reported lost.", b"Patron blocked"),
         (OWING, b"YYYY      YY  ", b"N", b"Greetings from Koha. ", b"Patron has fines"),
         (LIMITED, b"              ", b"Y", b"Greetings from Koha. ", b"Item cannot be issued: TOO_MANY"),
     ],

@@ -1,0 +1,83 @@
+"""Whether a library card is still valid, by the ACS's own answer about its patron (24, 64). Pure.
+
+Koha goes on saying BL Y for a card that has expired; what changes is the patron status (the first four
+of its flags), PI, and a sentence in AF. A restriction changes the same, so that expired and restricted
+can be told apart only where Koha is configured to send the date of expiry in a field of its own
+(``custom_patron_field``). Source: C4/SIP/ILS/Patron.pm, read and run.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import date, datetime
+from enum import StrEnum, unique
+from typing import Final
+
+from sip2_adapter.fields import FieldId
+from sip2_adapter.messages import Sip2Message
+
+_PATRON_ANSWERS: Final = frozenset({b"24", b"64"})
+_ALL_DENIED: Final = b"YYYY"
+_OTHER_REASONS: Final = slice(4, 14)
+"""Card lost, too many charged ... too many billed: with one of these the denial has its reason."""
+
+_EXPIRY_SENTENCE: Final = b"Your account has expired as of "
+"""Part of Koha's AF; a library may have changed it (``screen_msg_regex``), so it is not needed below."""
+
+_DATE: Final = re.compile(rb"([0-9]{4})-?([0-9]{2})-?([0-9]{2})(?![0-9])")
+"""``2027-03-31`` as Koha writes it, or ``20270331`` as SIP2 does; a time may follow."""
+
+
+@unique
+class LibraryCardStanding(StrEnum):
+    """What an answer says of the library card."""
+
+    NOT_SAID = "not_said"
+    """The message is not about a patron, or about nobody that the ACS knows."""
+    VALID = "valid"
+    """Not expired. Whether the patron may borrow is the ACS's own decision."""
+    EXPIRED = "expired"
+    EXPIRED_OR_RESTRICTED = "expired_or_restricted"
+    """Everything is denied and no flag says why."""
+    UNKNOWN = "unknown"
+    """The field that should hold the date of expiry does not."""
+
+    @property
+    def forbids(self) -> bool:
+        """Whether a token must not go on: unknown is not good."""
+        return self not in (LibraryCardStanding.NOT_SAID, LibraryCardStanding.VALID)
+
+
+def judge_library_card(answer: Sip2Message, today: date, expiry_field: bytes | None) -> LibraryCardStanding:
+    """Judge the library card of the patron whom *answer* is about.
+
+    *today* is a day in the library's time zone; the day of expiry itself is still valid. *expiry_field*
+    is the field in which the ACS sends that day, None where it sends none: then the flags decide.
+    """
+    if answer.code not in _PATRON_ANSWERS or answer.value(FieldId.VALID_PATRON) == b"N":
+        return LibraryCardStanding.NOT_SAID
+    if expiry_field is not None:
+        expiry = _read_date(answer.value(expiry_field))
+        if expiry is None:
+            return LibraryCardStanding.UNKNOWN
+        return LibraryCardStanding.VALID if today <= expiry else LibraryCardStanding.EXPIRED
+    status = answer.fixed_field("patron_status")
+    if not status.startswith(_ALL_DENIED):
+        return LibraryCardStanding.VALID
+    if any(_EXPIRY_SENTENCE in text for text in answer.values(FieldId.SCREEN_MESSAGE)):
+        return LibraryCardStanding.EXPIRED
+    has_a_reason = b"Y" in status[_OTHER_REASONS]
+    in_order = answer.value(FieldId.PATRON_INTERNET_PROFILE) == b"Y"
+    if has_a_reason or in_order:
+        return LibraryCardStanding.VALID
+    return LibraryCardStanding.EXPIRED_OR_RESTRICTED
+
+
+def _read_date(value: bytes | None) -> date | None:
+    found = _DATE.match(value or b"")
+    if found is None:
+        return None
+    try:
+        return datetime.strptime(b"".join(found.groups()).decode(), "%Y%m%d").date()  # noqa: DTZ007  # a day
+    except ValueError:
+        return None
