@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import statistics
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
@@ -16,9 +19,10 @@ from jpki.certificate import PublicKey, UserAuthenticationCertificate
 from jpki.challenge import CardResponse, Challenge, ChallengeNonce, ChallengePurpose, begin, complete
 from jpki.connection import SmartCardConnection
 from jpki.constants import USER_AUTHENTICATION_POLICY_OID
+from jpki.errors import CardRemoved
 from jpki.simulator.card import CardFaults, SimulatedCard, SimulatedConnection
 from jpki.simulator.pki import CardMaterial, CardPki
-from jpki.simulator.reader import VirtualReader
+from jpki.simulator.reader import CardProcess, VirtualReader
 from jpki.verify import CertificatePolicy
 
 PIN = "1234"
@@ -38,7 +42,13 @@ def measure() -> Iterator[Figure]:
     without = CardFaults(short_file_identifiers=False)
     yield Figure("jpki.apdus_select", _count_apdus(material, without), "APDUs", 17, "lower")
     yield Figure("jpki.verify_ratio", _verify_ratio(pki, material), "ratio", 2, "lower")
-    yield Figure("jpki.flow_vs_raw_apdus", _flow_ratio(material), "ratio", 1.5, "lower")
+    with VirtualReader() as reader:
+        os.environ.update(reader.environment)  # before pyscard's first call
+        card = reader.add_card(SimulatedCard.from_material(material, PIN))
+        card.insert()
+        name = reader.names[0]
+        yield Figure("jpki.flow_vs_raw_apdus", _flow_ratio(name), "ratio", 1.5, "lower")
+        yield Figure("jpki.free_after_tear", _milliseconds_until_free(card, name), "ms", 1000, "lower")
 
 
 def authenticate(connection: SmartCardConnection) -> bytes:
@@ -142,40 +152,56 @@ class _Recorder(SmartCardConnection):
         return self._connection.send_and_receive(apdu)
 
 
-def _flow_ratio(material: CardMaterial) -> float:
+def _flow_ratio(name: str) -> float:
     """A whole visit through pcscd and vpcd, against its very APDUs sent by pyscard alone."""
-    with VirtualReader() as reader:
-        os.environ.update(reader.environment)  # before pyscard's first call
-        from smartcard.CardConnection import CardConnection
-        from smartcard.scard import SCARD_SHARE_EXCLUSIVE, SCARD_UNPOWER_CARD
-        from smartcard.System import readers
+    from smartcard.CardConnection import CardConnection
+    from smartcard.scard import SCARD_SHARE_EXCLUSIVE, SCARD_UNPOWER_CARD
+    from smartcard.System import readers
 
-        from jpki.pcsc import connect
+    from jpki.pcsc import connect, wait_for_card
 
-        name = reader.names[0]
-        reader.add_card(SimulatedCard.from_material(material, PIN)).insert()
+    wait_for_card(name, timeout=10)
+    with connect(name) as connection:
+        recorder = _Recorder(connection)
+        authenticate(recorder)
+    apdus = [list(apdu) for apdu in recorder.apdus]
+    device = next(device for device in readers() if str(device) == name)
+
+    def whole() -> None:
         with connect(name) as connection:
-            recorder = _Recorder(connection)
-            authenticate(recorder)
-        apdus = [list(apdu) for apdu in recorder.apdus]
-        device = next(device for device in readers() if str(device) == name)
+            authenticate(connection)
 
-        def whole() -> None:
-            with connect(name) as connection:
-                authenticate(connection)
+    def raw() -> None:
+        connection = device.createConnection()
+        connection.connect(
+            CardConnection.T0_protocol | CardConnection.T1_protocol,
+            mode=SCARD_SHARE_EXCLUSIVE,
+            disposition=SCARD_UNPOWER_CARD,
+        )
+        for apdu in apdus:
+            connection.transmit(apdu)
+        connection.disconnect()
+        connection.release()
 
-        def raw() -> None:
-            connection = device.createConnection()
-            connection.connect(
-                CardConnection.T0_protocol | CardConnection.T1_protocol,
-                mode=SCARD_SHARE_EXCLUSIVE,
-                disposition=SCARD_UNPOWER_CARD,
-            )
-            for apdu in apdus:
-                connection.transmit(apdu)
-            connection.disconnect()
-            connection.release()
+    whole(), raw()
+    ratios = [median_seconds(whole, rounds=5) / median_seconds(raw, rounds=5) for _ in range(7)]
+    return sorted(ratios)[len(ratios) // 2]
 
-        whole(), raw()
-        ratios = [median_seconds(whole, rounds=5) / median_seconds(raw, rounds=5) for _ in range(7)]
-        return sorted(ratios)[len(ratios) // 2]
+
+def _milliseconds_until_free(card: CardProcess, name: str) -> float:
+    """How long after a card was torn away in the middle its reader is free for the next, the median."""
+    from jpki.pcsc import connect, wait_for_card, wait_for_removal
+
+    took = []
+    for answered in (0, 3, 6, 9, 11):
+        card.remove()
+        card.set_faults(CardFaults(tear_after=answered))
+        card.insert()
+        wait_for_card(name, timeout=10)
+        with suppress(CardRemoved), connect(name) as connection:
+            authenticate(connection)
+        begun = time.perf_counter()
+        if not wait_for_removal(name, timeout=10):
+            raise TimeoutError("pcscd did not notice that the card is gone")
+        took.append(time.perf_counter() - begun)
+    return 1000 * statistics.median(took)
