@@ -7,6 +7,11 @@ or ``CrlTooLarge``.
 
 from __future__ import annotations
 
+import contextlib
+import math
+import socket
+import ssl
+import threading
 import time
 from typing import BinaryIO
 from urllib.parse import unquote, urljoin, urlsplit
@@ -90,33 +95,63 @@ def _get(session: requests.Session, url: str, timeout: float) -> requests.Respon
 
 
 def _search_directory(url: str, timeout: float, maximum_seconds: float) -> bytes:
-    """Return the attribute that an LDAP URL names (RFC 4516): ``ldap://host/dn?attribute``."""
+    """Return the attribute that an LDAP URL names (RFC 4516): ``ldap://host/dn?attribute``.
+
+    ldap3 holds the whole answer in memory, so a directory is bounded in time, not in bytes.
+    """
     parts = urlsplit(url)
-    server = ldap3.Server(
-        parts.hostname,
-        parts.port or _LDAP_PORTS[parts.scheme],
-        use_ssl=parts.scheme == "ldaps",
-        get_info=ldap3.NONE,
-        connect_timeout=timeout,
-    )
     attribute = unquote(parts.query.split("?")[0]) or DEFAULT_ATTRIBUTE
+    connection = ldap3.Connection(
+        ldap3.Server(
+            parts.hostname,
+            parts.port or _LDAP_PORTS[parts.scheme],
+            use_ssl=parts.scheme == "ldaps",
+            tls=ldap3.Tls(validate=ssl.CERT_REQUIRED) if parts.scheme == "ldaps" else None,
+            get_info=ldap3.NONE,
+            connect_timeout=timeout,
+        ),
+        read_only=True,
+        raise_exceptions=True,
+        receive_timeout=math.ceil(timeout),  # ldap3 takes whole seconds alone
+    )
+    give_up = threading.Timer(maximum_seconds, _cut_off, [connection])
+    give_up.daemon = True
+    give_up.start()
     try:
-        with ldap3.Connection(
-            server, read_only=True, raise_exceptions=True, receive_timeout=timeout
-        ) as connection:
-            connection.search(
-                unquote(parts.path.removeprefix("/")),
-                "(objectClass=*)",
-                search_scope=ldap3.BASE,
-                attributes=[attribute],
-                time_limit=int(maximum_seconds),
-            )
-            values = [value for entry in connection.response for value in _values(entry, attribute)]
+        connection.bind()
+        connection.search(
+            unquote(parts.path.removeprefix("/")),
+            "(objectClass=*)",
+            search_scope=ldap3.BASE,
+            attributes=[attribute],
+            time_limit=math.ceil(maximum_seconds),
+        )
+        values = [value for entry in connection.response for value in _values(entry, attribute)]
     except (LDAPException, OSError) as error:
         raise CrlNotFetched(type(error).__name__) from None
+    finally:
+        give_up.cancel()
+        _hang_up(connection)
     if len(values) != 1:
         raise CrlNotFetched(f"{len(values)} CRLs in the entry")
     return values[0]
+
+
+def _cut_off(connection: ldap3.Connection) -> None:
+    """End an answer that does not end; whoever waits for it hears that the connection is lost."""
+    connected = connection.socket
+    if connected is not None:
+        with contextlib.suppress(OSError):
+            connected.shutdown(socket.SHUT_RDWR)
+
+
+def _hang_up(connection: ldap3.Connection) -> None:
+    """Close the connection; ldap3 leaves the socket open when it could not connect."""
+    if connection.bound:
+        with contextlib.suppress(LDAPException):
+            connection.unbind()
+    if connection.socket is not None:
+        connection.socket.close()
 
 
 def _values(entry: dict[str, dict[str, list[bytes]]], attribute: str) -> list[bytes]:

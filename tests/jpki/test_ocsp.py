@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import logging
 import socket
 import threading
@@ -10,6 +12,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
+from urllib.parse import unquote
 
 import pytest
 import requests
@@ -68,11 +71,11 @@ def issue(real_time_pki, directory) -> Callable[..., CardMaterial]:
 def ask(real_time_pki):
     """Ask the responder at an address about a card."""
 
-    def ask(url: str, card: CardMaterial, timeout: float = TIMEOUT) -> RevocationAnswer:
+    def ask(url: str, card: CardMaterial, timeout: float = TIMEOUT, **rest: object) -> RevocationAnswer:
         certificate = UserAuthenticationCertificate.from_der(card.certificate_der)
         issuer = real_time_pki.trust_store().find_issuer(certificate)
         with requests.Session() as session:
-            source = OcspSource(url, timeout=timeout, session=session)
+            source = OcspSource(url, timeout=timeout, session=session, **rest)
             return source.check(certificate, issuer, datetime.now(UTC))
 
     return ask
@@ -173,6 +176,9 @@ def serving(respond: Callable[[BaseHTTPRequestHandler, bytes], None]) -> Iterato
         def do_POST(self):
             respond(self, self.rfile.read(int(self.headers["Content-Length"])))
 
+        def do_GET(self):
+            respond(self, base64.b64decode(unquote(self.path.removeprefix("/"))))
+
         def log_message(self, *_):
             pass
 
@@ -270,6 +276,37 @@ def test_an_answer_with_our_nonce_is_believed(real_time_pki, issue, ask, ca_key)
     card = issue()
     with serving(signed_by(card, key=ca_key, nonce=lambda asked: asked)) as url:
         assert ask(url, card).status is RevocationStatus.GOOD
+
+
+@pytest.mark.parametrize(
+    ("nonce_size", "method"), [(32, "GET"), (200, "POST")], ids=["short enough", "too long for GET"]
+)
+def test_a_request_goes_by_get_where_that_is_preferred_and_it_is_short(
+    real_time_pki, issue, ask, ca_key, nonce_size, method
+):
+    card = issue()
+    answer = signed_by(card, key=ca_key, nonce=lambda asked: asked)
+    methods = []
+
+    def respond(handler: BaseHTTPRequestHandler, request: bytes) -> None:
+        methods.append(handler.command)
+        answer(handler, request)
+
+    with serving(respond) as url:
+        said = ask(url, card, prefer_get=True, token_bytes=lambda _: b"n" * nonce_size)
+    assert (said.status, methods) == (RevocationStatus.GOOD, [method])
+
+
+def test_an_endless_body_is_cut_off(issue, ask):
+    def endless(handler: BaseHTTPRequestHandler, _request: bytes) -> None:
+        handler.send_response(200)
+        handler.end_headers()
+        with contextlib.suppress(OSError):  # until whoever asked has gone
+            while True:
+                handler.wfile.write(bytes(64 * 1024))
+
+    with serving(endless) as url:
+        assert outcome(ask(url, issue())) == unknown(UnknownReason.MALFORMED)
 
 
 def test_an_answer_with_another_nonce_is_a_replay(real_time_pki, issue, ask, ca_key):
