@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-AREAS = ("jpki", "koha")
+AREAS = ("jpki", "koha", "revocation")
 
 
 def main(arguments: list[str]) -> int:
