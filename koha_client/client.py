@@ -74,6 +74,8 @@ _PAGE_SIZE = 100
 _NO_PATRON = 0
 """Koha numbers its patrons from 1."""
 
+_OF_NOBODY = MappingProxyType({"patron_id": str(_NO_PATRON), "_match": "exact"})
+
 _WRITE_PROBES: Mapping[Ability, tuple[Route, Mapping[str, str]]] = MappingProxyType(
     {
         Ability.CHANGE_PATRONS: (Route.UPDATE_PATRON, dict.fromkeys(REQUIRED_FIELDS, "-")),
@@ -88,8 +90,8 @@ _READ_PROBES: Mapping[Ability, tuple[Route, Mapping[str, str]]] = MappingProxyTy
         Ability.READ_ATTRIBUTES: (Route.LIST_ATTRIBUTES, {}),
         Ability.LIST_CATEGORIES: (Route.LIST_CATEGORIES, {}),
         Ability.LIST_LIBRARIES: (Route.LIST_LIBRARIES, {"_per_page": "1"}),
-        Ability.SEE_CHECKOUTS: (Route.LIST_CHECKOUTS, {"_per_page": "1"}),
-        Ability.SEE_HOLDS: (Route.LIST_HOLDS, {"_per_page": "1"}),
+        Ability.SEE_CHECKOUTS: (Route.LIST_CHECKOUTS, _OF_NOBODY),
+        Ability.SEE_HOLDS: (Route.LIST_HOLDS, _OF_NOBODY),
         Ability.SEE_CIRCULATION_RULES: (
             Route.LIST_CIRCULATION_RULES,
             {"rules": CIRCULATION_RULE_NAMES[0]},

@@ -29,6 +29,7 @@ from koha_client.versions import LEAST_PERMISSIONS, NEWEST, KohaVersion, Route
 
 API_PATH = "/api/v1"
 TOKEN_LIFETIME = timedelta(seconds=3600)
+_SHUTDOWN_POLL_SECONDS = 0.01
 
 _HANDLERS: Mapping[Route, Callable[[RestExchange], RestReply]] = MappingProxyType(
     {
@@ -92,7 +93,7 @@ class KohaRestServer:
         self._host = host
         self._server = _Server((host, port), _Handler)
         self._server.koha = self
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(_SHUTDOWN_POLL_SECONDS,))
 
     @property
     def port(self) -> int:

@@ -1,5 +1,6 @@
 """Each release's routes and permissions, and that the client says in words what is missing."""
 
+import json
 from datetime import timedelta
 from decimal import Decimal
 
@@ -203,3 +204,27 @@ def test_a_koha_whose_account_is_at_another_library_needs_no_more(state, client_
         state, client_id=client_id, client_secret=client_secret, account_library_id="EPL"
     ) as koha:
         assert client_of(koha).find_patron_by_cardnumber(FINE)
+
+
+@pytest.mark.parametrize("method", ["checkouts_of", "holds_of"])
+def test_another_patron_s_loan_or_hold_is_never_taken(raw_server, transport, method):
+    record = {
+        "checkout_id": 1,
+        "hold_id": 1,
+        "biblio_id": 1,
+        "patron_id": 52,
+        "due_date": "2026-12-04T23:59:00+09:00",
+    }
+    body = json.dumps([record]).encode()
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-Total-Count: 1\r\n"
+    length = b"Content-Length: %d\r\n\r\n" % len(body)
+    with raw_server(head + length + body) as server, pytest.raises(MalformedAnswer):
+        getattr(KohaClient(server.base_url, BasicCredentials("a", "b"), transport), method)(51)
+
+
+def test_a_koha_that_refuses_the_search_itself_is_not_taken_for_well(raw_server, transport):
+    body = b'[{"path": "/query/q", "message": "Malformed query string"}]'
+    head = b"HTTP/1.1 400 Bad\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
+    with raw_server(head + body) as server:
+        client = KohaClient(server.base_url, BasicCredentials("a", "b"), transport)
+        assert client.check_health().state is HealthState.NOT_KOHA
