@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -40,8 +41,9 @@ class SimulatedAcs:
     """Koha's SIP server on a port of this machine.
 
     ``telnet`` asks for the log-in in words. ``login_timeout`` is Koha's ``timeout``;
-    ``client_timeout`` is the idle limit after the log-in, None for none. ``received`` keeps every
-    line as it came, for tests to look at.
+    ``client_timeout`` is the idle limit after the log-in, None for none. ``one_process`` lets all
+    connections come to one of Koha's processes, in which the last answer and the protocol version outlive
+    a connection. ``received`` keeps every line as it came, for tests to look at.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class SimulatedAcs:
         telnet: bool = False,
         login_timeout: float = 30.0,
         client_timeout: float | None = None,
+        one_process: bool = False,
         faults: FaultPlan = no_faults,
         late_seconds: float = 1.0,
     ) -> None:
@@ -67,6 +70,7 @@ class SimulatedAcs:
         self.faults = faults
         self.late_seconds = late_seconds
         self.received: list[bytes] = []
+        self._process = _Process() if one_process else None
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -105,24 +109,37 @@ class SimulatedAcs:
         try:
             # A cut connection is no error for a server; the task simply ends.
             with suppress(asyncio.CancelledError, asyncio.IncompleteReadError, TimeoutError, ConnectionError):
-                await _Connection(self, reader, writer).serve()
+                await _Connection(self, self._process or _Process(), reader, writer).serve()
         finally:
             writer.close()
             if task is not None:
                 self._tasks.discard(task)
 
 
+@dataclass
+class _Process:
+    """What one of Koha's preforked processes remembers, from one connection to the next, too."""
+
+    protocol_1: bool = False
+    error_detection: bool = False
+    last: tuple[str, bool] | None = None
+
+
 class _Connection:
     """One machine's connection."""
 
-    def __init__(self, acs: SimulatedAcs, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self,
+        acs: SimulatedAcs,
+        process: _Process,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:
         self._acs = acs
+        self._process = process
         self._reader = reader
         self._writer = writer
         self._account: Account | None = None
-        self._protocol_1 = False
-        self._error_detection = False
-        self._last: tuple[str, bool] | None = None
         self._count = 0
 
     async def serve(self) -> None:
@@ -146,7 +163,7 @@ class _Connection:
                     words.append(clean(await self._reader.readuntil(b"\r")).decode("latin-1"))
             self._account = self._authenticate(*words)
             if self._account:
-                self._protocol_1 = True
+                self._process.protocol_1 = True
                 self._writer.write(b"Login OK.  Initiating SIP\r\n")
                 return True
             self._writer.write(b"Invalid login\r\n")
@@ -161,8 +178,8 @@ class _Connection:
         if not line:
             return False
         self._count += 1
-        self._error_detection = wants_error_detection(line)
-        if self._error_detection and not checksum_is_right(line):
+        self._process.error_detection = wants_error_detection(line)
+        if self._process.error_detection and not checksum_is_right(line):
             self._writer.write(_RESEND_WITH_CHECKSUM)
             return True
         code = line[:2].decode("latin-1")
@@ -188,14 +205,14 @@ class _Connection:
         if code == "93":
             return True
         spec = MESSAGES[code.encode()]
-        return code in HANDLERS and not (self._protocol_1 and spec.protocol_1 is None)
+        return code in HANDLERS and not (self._process.protocol_1 and spec.protocol_1 is None)
 
     def _repeat(self) -> bool:
-        if self._last is None:
+        if self._process.last is None:
             self._writer.write(_RESEND)
             return True
-        text, had_sequence = self._last
-        if had_sequence and self._error_detection:
+        text, had_sequence = self._process.last
+        if had_sequence and self._process.error_detection:
             self._write(text, "0")
         elif had_sequence:
             self._write(text, None)
@@ -210,7 +227,7 @@ class _Connection:
             self._writer.write(self._bytes("940", self._sequence(request)) + b"\r\n")
             return False
         self._account = account
-        self._protocol_1 = False
+        self._process.protocol_1 = False
         return await self._send("941", request, fault)
 
     async def _handle(self, request: Request, fault: Fault | None) -> bool:
@@ -218,8 +235,10 @@ class _Connection:
         if account is None:
             return False
         if request.code == "99":
-            self._protocol_1 = not request.fixed["protocol_version"].startswith("2.")
-        context = Context(self._acs.library, account, self._acs.policy, self._acs.clock(), self._protocol_1)
+            self._process.protocol_1 = not request.fixed["protocol_version"].startswith("2.")
+        context = Context(
+            self._acs.library, account, self._acs.policy, self._acs.clock(), self._process.protocol_1
+        )
         try:
             answer: Answer = HANDLERS[request.code](request, context)
         except ConnectionDies:
@@ -228,7 +247,7 @@ class _Connection:
 
     async def _send(self, text: str, request: Request, fault: Fault | None) -> bool:
         sequence = self._sequence(request)
-        self._last = (text, sequence is not None)
+        self._process.last = (text, sequence is not None)
         if fault is Fault.CLOSE:
             return False
         if fault is Fault.HALF:
@@ -249,14 +268,18 @@ class _Connection:
         return True
 
     def _sequence(self, request: Request) -> str | None:
-        return request.sequence if self._error_detection else None
+        return request.sequence if self._process.error_detection else None
 
     def _write(self, text: str, sequence: str | None) -> None:
         self._writer.write(self._bytes(text, sequence) + self._terminator())
 
     def _bytes(self, text: str, sequence: str | None) -> bytes:
-        encoding = self._account.encoding if self._account else Encoding.NOT_SET
-        return encode_answer(text, sequence, encoding)
+        if self._account is None:
+            return encode_answer(text, sequence, Encoding.NOT_SET)
+        replacement = self._account.convert_nonprinting_characters
+        if replacement is not None:
+            text = "".join(character if character.isprintable() else replacement for character in text)
+        return encode_answer(text, sequence, self._account.encoding)
 
     def _terminator(self) -> bytes:
         return b"\r" if self._account and self._account.terminator == "CR" else b"\r\n"

@@ -6,6 +6,7 @@ words (AF) and reach the machine unchanged. Text is ``str``; times are in the li
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -17,7 +18,8 @@ class AcsPatron:
     """A patron as Koha's SIP server sees one.
 
     ``screen_message`` is Koha's greeting with whatever it has to say. Each list holds item barcodes,
-    except ``fine_items``, which holds lines such as ``Lost item 12.50``.
+    except ``fine_items``, which holds lines such as ``Lost item 12.50``. ``overdues_block`` is Koha's
+    ``OverduesBlockCirc``: late books deny loans. ``attributes`` are extended patron attributes by code.
     """
 
     cardnumber: str = field(repr=False)
@@ -30,6 +32,7 @@ class AcsPatron:
     card_lost: bool = False
     gone_no_address: bool = False
     fees_over_limit: bool = False
+    overdues_block: bool = False
     has_password: bool = True
     fees: Decimal = Decimal(0)
     fee_limit: Decimal = Decimal(5)
@@ -42,6 +45,7 @@ class AcsPatron:
     email_address: str = field(repr=False, default="")
     home_phone_number: str = field(repr=False, default="")
     birth_date: str = field(repr=False, default="")
+    attributes: Mapping[str, str] = field(repr=False, default_factory=dict)
 
     @property
     def denied(self) -> bool:
@@ -53,7 +57,10 @@ class AcsPatron:
 
 @dataclass(frozen=True)
 class AcsItem:
-    """An item. ``circulation_status`` is SIP2's: 03 available, 04 charged, 08 on the hold shelf."""
+    """An item. ``circulation_status`` is SIP2's: 03 available, 04 charged, 08 on the hold shelf.
+
+    ``on_hold`` says that somebody waits for it.
+    """
 
     barcode: str
     title: str
@@ -65,6 +72,7 @@ class AcsItem:
     due_at: datetime | None = None
     rental_fee: Decimal = Decimal(0)
     damaged: bool = False
+    on_hold: bool = False
 
 
 @dataclass(frozen=True)

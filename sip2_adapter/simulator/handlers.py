@@ -14,7 +14,13 @@ from types import MappingProxyType
 from typing import Final
 
 from sip2_adapter.simulator.account import Account, Policy
-from sip2_adapter.simulator.backend import AcsItem, AcsPatron, LibraryBackend, LoanOutcome
+from sip2_adapter.simulator.backend import (
+    AcsItem,
+    AcsPatron,
+    CheckinOutcome,
+    LibraryBackend,
+    LoanOutcome,
+)
 from sip2_adapter.simulator.wire import Answer, Request, sip_date
 
 _DENIED: Final = "YYYY".ljust(14)
@@ -22,6 +28,7 @@ _NOTHING_WRONG: Final = " " * 14
 _SUPPORTED_MESSAGES: Final = "YYYYYYYYYYYNYYYY"
 _AD_REMARK: Final = " -- Invalid password"
 _RENTAL: Final = "06"
+_ON_HOLD: Final = "Item is on hold, please return to circulation desk"
 _CURRENCY: Final = "USD"
 """Hard coded in Koha's checkout and renewal."""
 
@@ -56,10 +63,13 @@ class Context:
 Handler = Callable[[Request, Context], Answer]
 
 
-def _patron_status(patron: AcsPatron | None) -> str:
+def _patron_status(patron: AcsPatron | None, account: Account) -> str:
     if patron is None:
         return _DENIED
     flags = list(_DENIED if patron.denied else _NOTHING_WRONG)
+    if patron.overdues_block:
+        flags[0] = "Y"
+        flags[6] = "Y" if account.overdues_block_checkout else flags[6]
     if patron.card_lost or patron.gone_no_address:
         flags[4] = "Y"
     if patron.fees_over_limit:
@@ -105,14 +115,16 @@ def patron_status(request: Request, context: Context) -> Answer:
     """23: AO last, and CQ always: N for an empty password."""
     identifier = request.text("AA")
     patron = context.library.find_patron(identifier)
-    answer = context.answer("24", _patron_status(patron) + request.fixed["language"] + context.date)
+    answer = context.answer(
+        "24", _patron_status(patron, context.account) + request.fixed["language"] + context.date
+    )
     if patron is None:
         answer.add("AE", "").add("AA", identifier).add("BL", "N").add("AF", "Invalid cardnumber")
         return answer.add("AO", request.text("AO"))
     password = request.text("AD")
     right = bool(password) and context.library.password_is_right(identifier, password)
-    answer.add("AE", patron.name).add("AA", patron.cardnumber).add("BL", "Y")
-    answer.add("CQ", _flag(right)).maybe("BV", _amount(patron.fees))
+    answer.add("AE", _shown_name(patron, context)).add("AA", patron.cardnumber).add("BL", "Y")
+    answer.add("CQ", _flag(right)).maybe("BH", context.policy.currency).maybe("BV", _amount(patron.fees))
     answer.maybe("AF", patron.screen_message + (_AD_REMARK if password and not right else ""))
     _add_account_fields(answer, patron, context)
     return answer.add("AO", request.text("AO"))
@@ -126,29 +138,31 @@ def patron_information(request: Request, context: Context) -> Answer:
         answer = context.answer("64", _DENIED + request.fixed["language"] + context.date + "0000" * 6)
         answer.add("AO", context.account.institution).add("AA", identifier).add("AE", "")
         return answer.add("BL", "N").add("AF", "Invalid cardnumber")
+    shown_fine = context.account.av_field_template or str
     lists = (
         patron.hold_items,
         patron.overdue_items,
         patron.charged_items,
-        patron.fine_items,
+        tuple(map(shown_fine, patron.fine_items)),
         (),
         patron.unavailable_hold_items,
     )
     answer = context.answer(
         "64",
-        _patron_status(patron)
+        _patron_status(patron, context.account)
         + (request.fixed["language"] or "000")
         + context.date
         + "".join(map(_count, lists)),
     )
     answer.add("AO", context.account.institution).add("AA", patron.cardnumber)
-    answer.add("AE", patron.name).add("BL", "Y")
+    answer.add("AE", _shown_name(patron, context)).add("BL", "Y")
     screen_message = patron.screen_message
     if "AD" in request.fields:
         right = _password_accepted(identifier, request.text("AD"), patron, context)
         answer.add("CQ", _flag(right))
         screen_message += "" if right else _AD_REMARK
-    answer.maybe("BV", _amount(patron.fees)).add("CC", _amount(patron.fee_limit))
+    answer.maybe("BH", context.policy.currency).maybe("BV", _amount(patron.fees))
+    answer.add("CC", _amount(patron.fee_limit))
     _add_list(answer, request, lists)
     answer.maybe("BD", patron.home_address).maybe("BE", patron.email_address)
     answer.maybe("BF", patron.home_phone_number).maybe("PB", patron.birth_date)
@@ -182,6 +196,20 @@ def _add_account_fields(answer: Answer, patron: AcsPatron, context: Context) -> 
         answer.maybe("AF", patron.library_id)
     for field_id, value in context.account.custom_patron_fields:
         answer.add_custom(field_id, value(patron))
+    for field_id, code in context.account.patron_attributes:
+        if code in patron.attributes:
+            answer.add_custom(field_id, patron.attributes[code])
+
+
+def _shown_name(patron: AcsPatron, context: Context) -> str:
+    template = context.account.ae_field_template
+    return patron.name if template is None else template(patron)
+
+
+def _add_item_fields(answer: Answer, item: AcsItem | None, context: Context) -> None:
+    if item:
+        for field_id, value in context.account.item_fields:
+            answer.add_custom(field_id, value(item))
 
 
 def checkout(request: Request, context: Context) -> Answer:
@@ -203,6 +231,7 @@ def checkout(request: Request, context: Context) -> Answer:
         answer.maybe("CK", item.media_type)
     elif not ok:
         answer.add("BL", _flag(patron))
+    _add_item_fields(answer, item, context)
     _add_rental_fee(answer, item)
     return answer
 
@@ -216,14 +245,17 @@ def checkin(request: Request, context: Context) -> Answer:
     """09: names the borrower (AA), and who waits for the item (CY, DA), though nobody asked."""
     barcode = request.text("AB")
     item = context.library.find_item(barcode)
-    outcome = context.library.check_in(barcode, request.text("AP") or context.account.institution)
+    if item and item.on_hold and context.account.holds_block_checkin:
+        outcome = CheckinOutcome(ok=False, screen_message=_ON_HOLD)
+    else:
+        outcome = context.library.check_in(barcode, request.text("AP") or context.account.institution)
     ok, screen_message = outcome.ok, outcome.screen_message
     if item and not ok and context.account.checked_in_ok:
         ok, screen_message = True, ""
-    alert_type = _alert_type(item, ok=ok, held=outcome.held_for is not None, context=context)
-    alert = (
-        bool(alert_type) if context.account.cv_triggers_alert else (not ok or outcome.held_for is not None)
-    )
+    refused_for_a_hold = outcome.screen_message == _ON_HOLD
+    held = outcome.held_for is not None
+    alert_type = "99" if refused_for_a_hold else _alert_type(item, ok=ok, held=held, context=context)
+    alert = bool(alert_type) if context.account.cv_triggers_alert else (not ok or held)
     head = ("1" if ok else "0") + ("Y" if item else "N") + ("N" if item else "U") + _flag(alert)
     answer = context.answer("10", head + context.date)
     answer.add("AO", request.text("AO")).add("AB", barcode)
@@ -232,10 +264,12 @@ def checkin(request: Request, context: Context) -> Answer:
         answer.maybe("AJ", item.title)
         if outcome.borrower:
             answer.add("AA", outcome.borrower.cardnumber)
+        _add_item_fields(answer, item, context)
         answer.maybe("CK", item.media_type).maybe("CS", item.call_number)
     if outcome.held_for:
         answer.add("CY", outcome.held_for.cardnumber).add("CT", context.account.institution)
-        answer.add("DA", outcome.held_for.name)
+        shown = context.account.da_field_template
+        answer.add("DA", shown(outcome.held_for) if shown else outcome.held_for.name)
     elif context.account.ct_always_send:
         answer.add("CT", "")
     answer.maybe("CR", item.collection if item else "").maybe("CV", alert_type)
@@ -263,7 +297,9 @@ def item_information(request: Request, context: Context) -> Answer:
     answer.maybe("AQ", item.library_id).maybe("CR", item.collection)
     if item.rental_fee:
         answer.add("BH", _CURRENCY).add("BV", _amount(item.rental_fee))
-    return answer.maybe("BG", item.library_id).maybe("AH", _due(item.due_at))
+    answer.maybe("BG", item.library_id).maybe("AH", _due(item.due_at))
+    _add_item_fields(answer, item, context)
+    return answer
 
 
 def item_status_update(request: Request, context: Context) -> Answer:
@@ -351,8 +387,9 @@ def patron_enable(request: Request, context: Context) -> Answer:
     """25: not implemented in Koha, which says so; no name in AE."""
     identifier = request.text("AA")
     patron = context.library.find_patron(identifier)
-    answer = context.answer("26", _patron_status(patron) + "000" + context.date)
-    answer.add("AA", patron.cardnumber if patron else identifier).add("AE", "")
+    answer = context.answer("26", _patron_status(patron, context.account) + "000" + context.date)
+    shown = _shown_name(patron, context) if patron and context.account.ae_field_template else ""
+    answer.add("AA", patron.cardnumber if patron else identifier).add("AE", shown)
     if patron and "AD" in request.fields:
         right = context.library.password_is_right(identifier, request.text("AD"))
         answer.add("CQ", _flag(right))

@@ -508,6 +508,138 @@ async def test_a_patrons_condition_shows_in_64_24_and_12(machine, card, flags, i
     assert b"|AF" + refusal + b"|BLY|" in await sc.ask(checkout(card))
 
 
+async def test_overdues_may_deny_loans_and_show_in_the_status(machine, library):
+    library.patrons[CARD.decode()] = replace(library.patrons[CARD.decode()], overdues_block=True)
+    sc = await machine()
+    assert (await sc.ask(information()))[2:16] == b"Y" + b" " * 13
+    sc = await machine(overdues_block_checkout=True)
+    answer = await sc.ask(information())
+    assert answer[2:16] == b"Y     Y       "
+    assert b"|PIY|" in answer
+
+
+# Options of the account
+
+
+async def test_templates_change_names_fines_and_who_waits(machine, library):
+    library.patrons[CARD.decode()] = replace(library.patrons[CARD.decode()], fine_items=("Lost 12.50",))
+    sc = await machine(
+        ae_field_template=lambda patron: patron.name.upper(),
+        av_field_template=lambda line: f"[{line}]",
+        da_field_template=lambda patron: "ready",
+    )
+    assert b"|AEEDNA ACOSTA|" in await sc.ask(information())
+    assert (await sc.ask(status()))[37:].startswith(b"AEEDNA ACOSTA|")
+    assert b"|AEEDNA ACOSTA|" in await sc.ask(b"25" + DATE + b"AOXXX|AA" + CARD + b"|")
+    assert b"|AV[Lost 12.50]|" in await sc.ask(information(summary=b"   Y      "))
+    library.loans[HELD_BOOK.decode()] = CARD.decode()
+    assert b"|DAready|" in await sc.ask(checkin(HELD_BOOK))
+
+
+async def test_attributes_and_item_fields_are_added_and_never_hidden(machine, library):
+    library.patrons[CARD.decode()] = replace(library.patrons[CARD.decode()], attributes={"SCHOOL": "3-B"})
+    sc = await machine(
+        custom_patron_fields=(("PA", lambda patron: "0"),),
+        patron_attributes=(("XS", "SCHOOL"), ("XT", "NONE")),
+        item_fields=(("XI", lambda item: item.call_number),),
+        hide_fields=frozenset({"PA", "XS", "XI"}),
+    )
+    assert (await sc.ask(information())).endswith(b"|PA0|XS3-B|")
+    assert b"|PA0|XS3-B|AOXXX|" in await sc.ask(status())
+    assert (await sc.ask(checkout())).endswith(b"|CK001|XI913 T|")
+    assert b"|XI913 T|" in await sc.ask(checkin())
+    assert (await sc.ask(b"17" + DATE + b"AOXXX|AB" + BOOK + b"|")).endswith(b"|XI913 T|")
+    assert b"XI" not in await sc.ask(checkin(b"nope"))
+
+
+async def test_without_a_custom_field_pa_is_never_sent(machine):
+    sc = await machine()
+    assert b"|PA" not in await sc.ask(information())
+    assert b"|PA" not in await sc.ask(status())
+
+
+async def test_a_held_item_may_have_to_go_to_the_desk(machine, library):
+    library.items[HELD_BOOK.decode()] = replace(library.items[HELD_BOOK.decode()], on_hold=True)
+    library.loans[HELD_BOOK.decode()] = CARD.decode()
+    sc = await machine(holds_block_checkin=True)
+    answer = await sc.ask(checkin(HELD_BOOK))
+    assert answer.startswith(b"100YNY")
+    assert answer.endswith(b"|CV99|AFItem is on hold, please return to circulation desk|")
+    assert HELD_BOOK.decode() in library.loans
+
+
+async def test_nonprinting_characters_may_be_replaced(machine, library):
+    library.items["7"] = AcsItem("7", "a\nb\tc")
+    sc = await machine(convert_nonprinting_characters="?")
+    assert b"|AJa?b?c|" in await sc.ask(b"17" + DATE + b"AOXXX|AB7|")
+
+
+async def test_24_and_64_name_the_currency_where_there_is_one(machine):
+    sc = await machine(acs={"policy": Policy(currency="JPY")})
+    assert b"|BLY|BHJPY|BV0|CC5|" in await sc.ask(information())
+    assert b"|CQN|BHJPY|BV0|" in await sc.ask(status())
+
+
+async def test_checkout_looks_at_no_password(machine):
+    sc = await machine()
+    assert (await sc.ask(checkout(rest=b"ADwrong|"))).startswith(b"121")
+
+
+async def test_a_process_of_koha_remembers_the_machine_before(start_acs, connect):
+    accounts = [Account("sc", "pw", "CPL", terminator="CR")]
+    acs = await start_acs(accounts, telnet=True, one_process=True)
+    first = await connect(acs.port)
+    await first.send(b"sc\rpw\r")
+    await first.line(b"Initiating SIP\r\n")
+    answer = await first.ask(status())
+    second = await connect(acs.port)
+    await second.send(b"sc\rpw\r")
+    await second.line(b"Initiating SIP\r\n")
+    assert await second.ask(b"97") == answer, "the answer about the first machine's patron"
+
+
+# Faults
+
+
+@pytest.mark.parametrize(
+    ("fault", "expected"),
+    [(Fault.CLOSE, b""), (Fault.HALF, b"98YYYYNN10000520261120")],
+    ids=["close", "half"],
+)
+async def test_an_answer_is_cut_off(machine, fault, expected):
+    sc = await machine(acs={"faults": lambda number, _: fault if number == 2 else None})
+    await sc.send(STATUS + b"\r")
+    rest = await sc.end()
+    assert rest.startswith(expected)
+    assert CRLF not in rest
+
+
+async def test_an_answer_comes_late_or_never(machine):
+    sc = await machine(
+        acs={
+            "faults": lambda number, _: {2: Fault.LATE, 3: Fault.IGNORE}.get(number),
+            "late_seconds": 0.05,
+        }
+    )
+    before = asyncio.get_running_loop().time()
+    assert (await sc.ask(STATUS)).startswith(b"98")
+    assert asyncio.get_running_loop().time() - before >= 0.05
+    await sc.send(STATUS + b"\r" + information() + b"\r")
+    assert (await sc.line(CRLF)).startswith(b"64"), "the 99 was not answered"
+
+
+async def test_checksum_and_sequence_are_wrong_on_demand(machine, library):
+    plan = {2: Fault.WRONG_CHECKSUM, 3: Fault.WRONG_SEQUENCE, 4: Fault.ASK_TO_RESEND}
+    sc = await machine(acs={"faults": lambda number, _: plan.get(number)})
+    answer = await sc.ask(sc.sealed(STATUS, 1))
+    assert answer[-4:] == b"0000" != checksum(answer[:-4])
+    answer = await sc.ask(sc.sealed(STATUS, 2))
+    assert answer[-9:-4] == b"AY7AZ"
+    assert answer[-4:] == checksum(answer[:-4])
+    assert await sc.ask(sc.sealed(checkout(), 3), b"\r") == b"96AZFEF6"
+    assert library.checkouts == 0
+
+
 async def test_a_fault_is_named_by_number_or_code(machine):
     sc = await machine(acs={"faults": lambda number, _: Fault.CLOSE if number == 3 else None})
     assert (await sc.ask(STATUS)).startswith(b"98")
