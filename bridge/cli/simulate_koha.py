@@ -14,6 +14,7 @@ from koha_client.simulator.demo_data import DemoItem, DemoPatron, demo_state
 from koha_client.simulator.patron_json import PatronsRefused, add_patrons
 from koha_client.simulator.state import KohaState
 from koha_client.versions import NEWEST, KohaVersion
+from sip2_adapter.simulator.faults import Fault, no_faults, recurring
 
 
 @click.command("simulate-koha")
@@ -36,6 +37,17 @@ from koha_client.versions import NEWEST, KohaVersion
 @click.option(
     "--password", default="selfcheck1-password", show_default=True, help="SIP2 password (CO); invented."
 )
+@click.option(
+    "--fault", type=click.Choice([fault.value for fault in Fault]), help="What goes wrong with SIP2 answers."
+)
+@click.option(
+    "--fault-every",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Let every n-th message go wrong.",
+)
+@click.option("--fault-code", help="Let only requests of this code go wrong, such as 11.")
 def simulate_koha(
     *,
     rest_port: int,
@@ -44,6 +56,9 @@ def simulate_koha(
     patrons: TextIO | None,
     login: str,
     password: str,
+    fault: str | None,
+    fault_every: int,
+    fault_code: str | None,
 ) -> None:
     """Run a simulated Koha on 127.0.0.1: REST and SIP2 over one state, until Ctrl-C.
 
@@ -55,7 +70,12 @@ def simulate_koha(
     state = demo_state(lambda: datetime.now().astimezone())
     added = 0 if patrons is None else _add_patrons(state, patrons, version)
     with SimulatedKoha(
-        state, {login: password}, rest_port=rest_port, sip_port=sip_port, version=version
+        state,
+        {login: password},
+        rest_port=rest_port,
+        sip_port=sip_port,
+        version=version,
+        faults=no_faults if fault is None else recurring(Fault(fault), every=fault_every, code=fault_code),
     ) as koha:
         click.echo(f"REST   {koha.rest_url}, Koha {version.value}")
         click.echo(f"       client id {koha.client_id}, secret {koha.client_secret}")

@@ -21,6 +21,7 @@ from koha_client.versions import NEWEST, KohaVersion
 from sip2_adapter.simulator.account import Account, Encoding
 from sip2_adapter.simulator.acs import SimulatedAcs
 from sip2_adapter.simulator.backend import AcsItem, AcsPatron, CheckinOutcome, HoldOutcome, LoanOutcome
+from sip2_adapter.simulator.faults import FaultPlan, no_faults
 
 INSTITUTION_ID = "CPL"
 
@@ -124,7 +125,7 @@ class SimulatedKoha:
     """Both servers on loopback, from ``with`` to the end of the block.
 
     *accounts* are the SIP2 log-ins with their passwords. Port 0 takes a free one. *version* is the
-    release whose REST API is played.
+    release whose REST API is played, *faults* what goes wrong in SIP2.
     """
 
     client_id = "koha-jpki-bridge"
@@ -137,6 +138,7 @@ class SimulatedKoha:
         rest_port: int = 0,
         sip_port: int = 0,
         version: KohaVersion = NEWEST,
+        faults: FaultPlan = no_faults,
     ) -> None:
         self.client_secret = secrets.token_urlsafe(24)
         self._rest = KohaRestServer(
@@ -153,6 +155,7 @@ class SimulatedKoha:
                 for login, password in accounts.items()
             ],
             clock=state.now,
+            faults=faults,
         )
         self._wanted_sip_port = sip_port
         self._loop = asyncio.new_event_loop()

@@ -10,7 +10,7 @@ from sip2_adapter.simulator.backend import (
     LibraryBackend,
     LoanOutcome,
 )
-from sip2_adapter.simulator.faults import Fault
+from sip2_adapter.simulator.faults import Fault, recurring
 
 __all__ = [
     "Account",
@@ -24,4 +24,5 @@ __all__ = [
     "LoanOutcome",
     "Policy",
     "SimulatedAcs",
+    "recurring",
 ]

@@ -31,3 +31,16 @@ FaultPlan = Callable[[int, str], Fault | None]
 def no_faults(number: int, code: str) -> Fault | None:
     """Nothing goes wrong."""
     return None
+
+
+def recurring(fault: Fault, *, every: int = 1, code: str | None = None) -> FaultPlan:
+    """Return the plan in which every *every*-th message of a connection goes wrong, or those of *code*.
+
+    The log-in is spared, so that there is a session in which something can go wrong.
+    """
+
+    def plan(number: int, of_code: str) -> Fault | None:
+        meant = code in (None, of_code) and of_code != "93"
+        return fault if meant and number % every == 0 else None
+
+    return plan
