@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from datetime import date
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import Any
 
+from koha_client.models import PatronCategory
 from koha_client.simulator.entities import PatronAttribute, SimulatedPatron
 from koha_client.simulator.replies import RestRefusal, bad_request, invalid, refusal
 from koha_client.simulator.state import KohaState
@@ -168,7 +169,7 @@ def enrolled_patron(state: KohaState, patron_id: int, document: Mapping[str, Any
         surname="",
         firstname="",
         category_id="",
-        expiry_date=today + timedelta(days=months * 365 // 12),
+        expiry_date=PatronCategory("", "", enrolment_period=months).expiry_of_enrolment(today),
         details={"date_enrolled": today.isoformat()},
     )
     patron = changed_patron(blank, document)
