@@ -9,7 +9,7 @@ from datetime import date, datetime
 import pytest
 
 from sip2_adapter.codec import checksum
-from sip2_adapter.simulator import Account, AcsItem, Encoding, Fault, Policy
+from sip2_adapter.simulator import Account, AcsItem, Encoding, Fault, Policy, recurring
 
 DATE = b"20261120    155739"
 CARD = b"20000000000001"
@@ -638,6 +638,18 @@ async def test_checksum_and_sequence_are_wrong_on_demand(machine, library):
     assert answer[-4:] == checksum(answer[:-4])
     assert await sc.ask(sc.sealed(checkout(), 3), b"\r") == b"96AZFEF6"
     assert library.checkouts == 0
+
+
+def test_recurring_faults_spare_the_login():
+    plan = recurring(Fault.LATE, every=2)
+    assert [plan(number, "93" if number == 1 else "63") for number in (1, 2, 3, 4)] == [
+        None,
+        Fault.LATE,
+        None,
+        Fault.LATE,
+    ]
+    assert recurring(Fault.LATE)(1, "93") is None
+    assert [recurring(Fault.HALF, code="11")(7, code) for code in ("11", "63")] == [Fault.HALF, None]
 
 
 async def test_a_fault_is_named_by_number_or_code(machine):

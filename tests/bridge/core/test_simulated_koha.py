@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import signal
+import socket
 import subprocess
 import sys
 from datetime import datetime
@@ -104,3 +105,17 @@ def test_the_command_refuses_patrons_that_koha_would_refuse(simulated_koha, tmp_
 
     assert "--patrons" in process.communicate(timeout=SECONDS)[0]
     assert process.returncode == 2
+
+
+def test_the_command_lets_answers_go_wrong_on_demand(simulated_koha):
+    process = simulated_koha("--fault", "close", "--fault-code", "63", "--login", "sc", "--password", "pw")
+    lines = iter(process.stdout.readline, "")
+    port = next(line for line in lines if line.startswith("SIP2")).split(":")[1].split(",")[0]
+    date = b"20261120    155739"
+    with socket.create_connection(("127.0.0.1", int(port)), SECONDS) as machine:
+        machine.sendall(b"9300CNsc|COpw|\r")
+        assert machine.recv(100) == b"941\r\n"
+        machine.sendall(b"9900802.00\r")
+        assert machine.recv(1000).startswith(b"98Y")
+        machine.sendall(b"63001" + date + b" " * 10 + b"AOCPL|AA1|\r")
+        assert machine.recv(1000) == b""
