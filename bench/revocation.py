@@ -43,8 +43,8 @@ def measure() -> Iterator[Figure]:
             result = _run("import", folder)
             imports.append(result["seconds"])
             peaks.append(result["peak_mb"])
-        import_seconds = statistics.median(imports)
-        ratio = import_seconds / statistics.median(peers)
+        import_seconds = min(imports)  # what others do on the machine only adds
+        ratio = import_seconds / min(peers)
         yield Figure("revocation.crl_import_ratio", ratio, "ratio", 2, "lower")
         yield Figure("revocation.crl_import_peak_mb", max(peaks), "MB", 300, "lower")
         ratio = _look_up_ratio(folder, serial_numbers)

@@ -26,9 +26,16 @@ from bridge.services import Services
 from bridge.staff import StaffService
 from bridge.store import SqlStore, check_version, open_engine
 from bridge.verification import CardPolicy, CardVerification
-from config import LibrarySettings, Mode, Settings, Sip2Settings, TokenSettings
+from config import LibrarySettings, Mode, RevocationSettings, Settings, Sip2Settings, TokenSettings
+from jpki.circuit_breaker import BreakerPolicy, CircuitBreaker
+from jpki.crl_index import CrlDirectory
+from jpki.crl_source import CrlSource
 from jpki.errors import JpkiError, UntrustedIssuer
+from jpki.guarded_source import CachedSource, GuardedSource
+from jpki.platform_mapping import PlatformMapping
+from jpki.platform_source import PlatformSource
 from jpki.revocation import RevocationPolicy, RevocationSource
+from jpki.revocation_chain import RevocationChain
 from jpki.revocation_source import NoSource, OcspSource
 from jpki.trust import TrustStore
 from jpki.trust_files import load_directory
@@ -36,6 +43,10 @@ from jpki.verify import CertificatePolicy
 from koha_client import KohaClient, OAuth2ClientCredentials, Transport
 from sip2_adapter.framing import Terminator
 from sip2_adapter.proxy import Listener, ProxyLimits, Sip2Proxy
+
+QUESTIONS_AT_ONCE = 16
+"""To one revocation source, from one process: as many as the server has threads. More than that are
+questions that were given up and still wait somewhere."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +61,7 @@ class Bridge:
 def build_bridge(settings: Settings) -> Bridge:
     """Return the services that *settings* describe."""
     store, environment = _environment(settings)
-    verification = CardVerification(environment, _card_policy(settings))
+    verification = CardVerification(environment, build_card_policy(settings))
     services = Services(
         registration=RegistrationService(environment, verification),
         borrowing=BorrowingService(environment, verification, _token_policy(settings)),
@@ -107,6 +118,7 @@ def find_problems(settings: Settings) -> list[str]:
         lambda: check_version(open_engine(settings.database.url)),
         lambda: load_key_ring(settings.keys.master_key_file, secrets.token_bytes),
         lambda: _require_anchors(_trust_store(settings)),
+        lambda: _revocation_source(settings.revocation, _revocation_policy(settings)),
     )
     problems = []
     for check in checks:
@@ -155,12 +167,13 @@ def _library(library: LibrarySettings) -> Library:
     return Library(library.library_id, library.name, ZoneInfo(library.time_zone), KohaPatronDirectory(client))
 
 
-def _card_policy(settings: Settings) -> CardPolicy:
+def build_card_policy(settings: Settings) -> CardPolicy:
+    """Return which cards are good, and by whose word; needs no database."""
     return CardPolicy(
         trust_store=_trust_store(settings),
         certificate=CertificatePolicy(frozenset(settings.jpki.policy_oids)),
-        revocation_source=_revocation_source(settings),
-        revocation=RevocationPolicy(maximum_age=timedelta(minutes=settings.revocation.maximum_age_minutes)),
+        revocation_source=_revocation_source(settings.revocation, _revocation_policy(settings)),
+        revocation=_revocation_policy(settings),
         challenge_lifetime=timedelta(seconds=settings.jpki.challenge_lifetime_seconds),
     )
 
@@ -173,11 +186,40 @@ def _trust_store(settings: Settings) -> TrustStore:
     )
 
 
-def _revocation_source(settings: Settings) -> RevocationSource:
-    revocation = settings.revocation
-    if revocation.ocsp_url is None:
-        return NoSource()
-    return OcspSource(revocation.ocsp_url, timeout=revocation.timeout_seconds)
+def _revocation_policy(settings: Settings) -> RevocationPolicy:
+    return RevocationPolicy(maximum_age=timedelta(minutes=settings.revocation.maximum_age_minutes))
+
+
+def _revocation_source(revocation: RevocationSettings, policy: RevocationPolicy) -> RevocationSource:
+    """Return the sources in their order; those on the network guarded, and cached if so configured."""
+    return RevocationChain([_source_named(name, revocation) for name in revocation.sources], policy)
+
+
+def _source_named(name: str, revocation: RevocationSettings) -> RevocationSource:
+    timeout = revocation.timeout_seconds
+    if name == "crl" and revocation.crl_directory is not None:
+        return CrlSource(CrlDirectory(revocation.crl_directory))
+    if name == "ocsp" and revocation.ocsp_url is not None:
+        prefer_get = revocation.ocsp_method == "GET"
+        return _guarded(OcspSource(revocation.ocsp_url, timeout=timeout, prefer_get=prefer_get), revocation)
+    if name == "platform" and revocation.platform_file is not None:
+        mapping = PlatformMapping.from_toml(
+            revocation.platform_file.read_text("utf-8"), revocation.platform_token
+        )
+        return _guarded(PlatformSource(mapping, timeout=timeout), revocation)
+    return NoSource()  # the loader lets this pass for the one source that no settings name
+
+
+def _guarded(source: RevocationSource, revocation: RevocationSettings) -> RevocationSource:
+    guarded = GuardedSource(
+        source,
+        timeout=revocation.timeout_seconds,
+        maximum_at_once=QUESTIONS_AT_ONCE,
+        breaker=CircuitBreaker(BreakerPolicy()),
+    )
+    if not revocation.cache_minutes:
+        return guarded
+    return CachedSource(guarded, lifetime=timedelta(minutes=revocation.cache_minutes))
 
 
 def _token_policy(settings: Settings) -> TokenPolicy:

@@ -155,6 +155,15 @@ def _read_koha_api_url(value: object, _: Path) -> str:
     return parts.geturl().rstrip("/")
 
 
+def _read_crl_url(value: object, directory: Path) -> str:
+    if not isinstance(value, str) or not value.startswith(("ldap://", "ldaps://")):
+        return _read_http_url(value, directory)
+    parts = _split_url(value)
+    if not parts.hostname or not parts.path.strip("/") or "@" in parts.netloc or re.search(r"\s", value):
+        raise WrongValue
+    return value
+
+
 _SQLITE_FILE = "sqlite:///"
 
 
@@ -176,6 +185,7 @@ BOOLEAN = Kind("`true` or `false`", _read_boolean)
 PATH = Kind("path, relative to the settings file", _read_path)
 TIME_ZONE = Kind("name in the IANA time zone database", _read_time_zone)
 HTTP_URL = Kind("http or https URL", _read_http_url)
+CRL_URL = Kind("http, https, ldap or ldaps URL", _read_crl_url)
 KOHA_API_URL = Kind("http or https URL that ends in `/api/v1`", _read_koha_api_url)
 DATABASE_URL = Kind("`sqlite:///<file>` or `postgresql+psycopg://...`", _read_database_url)
 HOST = text("host name or IP address", r"[A-Za-z0-9.:_-]+")

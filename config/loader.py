@@ -171,7 +171,7 @@ class _Reader:
             return self.environ[variable]
         if f"{setting.name}_file" in table:
             return self._read_external_file(table[f"{setting.name}_file"], f"{name}_file")
-        if raw is _NOTHING:
+        if raw is _NOTHING and section.is_required(setting):
             self.problems.append(f"{name}: missing; give {ways}")
         return raw
 
@@ -201,6 +201,7 @@ def _contradictions(reading: _Reading) -> Iterator[str]:
     yield from _repeated_library_ids(reading.libraries)
     yield from _repeated_self_checks(reading.libraries)
     yield from _repeated_listeners(reading)
+    yield from _revocation_contradictions(reading.sections["revocation"])
     if reading.sections[""].get("mode") is Mode.PRODUCTION:
         yield from _unfit_for_production(reading)
 
@@ -238,6 +239,18 @@ def _repeated_self_checks(libraries: list[dict[str, Any]]) -> Iterator[str]:
                 yield f"library {number}.self_check {which}.sip2_login: the same as that of {first}"
 
 
+_NEEDED_BY_SOURCE = {"crl": "crl_directory", "ocsp": "ocsp_url", "platform": "platform_file"}
+
+
+def _revocation_contradictions(revocation: _Values) -> Iterator[str]:
+    for source in dict.fromkeys(revocation.get("sources", ())):
+        needed = _NEEDED_BY_SOURCE[source]
+        if needed not in revocation:
+            yield f"revocation.{needed}: missing; revocation.sources names {source}"
+    if "crl_urls" in revocation and "crl_directory" not in revocation:
+        yield "revocation.crl_directory: missing; the CRLs of revocation.crl_urls have no place"
+
+
 def _repeated_library_ids(libraries: list[dict[str, Any]]) -> Iterator[str]:
     seen: dict[str, int] = {}
     for number, library in enumerate(libraries, start=1):
@@ -270,7 +283,8 @@ def _unfit_for_production(reading: _Reading) -> Iterator[str]:
         yield (f"web.secret_key: expected at least {MINIMUM_SECRET_KEY_LENGTH} characters in production")
     if web.get("secure_cookies") is False:
         yield "web.secure_cookies: must be true in production"
-    if "ocsp_url" not in reading.sections["revocation"]:
+    revocation = reading.sections["revocation"]
+    if "sources" not in revocation and "ocsp_url" not in revocation:
         yield "revocation.ocsp_url: a revocation source is required in production"
     for number, library in enumerate(reading.libraries, start=1):
         if library.get(LIBRARY_KOHA.name, {}).get("base_url", "").startswith("http:"):

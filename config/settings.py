@@ -57,8 +57,15 @@ class JpkiSettings:
 class RevocationSettings:
     """Where revocation is asked. There is no default: without a source every card is refused."""
 
+    sources: tuple[str, ...] = ("ocsp",)
     ocsp_url: str | None = None
+    ocsp_method: str = "POST"
+    crl_directory: Path | None = None
+    crl_urls: tuple[str, ...] = ()
+    platform_file: Path | None = None
+    platform_token: str | None = field(default=None, repr=False)
     timeout_seconds: float = 5.0
+    cache_minutes: int = 0
     maximum_age_minutes: int = 1440
 
 

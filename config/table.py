@@ -11,6 +11,7 @@ from dataclasses import MISSING, dataclass, fields
 from config import settings
 from config.kinds import (
     BOOLEAN,
+    CRL_URL,
     DATABASE_URL,
     HOST,
     HTTP_URL,
@@ -205,12 +206,47 @@ REVOCATION = Section(
     "Where revocation is asked.",
     (
         Setting(
+            "sources",
+            list_of(choice(("crl", "ocsp", "platform")), "list of `crl`, `ocsp` and `platform`"),
+            "Who is asked, in this order: the first that knows has the last word.",
+        ),
+        Setting(
             "ocsp_url",
             HTTP_URL,
-            "The OCSP responder. Without one every card is refused; required in production.",
+            "The OCSP responder. Without a source every card is refused; one is required in production.",
             example='"http://ocsp.example.jp/"',
         ),
-        Setting("timeout_seconds", number(0.1, 60), "How long to wait for the responder."),
+        Setting("ocsp_method", choice(("POST", "GET")), "How the OCSP responder wants to be asked."),
+        Setting(
+            "crl_directory",
+            PATH,
+            "Folder of the imported CRLs, one index for each CA key.",
+            example='"crl"',
+        ),
+        Setting(
+            "crl_urls",
+            list_of(CRL_URL, "list of http, https, ldap or ldaps URLs"),
+            "Where `koha-jpki crl import` gets the CRLs when it is given none, one for each CA key.",
+            example='["ldap://crl.example.jp/cn=CRL,o=JPKI,c=JP"]',
+        ),
+        Setting(
+            "platform_file",
+            PATH,
+            "TOML file that maps the service of a platform operator, as `docs/platform-example.toml` does.",
+        ),
+        Setting(
+            "platform_token",
+            text("text"),
+            "Secret that stands for `{token}` in that file.",
+            external=True,
+            secret=True,
+        ),
+        Setting("timeout_seconds", number(0.1, 60), "How long to wait for each source."),
+        Setting(
+            "cache_minutes",
+            whole_number(0, 1440),
+            "How long a source's answer is remembered, at most as long as it is valid; 0 asks each time.",
+        ),
         Setting(
             "maximum_age_minutes",
             whole_number(1, 10080),

@@ -13,7 +13,7 @@ import socket
 import ssl
 import threading
 import time
-from typing import BinaryIO
+from typing import IO
 from urllib.parse import unquote, urljoin, urlsplit
 
 import ldap3
@@ -34,7 +34,7 @@ _LDAP_PORTS = {"ldap": 389, "ldaps": 636}
 
 def fetch_crl(
     url: str,
-    file: BinaryIO,
+    file: IO[bytes],
     *,
     timeout: float,
     maximum_seconds: float = 600,
@@ -55,7 +55,7 @@ def fetch_crl(
     file.flush()
 
 
-def _download(url: str, file: BinaryIO, *, timeout: float, deadline: float, limit: int) -> None:
+def _download(url: str, file: IO[bytes], *, timeout: float, deadline: float, limit: int) -> None:
     try:
         with (
             requests.Session() as session,

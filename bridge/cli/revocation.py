@@ -1,0 +1,62 @@
+"""``koha-jpki revocation``: ask about one certificate, as the bridge would."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from bridge.cli.common import FAILED, load, refusals_told
+from bridge.wiring import build_card_policy
+from jpki.certificate import UserAuthenticationCertificate
+from jpki.errors import MalformedCertificate
+from jpki.revocation import RevocationAnswer, RevocationStatus
+from jpki.verify import verify_certificate
+
+
+@click.group()
+def revocation() -> None:
+    """Ask whether certificates are revoked."""
+
+
+@revocation.command("check")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.pass_context
+def check_command(ctx: click.Context, file: Path) -> None:
+    """Ask the configured sources about the certificate in FILE (DER or PEM); exit with 0 if it is good."""
+    settings = load(ctx)
+    with refusals_told(ctx):
+        policy = build_card_policy(settings)
+        certificate = UserAuthenticationCertificate.from_der(_der(file.read_bytes()))
+        now = datetime.now(UTC)
+        issuer = verify_certificate(certificate, policy.trust_store, policy.certificate, now)
+        answer = policy.revocation.evaluate(policy.revocation_source.check(certificate, issuer, now), now)
+    for said in (answer, *answer.consulted):
+        click.echo(_words(said))
+    if answer.status is not RevocationStatus.GOOD:
+        ctx.exit(FAILED)
+
+
+def _der(content: bytes) -> bytes:
+    if not content.lstrip().startswith(b"-----BEGIN"):
+        return content
+    try:
+        return x509.load_pem_x509_certificate(content).public_bytes(Encoding.DER)
+    except ValueError as error:
+        raise MalformedCertificate("not a PEM certificate") from error
+
+
+def _words(answer: RevocationAnswer) -> str:
+    """Return one source's answer in a line: source, status, why or since when, as of when."""
+    parts = [f"{answer.source}: {answer.status.value}"]
+    if answer.why is not None:
+        parts.append(answer.why.value)
+    if answer.revoked_at is not None:
+        parts.append(f"since {answer.revoked_at:%Y-%m-%d %H:%M:%SZ}")
+    if answer.reason is not None:
+        parts.append(answer.reason)
+    parts.append(f"as of {answer.as_of:%Y-%m-%d %H:%M:%SZ}")
+    return ", ".join(parts)
