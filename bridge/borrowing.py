@@ -137,7 +137,7 @@ class BorrowingService:
         """
         _require_self_check(terminal)
         try:
-            pending = self._verification.take(challenge_id, ChallengePurpose.BORROW)
+            pending = self._verification.take(challenge_id, ChallengePurpose.BORROW, terminal)
             verified = self._verification.prove(pending, terminal, certificate_der, signature)
             return self._open(terminal, verified)
         except (BridgeError, JpkiError) as error:

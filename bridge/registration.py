@@ -42,7 +42,7 @@ from bridge.models import (
 )
 from bridge.ports import PatronRecord, Transaction
 from bridge.rules import Decision, DenialReason, may_link
-from bridge.verification import CardVerification
+from bridge.verification import CardVerification, was_made_for
 from jpki.certificate import UserAuthenticationCertificate
 from jpki.challenge import Challenge, ChallengePurpose, VerifiedCard
 from jpki.errors import ChallengeUnknown, JpkiError
@@ -175,7 +175,7 @@ class RegistrationService:
         """
         with self._environment.store.transaction() as transaction:
             pending = transaction.find_challenge(challenge_id)
-        if pending is None or not _made_for(pending.challenge, terminal):
+        if pending is None or not was_made_for(pending.challenge, terminal):
             raise ChallengeUnknown("no such challenge at this terminal")
         if pending.link_request_id is None:
             return
@@ -201,7 +201,7 @@ class RegistrationService:
         _require_counter(terminal)
         request_id = None
         try:
-            pending = self._verification.take(challenge_id, ChallengePurpose.LINK)
+            pending = self._verification.take(challenge_id, ChallengePurpose.LINK, terminal)
             request_id = pending.link_request_id
             verified = self._verification.prove(pending, terminal, certificate_der, signature)
             with self._environment.store.transaction() as transaction:
@@ -353,10 +353,6 @@ def _serial_record(certificate: UserAuthenticationCertificate) -> bytes:
     """
     issuer = certificate.issuer_key_identifier
     return len(issuer).to_bytes(1, "big") + issuer + certificate.serial_number.to_bytes()
-
-
-def _made_for(challenge: Challenge, terminal: Terminal) -> bool:
-    return (challenge.library_id, challenge.terminal_id) == (terminal.library_id, terminal.terminal_id)
 
 
 def _actor(librarian: Librarian) -> Actor:

@@ -17,7 +17,7 @@ from bridge.rules import judge_certificate
 from jpki import challenge as card_challenge
 from jpki.certificate import UserAuthenticationCertificate
 from jpki.challenge import CardResponse, Challenge, ChallengeNonce, ChallengePurpose, VerifiedCard
-from jpki.errors import ChallengeUnknown
+from jpki.errors import ChallengeUnknown, WrongTerminal
 from jpki.revocation import RevocationAnswer, RevocationPolicy, RevocationSource
 from jpki.trust import TrustStore
 from jpki.verify import CertificatePolicy, verify_certificate
@@ -43,6 +43,11 @@ class CheckedCard:
 
     certificate: UserAuthenticationCertificate
     revocation: RevocationAnswer
+
+
+def was_made_for(challenge: Challenge, terminal: Terminal) -> bool:
+    """Return whether *challenge* was issued to *terminal*."""
+    return (challenge.library_id, challenge.terminal_id) == (terminal.library_id, terminal.terminal_id)
 
 
 class CardVerification:
@@ -89,16 +94,20 @@ class CardVerification:
             transaction.add_challenge(PendingChallenge(challenge, card.revocation, link_request_id))
         return challenge
 
-    def take(self, challenge_id: str, purpose: ChallengePurpose) -> PendingChallenge:
-        """Take a challenge out of use for good, whatever becomes of the answer to it.
+    def take(self, challenge_id: str, purpose: ChallengePurpose, terminal: Terminal) -> PendingChallenge:
+        """Take a challenge of *terminal* out of use for good, whatever becomes of the answer to it.
 
-        Raises ``ChallengeUnknown`` (also for the other purpose) and ``ChallengeAlreadyUsed``.
+        Raises ``ChallengeUnknown`` (also for the other purpose), ``ChallengeAlreadyUsed``, and
+        ``WrongTerminal`` for another terminal's challenge, which stays good there.
         """
         now = self._environment.clock()
         with self._environment.store.transaction() as transaction:
             pending = transaction.consume_challenge(challenge_id, now)
-        if pending.challenge.purpose is not purpose:
-            raise ChallengeUnknown("the challenge was made for another purpose")
+            # Raised in here, a refusal undoes the taking.
+            if pending.challenge.purpose is not purpose:
+                raise ChallengeUnknown("the challenge was made for another purpose")
+            if not was_made_for(pending.challenge, terminal):
+                raise WrongTerminal("the response came from another place")
         return pending
 
     def prove(

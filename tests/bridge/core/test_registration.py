@@ -330,6 +330,18 @@ def test_a_response_from_another_counter_is_refused(place):
     assert no_link_was_made(place)
 
 
+@pytest.mark.parametrize("library", ["central", "harbour"])
+def test_a_response_from_elsewhere_spoils_neither_the_challenge_nor_the_request(place, library):
+    stranger = place.add_terminal("stranger", TerminalKind.COUNTER, library=library)
+    card = place.card()
+    request = place.start()
+    challenge = place.registration.begin(place.counter, card.certificate_der)
+    with pytest.raises(WrongTerminal):
+        place.complete_link(stranger, card, challenge)
+    assert state(place, request).state.is_open
+    assert place.complete_link(place.counter, card, challenge).patron_id == 51
+
+
 def test_a_challenge_for_borrowing_links_nothing(place):
     card = place.card()
     place.link(card)
