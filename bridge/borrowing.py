@@ -14,6 +14,7 @@ from enum import StrEnum, unique
 from bridge.environment import Environment
 from bridge.errors import BridgeError, Denied, NotLinked, WrongTerminalKind, slug_of
 from bridge.keys import KeyUse
+from bridge.link_upgrade import upgrade_link
 from bridge.models import (
     Actor,
     ActorKind,
@@ -193,7 +194,8 @@ class BorrowingService:
         with self._environment.store.transaction() as transaction:
             link = transaction.find_open_link(library.library_id, identifiers)
         link = self._require_alive(link)
-        patron = library.patrons.get(link.patron_id)
+        patron = self._environment.patron_of(link)
+        upgrade_link(self._environment, link, patron, Actor(ActorKind.TERMINAL, terminal.terminal_id))
         now = self._environment.clock()
         decision = may_borrow(link, patron.standing, now, library.today(now))
         if decision.denial is not None:

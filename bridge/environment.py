@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, tzinfo
 
-from bridge.errors import LibraryNotFound
+from bridge.errors import LibraryNotFound, NoSuchPatron
 from bridge.keys import KeyRing
-from bridge.models import Actor, AuditEvent, AuditTag
-from bridge.ports import Clock, PatronDirectory, RandomBytes, Store
+from bridge.models import Actor, AuditEvent, AuditTag, CardLink, LinkRequest
+from bridge.ports import (
+    Clock,
+    PatronCategories,
+    PatronDirectory,
+    PatronRecord,
+    RandomBytes,
+    Store,
+)
 
 ID_LENGTH = 16
 """Bytes of a new id; written as 32 hex digits."""
@@ -17,12 +24,18 @@ ID_LENGTH = 16
 
 @dataclass(frozen=True)
 class Library:
-    """One library (図書館): its patrons, and the time zone in which its days begin."""
+    """One library (図書館): its patrons, and the time zone in which its days begin.
+
+    ``categories`` is None where the library system has none to write (SIP2 alone). ``linked_category``
+    gives, by category, the one for linked patrons.
+    """
 
     library_id: str
     name: str
     time_zone: tzinfo
     patrons: PatronDirectory
+    categories: PatronCategories | None = None
+    linked_category: Mapping[str, str] = field(default_factory=dict)
 
     def today(self, now: datetime) -> date:
         """Return the day that it is in the library."""
@@ -45,6 +58,23 @@ class Environment:
             return self.libraries[library_id]
         except KeyError:
             raise LibraryNotFound(library_id) from None
+
+    def patron_of(self, reference: CardLink | LinkRequest) -> PatronRecord:
+        """Ask the library system for the patron of a link or a request.
+
+        By the patron's id, which survives a new library card, else by the card number that is kept.
+        Raises ``NoSuchPatron``, ``KohaNotReachable``.
+        """
+        patrons = self.library(reference.library_id).patrons
+        if reference.patron_id is not None:
+            return patrons.get(reference.patron_id)
+        patron = None
+        if reference.patron_reference is not None:
+            cardnumber = self.keys.cardnumber_of(reference.library_id, reference.patron_reference)
+            patron = patrons.find_by_cardnumber(cardnumber)
+        if patron is None:
+            raise NoSuchPatron
+        return patron
 
     def new_id(self) -> str:
         """Return an id that nobody can guess."""

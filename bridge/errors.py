@@ -15,6 +15,8 @@ counter page. It never changes once released. Sentences for people are made at t
     ├ NotLinked                    the card has no link in this library
     ├ NoSuchPatron                 Koha knows no such library card
     ├ KohaNotReachable             Koha did not answer, or refused us
+    ├ PatronChanged                somebody changed the patron while we were about to
+    ├ CategoryRefused              Koha does not let us move a patron into this category
     ├ WrongTerminalKind            a counter's purpose at a self-check machine, or the reverse
     ├ LibraryNotFound
     ├ TerminalNotFound
@@ -98,6 +100,18 @@ class KohaNotReachable(BridgeError):
     """Koha did not answer, or refused the bridge's own account."""
 
     slug = "koha-not-reachable"
+
+
+class PatronChanged(BridgeError):
+    """The patron was changed in Koha since it was read; nothing was written."""
+
+    slug = "patron-changed"
+
+
+class CategoryRefused(BridgeError):
+    """Koha knows no such category, or its account for the bridge may not change patrons."""
+
+    slug = "category-refused"
 
 
 class WrongTerminalKind(BridgeError):

@@ -23,7 +23,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESSIV
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
@@ -33,6 +33,7 @@ from bridge.ports import EncryptedValue, RandomBytes, Store
 from jpki.certificate import SerialNumber
 
 KEY_LENGTH = 32
+SIV_KEY_LENGTH = 64  # RFC 5297: two keys of 32 bytes for AES-256
 NONCE_LENGTH = 12  # NIST SP 800-38D, 8.2: 96 bits
 KEY_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 DERIVATION_LABEL = "koha-jpki-bridge/key/v1"
@@ -46,6 +47,7 @@ class KeyUse(StrEnum):
     SERIAL_ENCRYPTION = "serial-encryption"
     TOKEN_DIGEST = "token-digest"  # noqa: S105  # not a password
     CARDNUMBER_ENCRYPTION = "cardnumber-encryption"
+    PATRON_REFERENCE = "patron-reference"
     KEY_CHECK = "key-check"
 
 
@@ -56,10 +58,10 @@ class MasterKey:
     key_id: str
     secret: bytes = field(repr=False)
 
-    def derive(self, use: KeyUse, library_id: str = "") -> bytes:
-        """Return the 32-byte key of one library for one use."""
+    def derive(self, use: KeyUse, library_id: str = "", length: int = KEY_LENGTH) -> bytes:
+        """Return the key of one library for one use, *length* bytes of it."""
         info = _join(DERIVATION_LABEL.encode(), use.encode(), library_id.encode())
-        return HKDF(SHA256(), KEY_LENGTH, salt=None, info=info).derive(self.secret)
+        return HKDF(SHA256(), length, salt=None, info=info).derive(self.secret)
 
     def check_value(self) -> str:
         """Return a value that shows which key this is and tells nothing about it, as hex."""
@@ -133,6 +135,29 @@ class KeyRing:
             )
             for key in self._keys.values()
         )
+
+    def patron_references(self, library_id: str, cardnumber: str) -> tuple[str, ...]:
+        """Return what a patron without an id may have been kept under, that for a new link first.
+
+        ``<key_id>:<base64>`` of the card number under AES-256-SIV (RFC 5297): in one library the same
+        number gives the same text, so that it can be looked up, and only the key turns it back.
+        """
+        return tuple(
+            f"{key.key_id}:{base64.b64encode(sealed).decode()}"
+            for key in self._keys.values()
+            for sealed in [_reference_cipher(key, library_id).encrypt(cardnumber.encode(), None)]
+        )
+
+    def cardnumber_of(self, library_id: str, patron_reference: str) -> str:
+        """Return the card number that a reference was made of. Raises ``KeyProblem``."""
+        key_id, _, sealed = patron_reference.partition(":")
+        key = self._keys.get(key_id)
+        if key is None:
+            raise KeyProblem(f"the master key {key_id} is missing")
+        try:
+            return _reference_cipher(key, library_id).decrypt(base64.b64decode(sealed), None).decode()
+        except InvalidTag:
+            raise KeyProblem(f"a value does not open with the key {key_id}") from None
 
     def encrypt(self, use: KeyUse, library_id: str, record_id: str, plaintext: bytes) -> EncryptedValue:
         """Encrypt *plaintext* for one record: it opens for that library and that record only."""
@@ -229,6 +254,10 @@ def _parse_line(line: str, where: str) -> MasterKey:
     if len(secret) != KEY_LENGTH:
         raise KeyProblem(f"{where}: the key is {len(secret)} bytes long, not {KEY_LENGTH}")
     return MasterKey(key_id, secret)
+
+
+def _reference_cipher(key: MasterKey, library_id: str) -> AESSIV:
+    return AESSIV(key.derive(KeyUse.PATRON_REFERENCE, library_id, SIV_KEY_LENGTH))
 
 
 def _hmac(key: bytes, message: bytes) -> str:

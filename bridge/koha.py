@@ -1,20 +1,30 @@
-"""Koha as the services see it: ``bridge.ports.PatronDirectory`` over the Koha client."""
+"""Koha as the services see it: ``PatronDirectory`` and ``PatronCategories`` over the Koha client."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from bridge.errors import KohaNotReachable, NoSuchPatron
-from bridge.ports import PatronRecord
-from koha_client import KohaClient, KohaError, Patron, PatronNotFound
+from bridge.errors import CategoryRefused, KohaNotReachable, NoSuchPatron, PatronChanged
+from bridge.ports import CategoryDetails, PatronRecord
+from koha_client import (
+    KohaClient,
+    KohaError,
+    KohaForbidden,
+    KohaRejected,
+    KohaUnauthorized,
+    NotOffered,
+    Patron,
+    PatronChangedMeanwhile,
+    PatronNotFound,
+)
 
 logger = logging.getLogger(__name__)
 
 
 class KohaPatronDirectory:
-    """The patrons of one library's Koha."""
+    """The patrons and patron categories of one library's Koha."""
 
     def __init__(self, client: KohaClient) -> None:
         self._client = client
@@ -29,6 +39,39 @@ class KohaPatronDirectory:
         """Return a patron. Raises ``NoSuchPatron``, ``KohaNotReachable``."""
         with _translated():
             return _record(self._client.get_patron(patron_id))
+
+    def describe(self, category_ids: Sequence[str]) -> Mapping[str, CategoryDetails]:
+        """See ``bridge.ports.PatronCategories``. Raises ``KohaNotReachable``."""
+        with _translated():
+            try:
+                categories = self._client.list_categories()
+            except (NotOffered, KohaForbidden) as refused:
+                logger.info("Koha does not list categories: %s", type(refused).__name__)
+                return {}
+        return {
+            category.category_id: CategoryDetails(
+                category.category_id, category.name, category.enrolment_fee, category.can_be_guarantee
+            )
+            for category in categories
+            if category.category_id in category_ids
+        }
+
+    def move(self, patron: PatronRecord, category_id: str) -> None:
+        """See ``bridge.ports.PatronCategories``."""
+        if patron.patron_id is None:
+            raise NoSuchPatron
+        with _translated():
+            try:
+                self._client.change_category(patron.patron_id, category_id, patron.version)
+            except PatronChangedMeanwhile:
+                raise PatronChanged from None
+            except PatronNotFound:
+                raise NoSuchPatron from None
+            except KohaUnauthorized:
+                raise
+            except KohaRejected as error:
+                logger.warning("Koha refused a change of category: %s", type(error).__name__)
+                raise CategoryRefused from error
 
 
 @contextmanager
@@ -51,4 +94,5 @@ def _record(patron: Patron) -> PatronRecord:
         card_lost=patron.patron_card_lost,
         cardnumber=patron.cardnumber,
         name=" ".join(part for part in (patron.surname, patron.firstname) if part),
+        version=patron.updated_on,
     )

@@ -82,12 +82,14 @@ class CardLink:
     """A My Number Card linked to a patron (連携登録).
 
     It points to Koha's ``patron_id``, which survives a new library card, never to ``cardnumber``.
+    Where the library system tells no such number (SIP2 alone), ``patron_id`` is None and
+    ``patron_reference`` holds the card number, encrypted, until the number is known or the link ends.
     ``not_after`` is the end of the certificate's validity; the link cannot outlive it.
     """
 
     link_id: str
     library_id: str
-    patron_id: int
+    patron_id: int | None
     kind: IdentifierKind
     state: LinkState
     not_after: datetime
@@ -96,6 +98,11 @@ class CardLink:
     last_used_at: datetime | None = None
     ended_at: datetime | None = None
     ended_reason: str | None = None
+    patron_reference: str | None = field(repr=False, default=None)
+
+    def is_living(self, now: datetime) -> bool:
+        """Whether the link has neither ended nor outlived its certificate."""
+        return self.ended_at is None and now <= self.not_after
 
 
 @unique
@@ -131,13 +138,14 @@ class LinkRequest:
     """A librarian's order to link the next card at one counter terminal to one patron.
 
     ``problem`` is the slug of the last refusal (``bridge.errors``), so that the page can say why;
-    ``attempts_remaining`` is what the card last answered, if the agent has told it.
+    ``attempts_remaining`` is what the card last answered, if the agent has told it. ``patron_id`` and
+    ``patron_reference`` are those of ``CardLink``.
     """
 
     request_id: str
     library_id: str
     terminal_id: str
-    patron_id: int
+    patron_id: int | None
     librarian_id: str
     state: LinkRequestState
     started_at: datetime
@@ -145,6 +153,54 @@ class LinkRequest:
     problem: str | None = None
     attempts_remaining: int | None = None
     link_id: str | None = None
+    patron_reference: str | None = field(repr=False, default=None)
+
+
+@unique
+class MoveDirection(StrEnum):
+    """Whether a patron goes into the category for linked patrons, or back where it came from."""
+
+    LINKED = "linked"
+    BACK = "back"
+
+
+@unique
+class MoveState(StrEnum):
+    """How far a move between categories has come."""
+
+    PENDING = "pending"
+    FAILED = "failed"
+    DONE = "done"
+    LEFT_ALONE = "left_alone"
+    SUPERSEDED = "superseded"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the move is still to be made: a failed one is tried again."""
+        return self in (MoveState.PENDING, MoveState.FAILED)
+
+
+@dataclass(frozen=True)
+class CategoryMove:
+    """A patron's move between two categories (利用者区分) in Koha, for a link made or ended.
+
+    ``problem`` is the slug of what stood against the last attempt (``bridge.errors``). A patron whom
+    staff moved meanwhile, or who is gone, is left alone; a move is superseded by the next one of the
+    same patron.
+    """
+
+    move_id: str
+    library_id: str
+    link_id: str
+    patron_id: int
+    direction: MoveDirection
+    from_category: str
+    to_category: str
+    state: MoveState
+    created_at: datetime
+    updated_at: datetime
+    attempts: int = 0
+    problem: str | None = None
 
 
 @dataclass(frozen=True)
@@ -199,6 +255,10 @@ class AuditTag(StrEnum):
     LINK_CREATED = "card_link:created"
     LINK_REFUSED = "card_link:refused"
     LINK_ENDED = "card_link:ended"
+    LINK_UPGRADED = "card_link:upgraded"
+    CATEGORY_MOVED = "patron_category:moved"
+    CATEGORY_LEFT_ALONE = "patron_category:left_alone"
+    CATEGORY_MOVE_FAILED = "patron_category:move_failed"
     SESSION_OPENED = "card_session:opened"
     SESSION_DENIED = "card_session:denied"
     SESSION_CLOSED = "card_session:closed"

@@ -6,10 +6,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from decimal import Decimal
 from typing import Protocol
 
 from bridge.models import (
@@ -17,8 +18,11 @@ from bridge.models import (
     CardIdentifier,
     CardLink,
     CardSession,
+    CategoryMove,
     Librarian,
     LinkRequest,
+    MoveDirection,
+    MoveState,
     Terminal,
 )
 from bridge.rules import PatronStanding
@@ -34,30 +38,66 @@ RandomBytes = Callable[[int], bytes]
 
 @dataclass(frozen=True)
 class PatronRecord:
-    """A patron as the library system shows one to the bridge; the name is for the counter's screen."""
+    """A patron as the library system shows one to the bridge; the name is for the counter's screen.
 
-    patron_id: int
+    ``patron_id`` is None where the library system does not tell it. ``expired`` is its own word, where
+    it tells no date. ``version`` changes with every change of the patron.
+    """
+
+    patron_id: int | None
     category_id: str
     expiry_date: date | None
     restricted: bool
     card_lost: bool
     cardnumber: str = field(repr=False)
     name: str = field(repr=False, default="")
+    expired: bool = False
+    version: str | None = None
 
     @property
     def standing(self) -> PatronStanding:
         """What the rules need of it."""
-        return PatronStanding(self.expiry_date, self.restricted, self.card_lost)
+        return PatronStanding(self.expiry_date, self.restricted, self.card_lost, self.expired)
 
 
 class PatronDirectory(Protocol):
-    """The library system of one library."""
+    """The library system of one library: over REST, or over SIP2 alone, where no patron has an id."""
 
     def find_by_cardnumber(self, cardnumber: str) -> PatronRecord | None:
         """Return the one patron with exactly this card number. Raises ``KohaNotReachable``."""
 
     def get(self, patron_id: int) -> PatronRecord:
         """Return a patron. Raises ``NoSuchPatron``, ``KohaNotReachable``."""
+
+
+@dataclass(frozen=True)
+class CategoryDetails:
+    """What the library system tells of a patron category (利用者区分); None is what it does not say.
+
+    A patron who is moved into it may be charged ``enrolment_fee``, and loses the guarantors where
+    ``can_be_guarantee`` is false.
+    """
+
+    category_id: str
+    name: str = ""
+    enrolment_fee: Decimal | None = None
+    can_be_guarantee: bool | None = None
+
+
+class PatronCategories(Protocol):
+    """The categories of one library's patrons."""
+
+    def describe(self, category_ids: Sequence[str]) -> Mapping[str, CategoryDetails]:
+        """Return what is known of categories; one that is not listed is left out.
+
+        Empty where the library system does not list categories, or not to us.
+        """
+
+    def move(self, patron: PatronRecord, category_id: str) -> None:
+        """Move a patron who is still as *patron* says.
+
+        Raises ``PatronChanged``, ``CategoryRefused``, ``NoSuchPatron``, ``KohaNotReachable``.
+        """
 
 
 @dataclass(frozen=True)
@@ -132,7 +172,17 @@ class Transaction(Protocol):
     def find_open_link(self, library_id: str, identifiers: Sequence[CardIdentifier]) -> CardLink | None:
         """Return the link that has not ended under any of *identifiers* (one per digest key)."""
 
-    def open_links_of_patron(self, library_id: str, patron_id: int) -> Sequence[CardLink]: ...
+    def open_links_of_patron(
+        self, library_id: str, patron_id: int | None, patron_references: Sequence[str] = ()
+    ) -> Sequence[CardLink]:
+        """Return the links of a patron that have not ended, under the id or any of the references."""
+
+    def links_by_reference(self, library_id: str) -> Sequence[CardLink]:
+        """Return the links that have not ended and point to a card number, the oldest first."""
+
+    def set_patron_of_link(self, link_id: str, patron_id: int) -> bool:
+        """Let a link that points to a card number point to a patron; say whether it still did the former."""
+
     def end_link(self, library_id: str, link_id: str, reason: str, at: datetime) -> CardLink:
         """End a link; what identifies the card is wiped.
 
@@ -140,6 +190,22 @@ class Transaction(Protocol):
         """
 
     def touch_link(self, link_id: str, at: datetime) -> None: ...
+
+    # moves between categories
+    def add_category_move(self, move: CategoryMove) -> None: ...
+    def last_category_move(self, library_id: str, patron_id: int) -> CategoryMove | None:
+        """Return the latest move of a patron that was not superseded."""
+
+    def category_move_of_link(
+        self, library_id: str, link_id: str, direction: MoveDirection
+    ) -> CategoryMove | None:
+        """Return the latest move that a link brought about."""
+
+    def update_category_move(self, move: CategoryMove, *, unless: Collection[MoveState]) -> bool:
+        """Keep state, attempts, problem and time; say whether the state was none of *unless* before."""
+
+    def patrons_with_categories(self, library_id: str) -> Sequence[int]:
+        """Return the patrons who have an open link, a move to be made, or one that has not been undone."""
 
     # link requests
     def add_link_request(self, request: LinkRequest) -> None:

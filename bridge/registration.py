@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from types import MappingProxyType
 
+from bridge.category import CategoryService
 from bridge.environment import Environment
 from bridge.errors import (
     AlreadyLinked,
@@ -73,9 +74,12 @@ class PatronSummary:
 class RegistrationService:
     """Requests for a link, the link itself, and its end."""
 
-    def __init__(self, environment: Environment, verification: CardVerification) -> None:
+    def __init__(
+        self, environment: Environment, verification: CardVerification, categories: CategoryService
+    ) -> None:
         self._environment = environment
         self._verification = verification
+        self._categories = categories
 
     def find_patron(self, librarian: Librarian, cardnumber: str) -> PatronSummary:
         """Show a patron, by library card. Raises ``NoSuchPatron``, ``KohaNotReachable``."""
@@ -83,8 +87,9 @@ class RegistrationService:
         patron = library.patrons.find_by_cardnumber(cardnumber)
         if patron is None:
             raise NoSuchPatron
+        references = self._environment.keys.patron_references(library.library_id, patron.cardnumber)
         with self._environment.store.transaction() as transaction:
-            open_links = transaction.open_links_of_patron(library.library_id, patron.patron_id)
+            open_links = transaction.open_links_of_patron(library.library_id, patron.patron_id, references)
         today = library.today(self._environment.clock())
         return PatronSummary(patron, open_links, may_link(patron.standing, today))
 
@@ -112,6 +117,7 @@ class RegistrationService:
             state=LinkRequestState.WAITING_FOR_CARD,
             started_at=now,
             expires_at=now + REQUEST_LIFETIME,
+            patron_reference=self._reference_to(librarian.library_id, summary.patron),
         )
         with self._environment.store.transaction() as transaction:
             transaction.add_link_request(request)
@@ -194,6 +200,8 @@ class RegistrationService:
     ) -> CardLink:
         """Make the link, if the signature proves the card and Koha still knows the patron.
 
+        The patron is then moved into the category for linked patrons; that this fails undoes nothing.
+
         Raises ``ChallengeUnknown``, ``ChallengeAlreadyUsed``, ``NoLinkRequest``,
         ``AlreadyLinked``, ``NoSuchPatron``, ``KohaNotReachable``, and what
         ``CardVerification.prove`` raises. Nothing is stored then but the refusal.
@@ -206,11 +214,13 @@ class RegistrationService:
             verified = self._verification.prove(pending, terminal, certificate_der, signature)
             with self._environment.store.transaction() as transaction:
                 request = self._open(transaction, terminal.library_id, request_id)
-            self._ask_koha(request)
-            return self._link(request, verified)
+            patron = self._ask_koha(request)
+            link = self._link(request, patron, verified)
         except (BridgeError, JpkiError) as error:
             self._refuse(terminal, request_id, slug_of(error))
             raise
+        self._move(link, Actor(ActorKind.LIBRARIAN, request.librarian_id))
+        return link
 
     def link(self, librarian: Librarian, link_id: str) -> CardLink:
         """Return a link of the librarian's library, ended or not. Raises ``LinkNotFound``."""
@@ -221,7 +231,10 @@ class RegistrationService:
         return link
 
     def unlink(self, librarian: Librarian, link_id: str, *, reason: UnlinkReason) -> CardLink:
-        """End a link; sessions that run on it end at once. Raises ``LinkNotFound``."""
+        """End a link; sessions that run on it end at once. Raises ``LinkNotFound``.
+
+        A patron whom the link had moved into another category is then moved back.
+        """
         now = self._environment.clock()
         library_id, actor = librarian.library_id, _actor(librarian)
         event = self._environment.event
@@ -242,27 +255,42 @@ class RegistrationService:
                         reason=DenialReason.LINK_ENDED.value,
                     )
                 )
+            if link.patron_id is not None:
+                self._categories.plan(transaction, library_id, patron_id=link.patron_id, link_id=link_id)
+        self._move(link, actor)
         return link
 
-    def _ask_koha(self, request: LinkRequest) -> None:
+    def _ask_koha(self, request: LinkRequest) -> PatronRecord:
         library = self._environment.library(request.library_id)
-        patron = library.patrons.get(request.patron_id)
+        patron = self._environment.patron_of(request)
         decision = may_link(patron.standing, library.today(self._environment.clock()))
         if decision.denial is not None:
             raise Denied(decision.denial)
+        return patron
 
-    def _link(self, request: LinkRequest, verified: VerifiedCard) -> CardLink:
+    def _move(self, link: CardLink, actor: Actor) -> None:
+        if link.patron_id is not None:
+            self._categories.run(link.library_id, link.patron_id, actor)
+
+    def _reference_to(self, library_id: str, patron: PatronRecord) -> str | None:
+        """Return what a patron without an id is kept under."""
+        if patron.patron_id is not None:
+            return None
+        return self._environment.keys.patron_references(library_id, patron.cardnumber)[0]
+
+    def _link(self, request: LinkRequest, patron: PatronRecord, verified: VerifiedCard) -> CardLink:
         certificate = verified.certificate
         identifiers = self._verification.identifiers(request.library_id, certificate)
         link = CardLink(
             link_id=self._environment.new_id(),
             library_id=request.library_id,
-            patron_id=request.patron_id,
+            patron_id=patron.patron_id,
             kind=identifiers[0].kind,
             state=LinkState.ACTIVE,
             not_after=certificate.not_after,
             linked_at=self._environment.clock(),
             linked_by=request.librarian_id,
+            patron_reference=self._reference_to(request.library_id, patron),
         )
         serial = self._environment.keys.encrypt(
             KeyUse.SERIAL_ENCRYPTION,
@@ -275,6 +303,14 @@ class RegistrationService:
             if transaction.find_open_link(request.library_id, identifiers) is not None:
                 raise AlreadyLinked
             transaction.add_link(link, identifiers[0], serial)
+            if link.patron_id is not None:
+                self._categories.plan(
+                    transaction,
+                    link.library_id,
+                    patron_id=link.patron_id,
+                    link_id=link.link_id,
+                    category_id=patron.category_id,
+                )
             transaction.update_link_request(
                 replace(request, state=LinkRequestState.COMPLETED, problem=None, link_id=link.link_id)
             )

@@ -47,12 +47,14 @@ ALLOWED = Decision()
 class PatronStanding:
     """What Koha says of a patron, as far as the rules need it.
 
-    ``expiry_date`` is the last day on which the library card is valid; None means it never expires.
+    ``expiry_date`` is the last day on which the library card is valid; None means it never expires,
+    unless the library system says ``expired`` without naming the day.
     """
 
     expiry_date: date | None
     restricted: bool
     card_lost: bool
+    expired: bool = False
 
 
 def judge_certificate(not_after: datetime, revocation: RevocationAnswer, now: datetime) -> Decision:
@@ -82,7 +84,7 @@ def judge_patron(patron: PatronStanding, today: date) -> Decision:
 
     The day of expiry itself is still valid, as in Koha.
     """
-    if patron.expiry_date is not None and today > patron.expiry_date:
+    if patron.expired or (patron.expiry_date is not None and today > patron.expiry_date):
         return Decision(DenialReason.LIBRARY_CARD_EXPIRED)
     if patron.card_lost:
         return Decision(DenialReason.LIBRARY_CARD_LOST)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bridge.borrowing import BorrowingService
+from bridge.category import CategoryService
 from bridge.ports import Clock
 from bridge.registration import RegistrationService
 from bridge.staff import StaffService
@@ -18,5 +19,6 @@ class Services:
     registration: RegistrationService
     borrowing: BorrowingService
     staff: StaffService
+    categories: CategoryService
     library_names: Mapping[str, str]
     clock: Clock

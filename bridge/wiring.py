@@ -16,6 +16,7 @@ from argon2 import PasswordHasher, profiles
 from sqlalchemy.orm import Session, scoped_session
 
 from bridge.borrowing import BorrowingService, TokenPolicy
+from bridge.category import CategoryService
 from bridge.environment import Environment, Library
 from bridge.errors import BridgeError
 from bridge.keys import load_key_ring
@@ -23,10 +24,11 @@ from bridge.koha import KohaPatronDirectory
 from bridge.registration import RegistrationService
 from bridge.resolver import TokenResolver
 from bridge.services import Services
+from bridge.sip2_patrons import Sip2Account, Sip2PatronDirectory
 from bridge.staff import StaffService
 from bridge.store import SqlStore, check_version, open_engine
 from bridge.verification import CardPolicy, CardVerification
-from config import LibrarySettings, Mode, RevocationSettings, Settings, Sip2Settings, TokenSettings
+from config import KohaSettings, LibrarySettings, Mode, RevocationSettings, Settings, Sip2Settings, TokenSettings
 from jpki.circuit_breaker import BreakerPolicy, CircuitBreaker
 from jpki.crl_index import CrlDirectory
 from jpki.crl_source import CrlSource
@@ -48,6 +50,18 @@ QUESTIONS_AT_ONCE = 16
 """To one revocation source, from one process: as many as the server has threads. More than that are
 questions that were given up and still wait somewhere."""
 
+SIP2_LIMITATIONS = (
+    "without [library.koha] a link points to the card number and breaks when the patron gets a new card",
+    "without [library.koha] the last valid day of a library card is known only through sip2.expiry_field",
+    "without [library.koha] no patron is moved into a category for linked patrons",
+)
+"""What a library system cannot do for us over SIP2 alone."""
+
+
+QUESTIONS_AT_ONCE = 16
+"""To one revocation source, from one process: as many as the server has threads. More than that are
+questions that were given up and still wait somewhere."""
+
 
 @dataclass(frozen=True)
 class Bridge:
@@ -62,10 +76,12 @@ def build_bridge(settings: Settings) -> Bridge:
     """Return the services that *settings* describe."""
     store, environment = _environment(settings)
     verification = CardVerification(environment, build_card_policy(settings))
+    categories = CategoryService(environment)
     services = Services(
-        registration=RegistrationService(environment, verification),
+        registration=RegistrationService(environment, verification, categories),
         borrowing=BorrowingService(environment, verification, _token_policy(settings)),
         staff=_staff(environment),
+        categories=categories,
         library_names={library.library_id: library.name for library in settings.libraries},
         clock=environment.clock,
     )
@@ -131,6 +147,16 @@ def find_problems(settings: Settings) -> list[str]:
     return problems
 
 
+def find_limitations(settings: Settings) -> list[str]:
+    """Return what the settings make impossible although nothing is wrong with them."""
+    return [
+        f"library {library.library_id}: {limitation}"
+        for library in settings.libraries
+        if library.koha is None
+        for limitation in SIP2_LIMITATIONS
+    ]
+
+
 def _require_anchors(trust_store: TrustStore) -> None:
     if not trust_store.anchors:
         raise UntrustedIssuer("no CA certificate is imported: every card would be refused")
@@ -158,13 +184,42 @@ def now() -> datetime:
 
 
 def _library(library: LibrarySettings) -> Library:
-    koha = library.koha
+    time_zone = ZoneInfo(library.time_zone)
+    if library.koha is None:
+        patrons = _patrons_over_sip2(library, time_zone)
+        return Library(library.library_id, library.name, time_zone, patrons)
+    koha = _patrons_over_rest(library.koha)
+    return Library(
+        library.library_id,
+        library.name,
+        time_zone,
+        patrons=koha,
+        categories=koha,
+        linked_category=library.linked_category or {},
+    )
+
+
+def _patrons_over_rest(koha: KohaSettings) -> KohaPatronDirectory:
     transport = Transport(
         connect_timeout=koha.connect_timeout_seconds, read_timeout=koha.read_timeout_seconds
     )
     credentials = OAuth2ClientCredentials(koha.base_url, koha.client_id, koha.client_secret, transport)
-    client = KohaClient(koha.base_url, credentials, transport)
-    return Library(library.library_id, library.name, ZoneInfo(library.time_zone), KohaPatronDirectory(client))
+    return KohaPatronDirectory(KohaClient(koha.base_url, credentials, transport))
+
+
+def _patrons_over_sip2(library: LibrarySettings, time_zone: ZoneInfo) -> Sip2PatronDirectory:
+    sip2 = library.sip2
+    if sip2 is None or sip2.directory_login is None or sip2.directory_password is None:
+        raise ValueError(f"{library.library_id} has no library system")  # the loader refuses such settings
+    account = Sip2Account(
+        sip2.koha_host,
+        sip2.koha_port,
+        sip2.directory_login,
+        sip2.answer_timeout_seconds,
+        sip2.directory_password,
+    )
+    expiry_field = None if sip2.expiry_field is None else sip2.expiry_field.encode("ascii")
+    return Sip2PatronDirectory(account, lambda: now().astimezone(time_zone), expiry_field)
 
 
 def build_card_policy(settings: Settings) -> CardPolicy:

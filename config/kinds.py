@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 import zoneinfo
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from urllib.parse import SplitResult, urlsplit
 
 
@@ -86,6 +87,19 @@ def list_of(element: Kind, description: str) -> Kind:
         if not isinstance(value, list) or not value:
             raise WrongValue
         return tuple(element.read(item, directory) for item in value)
+
+    return Kind(description, read)
+
+
+def table_of(key: Kind, element: Kind, description: str) -> Kind:
+    """Return the kind of a table whose keys are of kind *key* and whose values of kind *element*."""
+
+    def read(value: object, directory: Path) -> Mapping[object, object]:
+        if not isinstance(value, dict):
+            raise WrongValue
+        return MappingProxyType(
+            {key.read(name, directory): element.read(item, directory) for name, item in value.items()}
+        )
 
     return Kind(description, read)
 

@@ -202,6 +202,7 @@ def _contradictions(reading: _Reading) -> Iterator[str]:
     yield from _repeated_self_checks(reading.libraries)
     yield from _repeated_listeners(reading)
     yield from _revocation_contradictions(reading.sections["revocation"])
+    yield from _library_systems(reading.libraries)
     if reading.sections[""].get("mode") is Mode.PRODUCTION:
         yield from _unfit_for_production(reading)
 
@@ -275,6 +276,22 @@ def _repeated_listeners(reading: _Reading) -> Iterator[str]:
             hosts = {host, earlier_host}
             if port is not None and port == earlier_port and (len(hosts) == 1 or hosts & _WILDCARD_HOSTS):
                 yield f"{name}: the same address as {earlier_name}"
+
+
+def _library_systems(libraries: list[dict[str, _Values]]) -> Iterator[str]:
+    for number, library in enumerate(libraries, start=1):
+        over_rest = LIBRARY_KOHA.name in library
+        account = ("directory_login", "directory_password")
+        given = [name for name in account if name in library.get(LIBRARY_SIP2.name, {})]
+        if not over_rest and not given:
+            yield f"library {number}.koha: missing; or give library {number}.sip2.directory_login"
+        if len(given) == 1:
+            yield f"library {number}.sip2: give both of {' and '.join(account)}, or neither"
+        moves = library[LIBRARY.name].get("linked_category", {})
+        if moves and not over_rest:
+            yield f"library {number}.linked_category: needs library {number}.koha"
+        if set(moves) & set(moves.values()):
+            yield f"library {number}.linked_category: a category stands on both sides"
 
 
 def _unfit_for_production(reading: _Reading) -> Iterator[str]:

@@ -5,6 +5,7 @@ Secrets come from files or the environment and are left out of every repr.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum, unique
 from pathlib import Path
@@ -122,6 +123,8 @@ class Sip2Settings:
     language: str = "en"
     character_set: str = "utf-8"
     expiry_field: str | None = None
+    directory_login: str | None = None
+    directory_password: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -140,15 +143,16 @@ class SelfCheckSettings:
 
 @dataclass(frozen=True)
 class LibrarySettings:
-    """One library (図書館) with its Koha."""
+    """One library (図書館) with its Koha: over REST, or without ``koha`` over SIP2 alone."""
 
     library_id: str
     name: str
-    koha: KohaSettings
+    koha: KohaSettings | None = None
     sip2: Sip2Settings | None = None
     self_check: tuple[SelfCheckSettings, ...] = ()
     time_zone: str = "Asia/Tokyo"
     cardnumber_prefixes: tuple[str, ...] | None = None
+    linked_category: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from config.kinds import (
     choice,
     list_of,
     number,
+    table_of,
     text,
     whole_number,
 )
@@ -96,6 +97,7 @@ _TOKEN_LENGTH = whole_number(12, 32)
 _CHECK_DIGIT = choice(("none", "luhn", "modulus-10-weight-3", "nw7-modulus-16"))
 _LANGUAGE = choice(("en", "ja"))
 _CHARACTER_SET = choice(("utf-8", "cp932"))
+_CATEGORY = text("category code of Koha", r"[^\s|]{1,10}")
 _POLICY_OID = text("object identifier", r"[0-2](?:\.\d+)+")
 
 GENERAL = Section(
@@ -311,6 +313,12 @@ LIBRARY = Section(
             list_of(text("text"), "list of texts"),
             "What the library's own card numbers begin with; `check-config` warns if a token could be one.",
         ),
+        Setting(
+            "linked_category",
+            table_of(_CATEGORY, _CATEGORY, "table of Koha's category codes"),
+            'By category the one for patrons with a linked card, such as `{PT="PT12"}`. Linking moves the '
+            "patron, the end of the link moves back. Needs `[library.koha]`.",
+        ),
     ),
     repeated=True,
 )
@@ -318,7 +326,7 @@ LIBRARY = Section(
 LIBRARY_KOHA = Section(
     "library.koha",
     settings.KohaSettings,
-    "The library's Koha, REST side.",
+    "The library's Koha, REST side. It may be left out where `sip2.directory_login` stands in for it.",
     (
         Setting(
             "base_url",
@@ -344,6 +352,7 @@ LIBRARY_KOHA = Section(
         Setting("read_timeout_seconds", number(0.1, 120), "How long to wait for an answer."),
     ),
     repeated=True,
+    optional=True,
 )
 
 LIBRARY_SIP2 = Section(
@@ -372,6 +381,19 @@ LIBRARY_SIP2 = Section(
             text("two letters or digits", r"[A-Z0-9]{2}"),
             "Field of Koha's patron answers that holds the library card's last day, such as `PA` where a "
             "`custom_patron_field` sends `dateexpiry`. Without one Koha's status flags decide.",
+        ),
+        Setting(
+            "directory_login",
+            text("text"),
+            "SIP2 log-in of the bridge itself: it looks patrons up over SIP2 where there is no "
+            "`[library.koha]`. Not all is possible then; `check-config` says what.",
+        ),
+        Setting(
+            "directory_password",
+            text("text"),
+            "Password of that log-in.",
+            external=True,
+            secret=True,
         ),
     ),
     repeated=True,

@@ -18,7 +18,14 @@ from flask_admin.theme import Bootstrap4Theme
 from flask_babel import Babel, lazy_gettext
 
 from bridge.admin.auth import ADMIN_URL, FrontDoor, choose_locale, init_auth
-from bridge.admin.lists import AuditList, Database, LinkList, SessionFactory, TerminalList
+from bridge.admin.lists import (
+    AuditList,
+    CategoryMoveList,
+    Database,
+    LinkList,
+    SessionFactory,
+    TerminalList,
+)
 from bridge.admin.views import CounterView
 
 if TYPE_CHECKING:
@@ -72,6 +79,7 @@ def init_admin(
     admin.add_views(
         CounterView(services),
         LinkList(services, database),
+        CategoryMoveList(services, database),
         TerminalList(services, database),
         AuditList(services, database),
     )

@@ -22,15 +22,24 @@ from sqlalchemy.orm import Query, Session, scoped_session
 from bridge.admin.base import StaffView, may_work_at_the_counter, signed_in_librarian
 from bridge.admin.filters import FieldFilter, FromDay, OneOf, PatronNumber, UntilDay
 from bridge.admin.forms import UnlinkForm
+from bridge.admin.progress import describe_move
 from bridge.admin.words import (
     ACTOR_KINDS,
     AUDIT_TAGS,
     LINK_STATES,
+    MOVE_DIRECTIONS,
+    MOVE_STATES,
     TERMINAL_KINDS,
     words_of,
 )
-from bridge.models import ActorKind, LinkState, UnlinkReason
-from bridge.store.tables import AuditEventRow, CardLinkRow, LibrarianRow, TerminalRow
+from bridge.models import ActorKind, LinkState, MoveDirection, MoveState, UnlinkReason
+from bridge.store.tables import (
+    AuditEventRow,
+    CardLinkRow,
+    CategoryMoveRow,
+    LibrarianRow,
+    TerminalRow,
+)
 
 if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
@@ -155,6 +164,7 @@ class LinkList(ReadOnlyList):
     }
     column_formatters: ClassVar = {
         "state": lambda _view, _context, row, _name: LINK_STATES[row.state],
+        "patron_id": lambda _view, _context, row, _name: row.patron_id or gettext("not known"),
         "not_after": lambda _view, _context, row, _name: format_date(row.not_after, "long"),
         "linked_by": lambda _view, context, row, _name: staff_name(context, row.linked_by),
         "ended_reason": lambda _view, _context, row, _name: words_of(row.ended_reason),
@@ -184,11 +194,55 @@ class LinkList(ReadOnlyList):
         if not form.validate_on_submit():
             link = self.get_one(link_id) or abort(HTTPStatus.NOT_FOUND)
             return self.render("bridge/unlink.html", form=form, link=link)
-        self.services.registration.unlink(
+        ended = self.services.registration.unlink(
             signed_in_librarian(), link_id, reason=UnlinkReason(form.reason.data)
         )
         flash(gettext("The link has ended. The library card works as before."), "success")
+        move = self.services.categories.move_of_link(ended.library_id, link_id, MoveDirection.BACK)
+        for words in describe_move(move):
+            flash(words, "success" if move and move.state is MoveState.DONE else "warning")
         return redirect(url_for("links.index_view"), code=HTTPStatus.SEE_OTHER)
+
+
+class CategoryMoveList(ReadOnlyList):
+    """The changes of patron category that links and their ends brought: done, to be done, left alone."""
+
+    column_list = (
+        "updated_at",
+        "patron_id",
+        "direction",
+        "from_category",
+        "to_category",
+        "state",
+        "attempts",
+        "problem",
+    )
+    column_sortable_list = ("updated_at", "patron_id", "state")
+    column_default_sort = ("updated_at", True)
+    column_labels: ClassVar = {
+        "updated_at": lazy_gettext("When"),
+        "patron_id": lazy_gettext("Koha patron number"),
+        "direction": lazy_gettext("Reason"),
+        "from_category": lazy_gettext("Category before"),
+        "to_category": lazy_gettext("Category after"),
+        "state": lazy_gettext("State"),
+        "attempts": lazy_gettext("Attempts"),
+        "problem": lazy_gettext("Details"),
+    }
+    column_formatters: ClassVar = {
+        "direction": lambda _view, _context, row, _name: MOVE_DIRECTIONS[row.direction],
+        "state": lambda _view, _context, row, _name: MOVE_STATES[row.state],
+        "problem": lambda _view, _context, row, _name: words_of(row.problem),
+    }
+    column_filters = (
+        PatronNumber(CategoryMoveRow.patron_id, lazy_gettext("Koha patron number")),
+        OneOf(CategoryMoveRow.state, lazy_gettext("State"), MOVE_STATES),
+        FromDay(CategoryMoveRow.updated_at, lazy_gettext("From")),
+        UntilDay(CategoryMoveRow.updated_at, lazy_gettext("To")),
+    )
+
+    def __init__(self, services: Services, database: Database) -> None:
+        super().__init__(CategoryMoveRow, services, database, "categories", lazy_gettext("Category changes"))
 
 
 class TerminalList(ReadOnlyList):

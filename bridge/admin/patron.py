@@ -5,27 +5,35 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from flask_babel import format_date, gettext
+from flask_babel import format_date, format_decimal, gettext
 
 from bridge.admin.words import PROBLEMS
+from bridge.category import MovePreview, SideEffect
 from bridge.rules import DenialReason
 
 if TYPE_CHECKING:
     from bridge.models import CardLink
+    from bridge.ports import CategoryDetails
     from bridge.registration import PatronSummary
 
 
 @dataclass(frozen=True)
 class ShownPatron:
-    """A patron summary in words. ``may_link`` says whether a card may be linked now."""
+    """A patron summary in words. ``may_link`` says whether a card may be linked now.
+
+    ``move`` is the change of category that a link brings, and what else that does; ``notes`` say what
+    is not possible for this patron.
+    """
 
     name: str
-    patron_number: int
+    patron_number: str
     category: str
     expiry: str
     warnings: tuple[str, ...]
     links: tuple[ShownLink, ...]
     may_link: bool
+    move: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -37,23 +45,65 @@ class ShownLink:
     valid_until: str
 
 
-def show_patron(summary: PatronSummary) -> ShownPatron:
+def show_patron(summary: PatronSummary, preview: MovePreview | None = None) -> ShownPatron:
     """Return how a patron is shown."""
     patron = summary.patron
     return ShownPatron(
         name=patron.name,
-        patron_number=patron.patron_id,
+        patron_number=gettext("not known") if patron.patron_id is None else str(patron.patron_id),
         category=patron.category_id,
-        expiry=format_date(patron.expiry_date, "long") if patron.expiry_date else gettext("no end"),
+        expiry=_expiry(summary),
         warnings=tuple(_warnings(summary)),
         links=tuple(show_link(link) for link in summary.open_links),
         may_link=summary.decision.allowed,
+        move=() if preview is None else tuple(_move(preview)),
+        notes=tuple(_notes(summary)),
     )
 
 
 def show_link(link: CardLink) -> ShownLink:
     """Return how a link is shown."""
     return ShownLink(link.link_id, format_date(link.linked_at, "long"), format_date(link.not_after, "long"))
+
+
+def _expiry(summary: PatronSummary) -> str:
+    patron = summary.patron
+    if patron.expiry_date is not None:
+        return str(format_date(patron.expiry_date, "long"))
+    return str(gettext("no end") if patron.patron_id is not None else gettext("not known"))
+
+
+def _move(preview: MovePreview) -> list[str]:
+    change = gettext(
+        "Linking changes the category in Koha: %(before)s → %(after)s",
+        before=_category(preview.before),
+        after=_category(preview.after),
+    )
+    fee = "" if preview.enrolment_fee is None else format_decimal(preview.enrolment_fee)
+    effects = {
+        SideEffect.ENROLMENT_FEE: gettext("Koha may charge the enrolment fee of %(fee)s.", fee=fee),
+        SideEffect.GUARANTORS_REMOVED: gettext("Koha removes the patron's guarantors, if there are any."),
+        SideEffect.NOT_KNOWN: gettext("Koha does not say whether this charges a fee or removes guarantors."),
+        SideEffect.CATEGORY_MISSING: gettext(
+            "Koha does not list the new category. Please tell the administrator."
+        ),
+    }
+    return [change, *(effects[effect] for effect in preview.side_effects)]
+
+
+def _category(category: CategoryDetails) -> str:
+    return f"{category.name} ({category.category_id})" if category.name else category.category_id
+
+
+def _notes(summary: PatronSummary) -> list[str]:
+    if summary.patron.patron_id is not None:
+        return []
+    return [
+        gettext(
+            "This library is connected over SIP2 alone: the link points to this library card. "
+            "A patron who gets a new library card must link again."
+        )
+    ]
 
 
 def _warnings(summary: PatronSummary) -> list[str]:

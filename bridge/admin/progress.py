@@ -10,9 +10,9 @@ from types import MappingProxyType
 
 from flask_babel import LazyString, format_date, gettext, lazy_gettext, ngettext
 
-from bridge.admin.words import PROBLEMS, REQUEST_STATES
+from bridge.admin.words import MOVE_OUTCOMES, PROBLEMS, REQUEST_STATES
 from bridge.errors import BridgeError
-from bridge.models import LinkRequest, LinkRequestState
+from bridge.models import CategoryMove, LinkRequest, LinkRequestState, MoveState
 
 
 @unique
@@ -97,15 +97,29 @@ class Progress:
     steps: tuple[ShownStep, ...]
 
 
-def present(request: LinkRequest, linked_until: datetime | None) -> Progress:
-    """Return how *request* is shown; *linked_until* is the link's end once there is a link."""
+def present(
+    request: LinkRequest, linked_until: datetime | None, move: CategoryMove | None = None
+) -> Progress:
+    """Return how *request* is shown; *linked_until* is the link's end once there is a link.
+
+    *move* is the change of category that the link brought; the page waits for its first attempt.
+    """
     return Progress(
-        is_open=request.state.is_open,
+        is_open=request.state.is_open or (move is not None and move.state is MoveState.PENDING),
         tone=_tone(request),
         headline=str(REQUEST_STATES[request.state]),
-        details=tuple(_details(request, linked_until)),
+        details=(*_details(request, linked_until), *describe_move(move)),
         steps=tuple(_show(step, _status(step, request)) for step in Step),
     )
+
+
+def describe_move(move: CategoryMove | None) -> list[str]:
+    """Return what the counter is told about a change of category."""
+    if move is None:
+        return []
+    words = f"{MOVE_OUTCOMES[move.state]} ({move.from_category} → {move.to_category})"
+    reasons = [PROBLEMS.get(move.problem, PROBLEMS[BridgeError.slug])] if move.problem else []
+    return [words, *(str(reason) for reason in reasons)]
 
 
 def _tone(request: LinkRequest) -> str:

@@ -18,7 +18,7 @@ from bridge.admin.base import StaffView, may_work_at_the_counter, signed_in_libr
 from bridge.admin.forms import CardnumberForm, StartLinkForm, choices
 from bridge.admin.patron import show_patron
 from bridge.admin.progress import Progress, present
-from bridge.models import TerminalKind
+from bridge.models import MoveDirection, TerminalKind
 
 if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
@@ -90,7 +90,10 @@ class CounterView(StaffView):
 
     def _patron_page(self, form: StartLinkForm) -> str:
         summary = self.services.registration.find_patron(signed_in_librarian(), form.cardnumber.data)
-        return self.render("bridge/patron.html", patron=show_patron(summary), form=form)
+        preview = None
+        if summary.decision.allowed:
+            preview = self.services.categories.preview(signed_in_librarian().library_id, summary.patron)
+        return self.render("bridge/patron.html", patron=show_patron(summary, preview), form=form)
 
     def _start_form(self, **values: str) -> StartLinkForm:
         """Return the form with this library's counter terminals, the remembered or only one chosen."""
@@ -122,7 +125,8 @@ class CounterView(StaffView):
         if link_request.link_id is None:
             return present(link_request, linked_until=None)
         link = self.services.registration.link(signed_in_librarian(), link_request.link_id)
-        return present(link_request, linked_until=link.not_after)
+        move = self.services.categories.move_of_link(link.library_id, link.link_id, MoveDirection.LINKED)
+        return present(link_request, linked_until=link.not_after, move=move)
 
 
 def remember_terminal(response: Response, terminal_id: str) -> Response:

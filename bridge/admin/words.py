@@ -17,6 +17,8 @@ from bridge.models import (
     LibrarianRole,
     LinkRequestState,
     LinkState,
+    MoveDirection,
+    MoveState,
     TerminalKind,
     UnlinkReason,
 )
@@ -81,6 +83,10 @@ PROBLEMS: Mapping[str, LazyString] = MappingProxyType(
         "patron-restricted": lazy_gettext("The patron is restricted in Koha."),
         # the system
         "koha-not-reachable": lazy_gettext("Koha does not answer. Please try again in a moment."),
+        "patron-changed": lazy_gettext("Somebody was changing the patron in Koha at the same time."),
+        "category-refused": lazy_gettext(
+            "Koha does not allow this change of category. Please tell the administrator."
+        ),
         "wrong-terminal-kind": lazy_gettext("This terminal is not a counter terminal."),
         "terminal-not-found": lazy_gettext("There is no such terminal."),
         "library-not-found": lazy_gettext("This library is not in the settings."),
@@ -146,6 +152,10 @@ AUDIT_TAGS: Mapping[str, LazyString] = MappingProxyType(
         AuditTag.LINK_CREATED: lazy_gettext("Card linked"),
         AuditTag.LINK_REFUSED: lazy_gettext("Link refused"),
         AuditTag.LINK_ENDED: lazy_gettext("Link ended"),
+        AuditTag.LINK_UPGRADED: lazy_gettext("Link now points to the Koha patron number"),
+        AuditTag.CATEGORY_MOVED: lazy_gettext("Patron category changed"),
+        AuditTag.CATEGORY_LEFT_ALONE: lazy_gettext("Patron category left as it is"),
+        AuditTag.CATEGORY_MOVE_FAILED: lazy_gettext("Patron category not changed yet"),
         AuditTag.SESSION_OPENED: lazy_gettext("Self-check session opened"),
         AuditTag.SESSION_DENIED: lazy_gettext("Self-check session refused"),
         AuditTag.SESSION_CLOSED: lazy_gettext("Self-check session closed"),
@@ -166,6 +176,39 @@ UNLINK_REASONS: Mapping[str, LazyString] = MappingProxyType(
         UnlinkReason.MISTAKE: lazy_gettext("Linked by mistake"),
     }
 )
+
+MOVE_DIRECTIONS: Mapping[str, LazyString] = MappingProxyType(
+    {
+        MoveDirection.LINKED: lazy_gettext("Card linked"),
+        MoveDirection.BACK: lazy_gettext("Link ended"),
+    }
+)
+"""Why a patron changes the category."""
+
+MOVE_STATES: Mapping[str, LazyString] = MappingProxyType(
+    {
+        MoveState.PENDING: lazy_gettext("To be done"),
+        MoveState.FAILED: lazy_gettext("Will be tried again"),
+        MoveState.DONE: lazy_gettext("Changed"),
+        MoveState.LEFT_ALONE: lazy_gettext("Left as it is"),
+        MoveState.SUPERSEDED: lazy_gettext("No longer needed"),
+    }
+)
+
+MOVE_OUTCOMES: Mapping[MoveState, LazyString] = MappingProxyType(
+    {
+        MoveState.PENDING: lazy_gettext("The patron category is being changed in Koha."),
+        MoveState.FAILED: lazy_gettext(
+            "The patron category could not be changed in Koha just now. It will be tried again."
+        ),
+        MoveState.DONE: lazy_gettext("The patron category was changed in Koha."),
+        MoveState.LEFT_ALONE: lazy_gettext(
+            "The patron category was changed in Koha by somebody else and is left as it is."
+        ),
+        MoveState.SUPERSEDED: lazy_gettext("The patron category is not changed any more."),
+    }
+)
+"""What the counter is told about a change of category, after a link or its end."""
 
 SESSION_ENDS: Mapping[str, LazyString] = MappingProxyType(
     {

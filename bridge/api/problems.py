@@ -167,6 +167,12 @@ PROBLEMS: Mapping[str, ProblemType] = MappingProxyType(
         "koha-not-reachable": ProblemType(
             HTTPStatus.SERVICE_UNAVAILABLE, "図書館システムに接続できません", "Koha not reachable"
         ),
+        "patron-changed": ProblemType(
+            HTTPStatus.CONFLICT, "利用者の情報が同時に変更されました", "Patron changed meanwhile"
+        ),
+        "category-refused": ProblemType(
+            HTTPStatus.CONFLICT, "利用者区分を変更できません", "Change of category refused"
+        ),
         "wrong-terminal-kind": ProblemType(
             HTTPStatus.FORBIDDEN, "この種類の端末ではできません", "Not at this kind of terminal"
         ),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
@@ -59,6 +61,25 @@ def is_unique_violation(error: IntegrityError) -> bool:
     """Say whether a value was there already, and not some other constraint broken."""
     code = getattr(error.orig, "sqlite_errorname", None) or getattr(error.orig, "sqlstate", None)
     return code in UNIQUE_VIOLATIONS
+
+
+@contextmanager
+def tables_may_be_rebuilt(connection: Connection) -> Iterator[None]:
+    """Let migrations drop and remake tables that others refer to; before a transaction begins.
+
+    SQLite cannot change a column in place, and would take the drop of the old table for the deletion
+    of its rows (sqlite.org/lang_altertable.html, 7).
+    """
+    if connection.dialect.name != "sqlite":
+        yield
+        return
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, sqlite3.Connection)  # noqa: S101  # for the type checker
+    driver.execute("PRAGMA foreign_keys = OFF")  # without effect inside a transaction
+    try:
+        yield
+    finally:
+        driver.execute("PRAGMA foreign_keys = ON")
 
 
 def _set_up_sqlite(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:

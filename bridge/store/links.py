@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import and_, or_, select, update
+from sqlalchemy import ColumnElement, and_, or_, select, update
 
 from bridge.errors import AlreadyLinked, LinkNotFound, LinkRequestNotFound, LinkRequestPending
 from bridge.models import (
@@ -36,6 +36,7 @@ def _link(row: CardLinkRow) -> CardLink:
         last_used_at=row.last_used_at,
         ended_at=row.ended_at,
         ended_reason=row.ended_reason,
+        patron_reference=row.patron_reference,
     )
 
 
@@ -52,6 +53,7 @@ def _link_request(row: LinkRequestRow) -> LinkRequest:
         problem=row.problem,
         attempts_remaining=row.attempts_remaining,
         link_id=row.link_id,
+        patron_reference=row.patron_reference,
     )
 
 
@@ -65,6 +67,7 @@ class LinkQueries(Queries):
                 link_id=link.link_id,
                 library_id=link.library_id,
                 patron_id=link.patron_id,
+                patron_reference=link.patron_reference,
                 kind=identifier.kind,
                 key_id=identifier.key_id,
                 digest=identifier.digest,
@@ -108,18 +111,27 @@ class LinkQueries(Queries):
         )
         return None if row is None else _link(row)
 
-    def open_links_of_patron(self, library_id: str, patron_id: int) -> Sequence[CardLink]:
+    def open_links_of_patron(
+        self, library_id: str, patron_id: int | None, patron_references: Sequence[str] = ()
+    ) -> Sequence[CardLink]:
         """Return the links of a patron that have not ended, the oldest first."""
-        rows = self._session.scalars(
-            select(CardLinkRow)
-            .where(
-                CardLinkRow.library_id == library_id,
-                CardLinkRow.patron_id == patron_id,
-                CardLinkRow.ended_at.is_(None),
-            )
-            .order_by(CardLinkRow.linked_at, CardLinkRow.link_id)
+        of_patron: ColumnElement[bool] = CardLinkRow.patron_reference.in_(patron_references)
+        if patron_id is not None:
+            of_patron = or_(CardLinkRow.patron_id == patron_id, of_patron)
+        return self._open_links(library_id, of_patron)
+
+    def links_by_reference(self, library_id: str) -> Sequence[CardLink]:
+        """See ``bridge.ports.Transaction``."""
+        return self._open_links(library_id, CardLinkRow.patron_reference.is_not(None))
+
+    def set_patron_of_link(self, link_id: str, patron_id: int) -> bool:
+        """See ``bridge.ports.Transaction``."""
+        met = self._changed(
+            update(CardLinkRow)
+            .where(CardLinkRow.link_id == link_id, CardLinkRow.patron_reference.is_not(None))
+            .values(patron_id=patron_id, patron_reference=None)
         )
-        return [_link(row) for row in rows]
+        return met == 1
 
     def end_link(self, library_id: str, link_id: str, reason: str, at: datetime) -> CardLink:
         """See ``bridge.ports.Transaction``."""
@@ -138,6 +150,7 @@ class LinkQueries(Queries):
                 serial_key_id=None,
                 serial_nonce=None,
                 serial_ciphertext=None,
+                patron_reference=None,
             )
             .returning(CardLinkRow)
             .execution_options(populate_existing=True)
@@ -145,6 +158,14 @@ class LinkQueries(Queries):
         if row is None:
             raise LinkNotFound
         return _link(row)
+
+    def _open_links(self, library_id: str, condition: ColumnElement[bool]) -> Sequence[CardLink]:
+        rows = self._session.scalars(
+            select(CardLinkRow)
+            .where(CardLinkRow.library_id == library_id, CardLinkRow.ended_at.is_(None), condition)
+            .order_by(CardLinkRow.linked_at, CardLinkRow.link_id)
+        )
+        return [_link(row) for row in rows]
 
     def touch_link(self, link_id: str, at: datetime) -> None:
         """Remember when a link was last used."""
@@ -166,7 +187,7 @@ class LinkRequestQueries(Queries):
                 LinkRequestRow.state.in_(OPEN_REQUEST_STATES),
                 LinkRequestRow.expires_at <= request.started_at,
             )
-            .values(state=LinkRequestState.EXPIRED)
+            .values(state=LinkRequestState.EXPIRED, patron_reference=None)
         )
         self._add(
             LinkRequestRow(
@@ -174,6 +195,7 @@ class LinkRequestQueries(Queries):
                 library_id=request.library_id,
                 terminal_id=request.terminal_id,
                 patron_id=request.patron_id,
+                patron_reference=request.patron_reference,
                 librarian_id=request.librarian_id,
                 state=request.state,
                 started_at=request.started_at,
@@ -219,6 +241,7 @@ class LinkRequestQueries(Queries):
                 problem=request.problem,
                 attempts_remaining=request.attempts_remaining,
                 link_id=request.link_id,
+                patron_reference=request.patron_reference if request.state.is_open else None,
             )
         )
         if met == 0:

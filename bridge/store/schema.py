@@ -10,7 +10,12 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
 from bridge.errors import StoreProblem
-from bridge.store.engine import BEGIN_OPTION, is_there, make_sqlite_file_private
+from bridge.store.engine import (
+    BEGIN_OPTION,
+    is_there,
+    make_sqlite_file_private,
+    tables_may_be_rebuilt,
+)
 
 
 def _config() -> Config:
@@ -50,7 +55,11 @@ def upgrade(engine: Engine) -> tuple[str | None, str]:
     before = current_revision(engine)
     make_sqlite_file_private(engine)
     config = _config()
-    with engine.execution_options(**{BEGIN_OPTION: "IMMEDIATE"}).begin() as connection:
+    with (
+        engine.execution_options(**{BEGIN_OPTION: "IMMEDIATE"}).connect() as connection,
+        tables_may_be_rebuilt(connection),
+        connection.begin(),
+    ):
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
     return before, head_revision()

@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 from bridge.ports import Transaction
+from bridge.store.categories import CategoryMoveQueries
 from bridge.store.challenges import ChallengeQueries
 from bridge.store.engine import BEGIN_OPTION
 from bridge.store.links import LinkQueries, LinkRequestQueries
@@ -18,7 +19,13 @@ from bridge.store.staff import StaffQueries
 
 
 class SqlTransaction(
-    StaffQueries, LinkQueries, LinkRequestQueries, ChallengeQueries, SessionQueries, RecordQueries
+    StaffQueries,
+    LinkQueries,
+    LinkRequestQueries,
+    CategoryMoveQueries,
+    ChallengeQueries,
+    SessionQueries,
+    RecordQueries,
 ):
     """All queries over one session; implements ``bridge.ports.Transaction``."""
 

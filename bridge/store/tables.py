@@ -33,6 +33,8 @@ from bridge.models import (
     LibrarianRole,
     LinkRequestState,
     LinkState,
+    MoveDirection,
+    MoveState,
     TerminalKind,
 )
 from bridge.store.columns import UtcDateTime
@@ -72,6 +74,8 @@ class Base(DeclarativeBase):
         LibrarianRole: _words(LibrarianRole),
         LinkRequestState: _words(LinkRequestState),
         LinkState: _words(LinkState),
+        MoveDirection: _words(MoveDirection),
+        MoveState: _words(MoveState),
         RevocationStatus: _words(RevocationStatus),
         TerminalKind: _words(TerminalKind),
     }
@@ -128,12 +132,19 @@ class CardLinkRow(Base):
             postgresql_where=text("ended_at IS NULL"),
         ),
         Index("ix_card_link_patron", "library_id", "patron_id"),
+        Index("ix_card_link_patron_reference", "library_id", "patron_reference"),
         CheckConstraint("(ended_at IS NULL) = (digest IS NOT NULL)", name="open_has_identifier"),
+        CheckConstraint("patron_id IS NULL OR patron_reference IS NULL", name="patron_has_one_name"),
+        CheckConstraint(
+            "ended_at IS NOT NULL OR patron_id IS NOT NULL OR patron_reference IS NOT NULL",
+            name="open_has_patron",
+        ),
     )
 
     link_id: Mapped[str] = mapped_column(primary_key=True)
     library_id: Mapped[str]
-    patron_id: Mapped[int] = mapped_column(Integer)
+    patron_id: Mapped[int | None] = mapped_column(Integer)
+    patron_reference: Mapped[str | None]
     kind: Mapped[IdentifierKind]
     key_id: Mapped[str]
     digest: Mapped[str | None]
@@ -147,6 +158,36 @@ class CardLinkRow(Base):
     last_used_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
     ended_reason: Mapped[str | None]
+
+
+class CategoryMoveRow(Base):
+    """A patron's move between categories in Koha: made, to be made, or left alone."""
+
+    __tablename__ = "category_move"
+    __table_args__ = (
+        Index("ix_category_move_patron", "library_id", "patron_id", "sequence"),
+        Index("ix_category_move_state", "library_id", "state"),
+        UniqueConstraint("move_id"),
+    )
+
+    sequence: Mapped[int] = mapped_column(
+        # SQLite numbers rows by itself only where the type is exactly INTEGER.
+        BigInteger().with_variant(Integer, "sqlite"),
+        primary_key=True,
+        autoincrement=True,
+    )
+    move_id: Mapped[str]
+    library_id: Mapped[str]
+    link_id: Mapped[str] = mapped_column(ForeignKey("card_link.link_id"))
+    patron_id: Mapped[int] = mapped_column(Integer)
+    direction: Mapped[MoveDirection]
+    from_category: Mapped[str]
+    to_category: Mapped[str]
+    state: Mapped[MoveState]
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+    attempts: Mapped[int]
+    problem: Mapped[str | None]
 
 
 class LinkRequestRow(Base):
@@ -169,7 +210,8 @@ class LinkRequestRow(Base):
     request_id: Mapped[str] = mapped_column(primary_key=True)
     library_id: Mapped[str]
     terminal_id: Mapped[str]
-    patron_id: Mapped[int] = mapped_column(Integer)
+    patron_id: Mapped[int | None] = mapped_column(Integer)
+    patron_reference: Mapped[str | None]
     librarian_id: Mapped[str] = mapped_column(ForeignKey("librarian.librarian_id"))
     state: Mapped[LinkRequestState]
     started_at: Mapped[datetime]

@@ -14,6 +14,7 @@ from argon2 import PasswordHasher
 
 from bridge.app import create_app_from
 from bridge.borrowing import BorrowingService, TokenPolicy
+from bridge.category import CategoryService
 from bridge.environment import Environment, Library
 from bridge.errors import NoSuchPatron
 from bridge.keys import KeyRing, MasterKey
@@ -193,12 +194,14 @@ def world(tmp_path, pki, empty_database):
     verification = CardVerification(environment, policy)
     # The cheapest parameters: the hashing is argon2's own business and tested there.
     staff = StaffService(environment, PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+    categories = CategoryService(environment)
     services = Services(
-        RegistrationService(environment, verification),
+        RegistrationService(environment, verification, categories),
         BorrowingService(
             environment, verification, TokenPolicy("98", 14, timedelta(minutes=15), timedelta(minutes=2))
         ),
         staff,
+        categories,
         {library.library_id: library.name for library in libraries.values()},
         clock,
     )

@@ -25,6 +25,7 @@ from sqlalchemy import Connection, Engine, select, text
 from sqlalchemy.exc import OperationalError
 
 from bridge.borrowing import BorrowingService, OpenedSession, TokenPolicy
+from bridge.category import CategoryService
 from bridge.environment import Environment, Library
 from bridge.errors import KohaNotReachable, NoSuchPatron
 from bridge.keys import KeyRing, MasterKey
@@ -297,7 +298,9 @@ class Place:
         )
         self.verification = CardVerification(self.environment, policy)
         self.tokens = TokenPolicy("98", 14, timedelta(minutes=15), timedelta(seconds=120))
-        self.registration = RegistrationService(self.environment, self.verification)
+        self.registration = RegistrationService(
+            self.environment, self.verification, CategoryService(self.environment)
+        )
         self.borrowing = BorrowingService(self.environment, self.verification, self.tokens)
         quick = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
         self.staff = StaffService(self.environment, quick)

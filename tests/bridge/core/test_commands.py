@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from bridge.cli import main
 from bridge.store import LibrarianRow, SqlStore, TerminalRow, open_engine
+from bridge.store.schema import head_revision
 
 PASSWORD = "correct horse battery staple"
 TIME_LIMIT = 30
@@ -71,8 +72,8 @@ def test_wrong_settings_are_all_named_and_nothing_is_started(run, installation):
 
 def test_the_database_is_created_once(run, installation):
     first, second = run("init-db"), run("init-db")
-    assert first.stdout == "database created at revision 0001\n"
-    assert second.stdout == "database is up to date at revision 0001\n"
+    assert first.stdout == f"database created at revision {head_revision()}\n"
+    assert second.stdout == f"database is up to date at revision {head_revision()}\n"
     assert installation.database.stat().st_mode & 0o777 == 0o600
 
 

@@ -14,6 +14,7 @@ from werkzeug.serving import make_server
 
 from bridge.app import create_app_from
 from bridge.borrowing import BorrowingService, TokenPolicy
+from bridge.category import CategoryService
 from bridge.environment import Environment, Library
 from bridge.errors import NoSuchPatron
 from bridge.keys import KeyRing, MasterKey
@@ -157,10 +158,12 @@ def bridge(tmp_path, pki):
     )
     verification = CardVerification(environment, policy)
     tokens = TokenPolicy("98", 14, timedelta(minutes=15), timedelta(minutes=2))
+    categories = CategoryService(environment)
     services = Services(
-        registration=RegistrationService(environment, verification),
+        registration=RegistrationService(environment, verification, categories),
         borrowing=BorrowingService(environment, verification, tokens),
         staff=StaffService(environment, PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)),
+        categories=categories,
         library_names={LIBRARY: "中央図書館"},
         clock=clock,
     )
