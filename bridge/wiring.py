@@ -28,7 +28,15 @@ from bridge.sip2_patrons import Sip2Account, Sip2PatronDirectory
 from bridge.staff import StaffService
 from bridge.store import SqlStore, check_version, open_engine
 from bridge.verification import CardPolicy, CardVerification
-from config import KohaSettings, LibrarySettings, Mode, RevocationSettings, Settings, Sip2Settings, TokenSettings
+from config import (
+    KohaSettings,
+    LibrarySettings,
+    Mode,
+    RevocationSettings,
+    Settings,
+    Sip2Settings,
+    TokenSettings,
+)
 from jpki.circuit_breaker import BreakerPolicy, CircuitBreaker
 from jpki.crl_index import CrlDirectory
 from jpki.crl_source import CrlSource
@@ -258,11 +266,9 @@ def _source_named(name: str, revocation: RevocationSettings) -> RevocationSource
         prefer_get = revocation.ocsp_method == "GET"
         return _guarded(OcspSource(revocation.ocsp_url, timeout=timeout, prefer_get=prefer_get), revocation)
     if name == "platform" and revocation.platform_file is not None:
-        mapping = PlatformMapping.from_toml(
-            revocation.platform_file.read_text("utf-8"), revocation.platform_token
-        )
+        mapping = PlatformMapping.from_toml(revocation.platform_file.read_bytes(), revocation.platform_token)
         return _guarded(PlatformSource(mapping, timeout=timeout), revocation)
-    return NoSource()  # the loader lets this pass for the one source that no settings name
+    return NoSource()  # nothing is configured, which the loader allows in development alone
 
 
 def _guarded(source: RevocationSource, revocation: RevocationSettings) -> RevocationSource:

@@ -70,13 +70,15 @@ class PlatformMapping:
     answer: PlatformAnswerMapping
 
     @classmethod
-    def from_toml(cls, text: str, token: str | None = None) -> PlatformMapping:
-        """Read a mapping; *token* takes the place of ``{token}`` in its headers.
+    def from_toml(cls, content: bytes, token: str | None = None) -> PlatformMapping:
+        """Read a mapping from TOML; *token* takes the place of ``{token}`` in its headers.
 
         Raises ``PlatformMappingError``, which says what is wrong and repeats no value.
         """
         try:
-            document = tomllib.loads(text)
+            document = tomllib.loads(content.decode())
+        except UnicodeDecodeError:
+            raise PlatformMappingError("not UTF-8 text") from None
         except tomllib.TOMLDecodeError as error:
             raise PlatformMappingError(f"not TOML: {error}") from None
         _refuse_unknown(document, _TOP_KEYS, "")

@@ -31,7 +31,7 @@ def card(issue):
 @pytest.fixture
 def ask(card, now):
     def ask(url: str, text: str = EXAMPLE, timeout: float = TIMEOUT):
-        mapping = PlatformMapping.from_toml(text.replace(ADDRESS, url), TOKEN)
+        mapping = PlatformMapping.from_toml(text.replace(ADDRESS, url).encode(), TOKEN)
         with requests.Session() as session:
             return PlatformSource(mapping, timeout=timeout, session=session).check(*card, now)
 
@@ -172,7 +172,7 @@ def test_neither_token_nor_serial_number_is_printed(ask, card, serving, body, ca
     caplog.set_level(logging.DEBUG)
     with serving(body(says(card, status="NOT_FOUND"))) as url:
         ask(url)
-    mapping = PlatformMapping.from_toml(EXAMPLE, TOKEN)
+    mapping = PlatformMapping.from_toml(EXAMPLE.encode(), TOKEN)
     assert "responder-says-unknown" in caplog.text
     for secret in (TOKEN, str(card[0].serial_number.value), card[0].serial_number.to_bytes().hex()):
         assert secret not in caplog.text + repr(mapping)
@@ -201,9 +201,14 @@ def test_neither_token_nor_serial_number_is_printed(ask, card, serving, body, ca
 def test_a_mapping_that_is_wrong_is_refused_with_its_place(old, new, problem):
     assert old in EXAMPLE
     with pytest.raises(PlatformMappingError, match=problem):
-        PlatformMapping.from_toml(EXAMPLE.replace(old, new), TOKEN)
+        PlatformMapping.from_toml(EXAMPLE.replace(old, new).encode(), TOKEN)
 
 
 def test_a_mapping_that_wants_a_token_gets_one():
     with pytest.raises(PlatformMappingError, match="token"):
-        PlatformMapping.from_toml(EXAMPLE)
+        PlatformMapping.from_toml(EXAMPLE.encode())
+
+
+def test_a_mapping_that_is_no_text_is_refused():
+    with pytest.raises(PlatformMappingError, match="UTF-8"):
+        PlatformMapping.from_toml(b"\xff")
