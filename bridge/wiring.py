@@ -101,6 +101,11 @@ def build_staff(settings: Settings) -> StaffService:
     return _staff(_environment(settings)[1])
 
 
+def build_categories(settings: Settings) -> CategoryService:
+    """Return the service that moves patrons between categories; it needs no CAs either."""
+    return CategoryService(_environment(settings)[1])
+
+
 def build_proxies(settings: Settings) -> Mapping[str, Sip2Proxy]:
     """Return a SIP2 proxy, not started, for each library with self-check machines, by its id."""
     borrowing = build_bridge(settings).services.borrowing

@@ -17,6 +17,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     # name: (module, attribute, one line of help)
     "agent": ("bridge.cli.agent", "agent", "Run beside a card reader: card, PIN, signature."),
     "card": ("bridge.cli.card", "card", "Look at the card on a reader; let it sign for a test."),
+    "categories": ("bridge.cli.categories", "categories", "Put patrons' categories in Koha right."),
     "check-config": ("bridge.cli.check_config", "check_config", "Check the settings file."),
     "crl": ("bridge.cli.crl", "crl", "Import and show certificate revocation lists."),
     "demo": ("bridge.cli.demo", "demo", "Tell the whole story on loopback with a simulated card."),
