@@ -18,6 +18,7 @@ counter page. It never changes once released. Sentences for people are made at t
     ├ PatronChanged                somebody changed the patron while we were about to
     ├ CategoryRefused              Koha does not let us move a patron into this category
     ├ WrongTerminalKind            a counter's purpose at a self-check machine, or the reverse
+    ├ NotAllowed                   the role of this member of staff does not permit it
     ├ LibraryNotFound
     ├ TerminalNotFound
     ├ LibrarianNotFound
@@ -118,6 +119,12 @@ class WrongTerminalKind(BridgeError):
     """The purpose does not belong to this kind of terminal."""
 
     slug = "wrong-terminal-kind"
+
+
+class NotAllowed(BridgeError):
+    """The librarian's role does not permit it."""
+
+    slug = "not-allowed"
 
 
 class LibraryNotFound(BridgeError):

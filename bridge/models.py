@@ -296,6 +296,11 @@ class LibrarianRole(StrEnum):
     ADMINISTRATOR = "administrator"
     AUDITOR = "auditor"
 
+    @property
+    def works_at_the_counter(self) -> bool:
+        """Whether this role may look patrons up, link and unlink cards. An auditor only reads."""
+        return self in (LibrarianRole.LIBRARIAN, LibrarianRole.ADMINISTRATOR)
+
 
 @dataclass(frozen=True)
 class Librarian:

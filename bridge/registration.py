@@ -22,6 +22,7 @@ from bridge.errors import (
     LinkRequestNotFound,
     NoLinkRequest,
     NoSuchPatron,
+    NotAllowed,
     TerminalNotFound,
     WrongTerminalKind,
     slug_of,
@@ -72,7 +73,11 @@ class PatronSummary:
 
 
 class RegistrationService:
-    """Requests for a link, the link itself, and its end."""
+    """Requests for a link, the link itself, and its end.
+
+    What a librarian does raises ``NotAllowed`` where the role does not permit it; ``request`` and
+    ``link`` only show, and any role may look.
+    """
 
     def __init__(
         self, environment: Environment, verification: CardVerification, categories: CategoryService
@@ -83,6 +88,7 @@ class RegistrationService:
 
     def find_patron(self, librarian: Librarian, cardnumber: str) -> PatronSummary:
         """Show a patron, by library card. Raises ``NoSuchPatron``, ``KohaNotReachable``."""
+        _require_counter_role(librarian)
         library = self._environment.library(librarian.library_id)
         patron = library.patrons.find_by_cardnumber(cardnumber)
         if patron is None:
@@ -99,6 +105,7 @@ class RegistrationService:
         Raises ``TerminalNotFound``, ``WrongTerminalKind``, ``LinkRequestPending``, ``Denied``, and
         what ``find_patron`` raises.
         """
+        _require_counter_role(librarian)
         with self._environment.store.transaction() as transaction:
             terminal = transaction.find_terminal(librarian.library_id, terminal_id)
         if terminal is None:
@@ -131,6 +138,7 @@ class RegistrationService:
 
     def cancel(self, librarian: Librarian, request_id: str) -> LinkRequest:
         """Take a request back. Raises ``LinkRequestNotFound`` where it is not open any more."""
+        _require_counter_role(librarian)
         with self._environment.store.transaction() as transaction:
             request = self._current(transaction, librarian.library_id, request_id)
             if not request.state.is_open:
@@ -235,6 +243,7 @@ class RegistrationService:
 
         A patron whom the link had moved into another category is then moved back.
         """
+        _require_counter_role(librarian)
         now = self._environment.clock()
         library_id, actor = librarian.library_id, _actor(librarian)
         event = self._environment.event
@@ -375,6 +384,11 @@ class RegistrationService:
         transaction.add_audit_event(
             self._environment.event(tag, request.library_id, actor, subject, terminal_id=request.terminal_id)
         )
+
+
+def _require_counter_role(librarian: Librarian) -> None:
+    if not librarian.role.works_at_the_counter:
+        raise NotAllowed
 
 
 def _require_counter(terminal: Terminal) -> None:

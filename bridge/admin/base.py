@@ -13,8 +13,7 @@ from werkzeug.exceptions import HTTPException, InternalServerError
 
 from bridge.admin.words import LANGUAGES, LIBRARIAN_ROLES, PROBLEMS
 from bridge.api import log_unexpected
-from bridge.errors import BridgeError
-from bridge.models import LibrarianRole
+from bridge.errors import BridgeError, NotAllowed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,14 +29,11 @@ HTTP_PROBLEMS: dict[int, LazyString] = {
     HTTPStatus.BAD_REQUEST: lazy_gettext(
         "This page was open too long, or the request was not complete. Please go back and try again."
     ),
-    HTTPStatus.FORBIDDEN: lazy_gettext("Your account may not do this."),
+    HTTPStatus.FORBIDDEN: PROBLEMS[NotAllowed.slug],
     HTTPStatus.NOT_FOUND: lazy_gettext("There is no such page."),
     HTTPStatus.METHOD_NOT_ALLOWED: lazy_gettext("There is no such page."),
 }
 """What is said for an HTTP error; any other gets the words of ``internal-error``."""
-
-COUNTER_ROLES = frozenset({LibrarianRole.LIBRARIAN, LibrarianRole.ADMINISTRATOR})
-"""Who may link and unlink cards. An auditor only reads."""
 
 
 class SignedIn(UserMixin):
@@ -58,7 +54,7 @@ def signed_in_librarian() -> Librarian:
 
 def may_work_at_the_counter() -> bool:
     """Return whether the librarian of this session may link and unlink cards."""
-    return current_user.is_authenticated and signed_in_librarian().role in COUNTER_ROLES
+    return current_user.is_authenticated and signed_in_librarian().role.works_at_the_counter
 
 
 class StaffView(BaseView):

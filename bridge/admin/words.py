@@ -90,6 +90,7 @@ PROBLEMS: Mapping[str, LazyString] = MappingProxyType(
         "wrong-terminal-kind": lazy_gettext("This terminal is not a counter terminal."),
         "terminal-not-found": lazy_gettext("There is no such terminal."),
         "library-not-found": lazy_gettext("This library is not in the settings."),
+        "not-allowed": lazy_gettext("Your account may not do this."),
         "librarian-not-found": lazy_gettext("There is no such member of staff."),
         "log-in-failed": lazy_gettext("The log-in name or the password is wrong."),
         "name-taken": lazy_gettext("This name is in use."),

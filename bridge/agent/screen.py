@@ -327,6 +327,7 @@ PROBLEM_WORDS: Mapping[str, Words] = MappingProxyType(
         "terminal-not-found": _ask_staff(
             "この端末は登録されていません。", "This terminal is not registered."
         ),
+        "not-allowed": _ask_staff("この操作はできません。", "This is not permitted."),
         "librarian-not-found": _ask_staff("職員の登録が見つかりません。", "The librarian was not found."),
         "log-in-failed": _ask_staff("ログインできませんでした。", "The log-in failed."),
         "name-taken": _ask_staff("その名前は使われています。", "The name is in use."),

@@ -183,6 +183,9 @@ PROBLEMS: Mapping[str, ProblemType] = MappingProxyType(
             HTTPStatus.NOT_FOUND, "該当する端末がありません", "Terminal not found"
         ),
         # staff and set-up; no call of the API raises these today, but every refusal has its words
+        "not-allowed": ProblemType(
+            HTTPStatus.FORBIDDEN, "この職員にはできません", "Not allowed to this librarian"
+        ),
         "librarian-not-found": ProblemType(
             HTTPStatus.NOT_FOUND, "該当する職員がいません", "Librarian not found"
         ),

@@ -16,12 +16,14 @@ from bridge.errors import (
     LinkRequestPending,
     NoLinkRequest,
     NoSuchPatron,
+    NotAllowed,
     TerminalNotFound,
     WrongTerminalKind,
 )
 from bridge.models import (
     AgentStep,
     AuditTag,
+    LibrarianRole,
     LinkRequestState,
     LinkState,
     TerminalKind,
@@ -416,6 +418,26 @@ def test_koha_is_never_asked_inside_a_transaction(place):
     challenge = place.registration.begin(place.counter, card.certificate_der)
     place.koha.before_get = lambda: place.add_terminal("meanwhile", TerminalKind.COUNTER)
     place.complete_link(place.counter, card, challenge)
+
+
+# Who may
+
+
+def test_an_auditor_looks_but_neither_links_nor_unlinks(place):
+    link = place.link(place.card())
+    request = place.start(cardnumber="L-4711-000816")
+    auditor = replace(place.librarian, role=LibrarianRole.AUDITOR)
+    registration = place.registration
+    for act in (
+        lambda: registration.find_patron(auditor, place.cardnumber),
+        lambda: registration.start(auditor, terminal_id="counter-2", cardnumber=place.cardnumber),
+        lambda: registration.cancel(auditor, request.request_id),
+        lambda: registration.unlink(auditor, link.link_id, reason=UnlinkReason.MISTAKE),
+    ):
+        with pytest.raises(NotAllowed):
+            act()
+    assert registration.request(auditor, request.request_id).state.is_open
+    assert registration.link(auditor, link.link_id).ended_at is None
 
 
 # The end of a link
