@@ -270,7 +270,7 @@ def _decode_pem(pem: BinaryIO, der: BinaryIO) -> None:
             der.write(binascii.a2b_base64(line, strict_mode=True))
         except binascii.Error as error:
             raise MalformedCrl("not a PEM CRL") from error
-    if pem.read().strip():
+    if pem.readline(_PEM_LINE).strip() or pem.read(1):
         raise MalformedCrl("bytes after the CRL")
     der.flush()
 

@@ -193,6 +193,10 @@ def distribution_point(**scope) -> x509.Extension:
     return critical(x509.IssuingDistributionPoint(**{**settled, **scope}))
 
 
+def pem(der: bytes) -> bytes:
+    return x509.load_der_x509_crl(der).public_bytes(Encoding.PEM)
+
+
 UNKNOWN_CRITICAL = critical(x509.UnrecognizedExtension(x509.ObjectIdentifier("2.999.1"), b"\x05\x00"))
 
 REFUSED = {
@@ -206,6 +210,25 @@ REFUSED = {
     "an HTML page": (lambda crl, now: b"<html>Please log in</html>", MalformedCrl),
     "PEM of something else": (lambda crl, now: b"-----BEGIN X509 CRL-----\n####\n", MalformedCrl),
     "PEM cut off": (lambda crl, now: b"-----BEGIN X509 CRL-----\nMIIB\n", MalformedCrl),
+    "PEM with more after it": (
+        lambda crl, now: pem(crl(LISTED)) + b"more\n",
+        MalformedCrl,
+    ),
+    "PEM with text before its first line": (
+        lambda crl, now: pem(crl(LISTED)).replace(b"-----\n", b"-----x\n", 1),
+        MalformedCrl,
+    ),
+    "SHA-1": (
+        # sha1WithRSAEncryption in the place of sha256WithRSAEncryption
+        lambda crl, now: crl(LISTED).replace(
+            bytes.fromhex("2a864886f70d01010b"), bytes.fromhex("2a864886f70d010105")
+        ),
+        UnsupportedCrl,
+    ),
+    "a last entry that is longer than the list": (
+        lambda crl, now: crl(entry=bytes.fromhex("3032020105170d") + b"261101000000Z"),
+        MalformedCrl,
+    ),
     "no CRL number": (lambda crl, now: crl(LISTED, number=None), MalformedCrl),
     "no next update": (lambda crl, now: crl(LISTED, next_update=None), MalformedCrl),
     "from the future": (
@@ -493,6 +516,19 @@ def test_a_full_disk_leaves_the_crl_in_force(crl, import_bytes, crl_directory, a
 
 
 # What the source says
+
+
+def test_a_directory_that_cannot_be_read_leaves_the_status_unknown(issue, tmp_path, now):
+    (tmp_path / "crl").write_bytes(b"a file where the directory should be")
+    answer = CrlSource(CrlDirectory(tmp_path / "crl")).check(*issue(CardProfile.GOOD), now)
+    assert (answer.status, answer.why) == (RevocationStatus.UNKNOWN, UnknownReason.UNREACHABLE)
+
+
+def test_a_revocation_of_the_last_century_has_its_date(crl, import_bytes, crl_directory):
+    revoked_at = datetime(1999, 12, 31, 23, 59, 59, tzinfo=UTC)
+    head = import_bytes(crl(cards=[RevokedCard(LISTED, revoked_at)]))
+    index = crl_directory.find_index(head.issuer_key_identifier)
+    assert index.find(SerialNumber(LISTED)).revoked_at == revoked_at
 
 
 def test_without_a_crl_of_its_issuer_a_certificate_is_unknown(issue, crl_directory, now):
