@@ -1,0 +1,76 @@
+"""A database of an earlier revision, with data in it, brought up to date."""
+
+from __future__ import annotations
+
+import pytest
+from alembic import command
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
+
+from bridge.store import open_engine, upgrade
+from bridge.store.engine import tables_may_be_rebuilt
+from bridge.store.schema import _config, head_revision
+
+ROWS = (
+    "INSERT INTO terminal VALUES ('central', 'counter-1', 'c', 'counter', NULL, true, 't1')",
+    "INSERT INTO terminal VALUES ('central', 'check-1', 's', 'self_check', 'sc1', true, 't2')",
+    "INSERT INTO librarian VALUES ('l1', 'central', 'hanako', 'Hanako', 'librarian', true, 'hash', 0, NULL)",
+    (
+        "INSERT INTO card_link (link_id, library_id, patron_id, kind, key_id, digest, state, not_after, "
+        "linked_at, linked_by) VALUES ('link-1', 'central', 51, 'serial_number', 'k1', 'd1', 'active', "
+        "'2030-01-01 00:00:00', '2026-01-01 00:00:00', 'l1')"
+    ),
+    (
+        "INSERT INTO link_request (request_id, library_id, terminal_id, patron_id, librarian_id, state, "
+        "started_at, expires_at, link_id) VALUES ('r1', 'central', 'counter-1', 51, 'l1', 'completed', "
+        "'2026-01-01 00:00:00', '2026-01-01 00:05:00', 'link-1')"
+    ),
+    (
+        "INSERT INTO card_session (session_id, library_id, terminal_id, link_id, opened_at, expires_at, "
+        "token_key_id, token_digest, closed_at) VALUES ('s1', 'central', 'check-1', 'link-1', "
+        "'2026-01-01 00:00:00', '2026-01-01 00:15:00', 'k1', 't', '2026-01-01 00:01:00')"
+    ),
+)
+
+
+@pytest.fixture
+def first_revision(database_url):
+    engine = open_engine(database_url)
+    config = _config()
+    with engine.connect() as connection, tables_may_be_rebuilt(connection), connection.begin():
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        for row in ROWS:
+            connection.execute(text(row))
+    yield engine
+    engine.dispose()
+
+
+def test_links_requests_and_sessions_survive_the_rebuilding_of_their_tables(first_revision):
+    assert upgrade(first_revision) == ("0001", head_revision())
+    with first_revision.connect() as connection:
+        link = connection.execute(text("SELECT patron_id, patron_reference, digest FROM card_link")).one()
+        assert link == (51, None, "d1")
+        assert connection.execute(text("SELECT link_id FROM link_request")).scalars().all() == ["link-1"]
+        assert connection.execute(text("SELECT link_id FROM card_session")).scalars().all() == ["link-1"]
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "DELETE FROM card_link",  # a session refers to it
+        "UPDATE card_link SET digest = NULL",
+        "UPDATE card_link SET patron_id = NULL",
+        "UPDATE card_link SET patron_reference = 'k1:x'",
+    ],
+)
+def test_references_and_constraints_hold_after_the_rebuilding(first_revision, broken):
+    upgrade(first_revision)
+    with pytest.raises(IntegrityError), first_revision.begin() as connection:
+        connection.execute(text(broken))
+
+
+def test_an_open_identifier_is_still_unique_after_the_rebuilding(first_revision):
+    upgrade(first_revision)
+    with pytest.raises(IntegrityError), first_revision.begin() as connection:
+        connection.execute(text(ROWS[3].replace("link-1", "link-2")))
