@@ -115,6 +115,10 @@ class CrlIndex:
         """Yield all entries in the order of their serial numbers."""
         return map(self._record, range(self._start, len(self._map), _RECORD.size))
 
+    def serial_numbers(self) -> Iterator[bytes]:
+        """Yield the serial numbers alone, ascending, big-endian in 20 octets: for going through millions."""
+        return map(self._serial_numbers.__getitem__, range(len(self)))
+
     def _record(self, at: int) -> RevokedCertificateEntry:
         serial, seconds, reason = _RECORD.unpack_from(self._map, at)
         return RevokedCertificateEntry(
