@@ -12,6 +12,9 @@ SECONDS = 20.0
 CSRF_FIELD = re.compile(r'name="csrf_token"[^>]*value="([^"]+)"')
 
 
+LINK_TO_END = re.compile(r"/admin/links/[0-9a-f]+/unlink")
+
+
 class DeskError(Exception):
     """The admin did not do what the librarian asked."""
 
@@ -42,6 +45,14 @@ class Desk:
         if "/requests/" not in page.url:
             raise DeskError("the link could not be started")
         return page.url.rsplit("/", 1)[1]
+
+    def unlink(self, cardnumber: str) -> requests.Response:
+        """End the link of a patron who has one; return the page that follows, with its notices."""
+        address = LINK_TO_END.search(self.find_patron(cardnumber).text)
+        if address is None:
+            raise DeskError("the patron has no link")
+        form = self._get(address[0])
+        return self._post(address[0], form, reason="patron_request", confirmed="y")
 
     def watch(self, request_id: str) -> dict[str, object]:
         """Return how far a link has come, as the page's script sees it."""

@@ -22,7 +22,7 @@ from bridge.demo.processes import LOOPBACK, Part, PartFailedError, command, free
 from jpki.simulator.card import SimulatedCard
 from jpki.simulator.ocsp_responder import OcspResponder
 from jpki.simulator.pki import Authority, CardPki
-from koha_client.simulator.demo_data import DemoPatron, demo_state
+from koha_client.simulator.demo_data import ADULT, LINKED_ADULT, DemoPatron, demo_state
 from koha_client.simulator.entities import SimulatedPatron
 from koha_client.simulator.state import KohaState
 
@@ -195,6 +195,9 @@ ocsp_url = "{ocsp_url}"
 [[library]]
 library_id = "{LIBRARY_ID}"
 name = "中央図書館"
+
+[library.linked_category]
+{ADULT.category_id} = "{LINKED_ADULT.category_id}"
 
 [library.koha]
 base_url = "{koha.rest_url}"

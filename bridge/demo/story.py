@@ -21,9 +21,13 @@ from bridge.demo.kiosk import SelfCheckMachine
 from bridge.demo.stack import LIBRARIAN, PIN, WRONG_PIN, Stack
 from jpki.card import JpkiSession, Pin
 from jpki.simulator.card import SimulatedConnection
-from koha_client.simulator.demo_data import DemoItem, DemoPatron
+from koha_client.simulator.demo_data import ADULT, LINKED_ADULT, DemoItem, DemoPatron
+from koha_client.simulator.entities import Category
 
 HTTP_SECONDS = 20
+
+VOLUMES = tuple(item for item in DemoItem if item.name.startswith("VOLUME_"))
+"""One more than an adult without a linked card may have."""
 
 
 class StepFailed(Exception):
@@ -77,7 +81,14 @@ class Story:
                 "貸出機に利用者番号は届かない / the machine never saw the card number", self._never_seen
             )
             self._step("貸出終了 / the session ends", self._end_session)
-            self._chapter("3. 断る場合 / Refusals, each in its own words")
+            self._chapter("3. 連携した人は 12 冊まで / Twelve books for who is linked, in place of six")
+            self._step("プラスチックカードでは 7 冊目を断る / the plastic card gets six", self._six_books)
+            self._step(
+                "連携すると Koha の利用者区分が変わる / linking moves the patron's category", self._move
+            )
+            self._step("同じ 7 冊目が借りられる / now the seventh book is lent", self._seventh_book)
+            self._step("連携をやめると元の区分に戻る / unlinking moves back", self._move_back)
+            self._chapter("4. 断る場合 / Refusals, each in its own words")
             self._step("使い終わった番号 / token used after its session", self._dead_token)
             self._step("暗証番号の誤り / wrong PIN, tries left are shown", self._wrong_pin)
             self._step("署名の再送 / a replayed response", self._replay)
@@ -175,7 +186,52 @@ class Story:
             self._kiosk = self._resources.enter_context(self._stack.kiosk())
         return self._kiosk
 
-    # -- 3. refusals
+    # -- 3. twelve books in place of six
+
+    def _six_books(self) -> str:
+        kiosk = self._open_kiosk()
+        expect(kiosk.patron_information(DemoPatron.SECOND.value).accepted, "the plastic card is refused")
+        for volume in VOLUMES[:-1]:
+            answer = kiosk.check_out(volume.value)
+            expect(answer.accepted, f"{volume.value} refused: {answer.screen_message}")
+        refused = kiosk.check_out(VOLUMES[-1].value)
+        expect(not refused.accepted, "a seventh book was lent")
+        kiosk.end_patron_session()
+        return (
+            f"Koha: {len(VOLUMES) - 1} on {DemoPatron.SECOND.value}; 12 not ok, AF: {refused.screen_message}"
+        )
+
+    def _move(self) -> str:
+        page = self._desk.find_patron(DemoPatron.SECOND.value)
+        expect(LINKED_ADULT.category_id in page.text, "the page does not say which category the link gives")
+        headline = self._link_card(DemoPatron.SECOND, self._stack.cards.second)
+        self._expect_category(LINKED_ADULT)
+        return headline
+
+    def _seventh_book(self) -> str:
+        visit = self._visit(self._stack.cards.second)
+        expect(visit.exit_code == 0, f"the agent ended with {visit.exit_code}: {visit.last_words}")
+        kiosk = self._open_kiosk()
+        expect(kiosk.patron_information(visit.token).accepted, "the token is refused")
+        answer = kiosk.check_out(VOLUMES[-1].value)
+        expect(answer.accepted, f"refused: {answer.screen_message}")
+        kiosk.end_patron_session()
+        loans = self._stack.loans_of(DemoPatron.SECOND)
+        expect(len(loans) == len(VOLUMES), f"Koha shows {len(loans)} loans")
+        return f"12 ok: {answer.first('AJ')}; Koha: {len(loans)} on {DemoPatron.SECOND.value}"
+
+    def _move_back(self) -> str:
+        page = self._desk.unlink(DemoPatron.SECOND.value)
+        told = f"{LINKED_ADULT.category_id} → {ADULT.category_id}" in page.text
+        expect(told, "the page does not say that the patron was moved back")
+        self._expect_category(ADULT)
+        return f"Koha: {ADULT.category_id} ({ADULT.name})"
+
+    def _expect_category(self, category: Category) -> None:
+        found = self._stack.patron(DemoPatron.SECOND).category_id
+        expect(found == category.category_id, f"Koha has the patron in {found}")
+
+    # -- 4. refusals
 
     def _dead_token(self) -> str:
         answer = self._open_kiosk().patron_information(self._token)
