@@ -11,7 +11,7 @@ from sqlalchemy import event
 from bridge.models import Actor, ActorKind, LibrarianRole, LinkState, UnlinkReason
 from bridge.store import CardLinkRow
 
-LISTS = ("links", "terminals", "audit")
+LISTS = ("links", "categories", "terminals", "audit")
 
 
 def rows(page):

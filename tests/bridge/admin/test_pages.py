@@ -22,6 +22,8 @@ from bridge.models import (
     LibrarianRole,
     LinkRequestState,
     LinkState,
+    MoveDirection,
+    MoveState,
     TerminalKind,
     UnlinkReason,
 )
@@ -80,8 +82,8 @@ def every_page(world, browser_of, stranger):
         counter, start = "/admin/counter/", "/admin/counter/start"
         yield stranger.get("/admin/login")
         yield stranger.post("/admin/login", "/admin/login", {"login_name": "", "password": ""})
-        for address in (counter, "/admin/links/", "/admin/terminals/", "/admin/audit/", "/admin/nowhere"):
-            yield desk.get(address)
+        for page in ("counter", "links", "categories", "terminals", "audit", "nowhere"):
+            yield desk.get(f"/admin/{page}/")
         yield desk.get("/admin/links/?flt0_0=x&flt1_1=ended")
         unlink = f"/admin/links/{link.link_id}/unlink"
         yield desk.get(unlink)
@@ -196,6 +198,9 @@ def test_every_problem_has_words():
         (words.ACTOR_KINDS, ActorKind),
         (words.AUDIT_TAGS, AuditTag),
         (words.UNLINK_REASONS, UnlinkReason),
+        (words.MOVE_DIRECTIONS, MoveDirection),
+        (words.MOVE_STATES, MoveState),
+        (words.MOVE_OUTCOMES, MoveState),
         (words.SESSION_ENDS, [*SessionEnd, "superseded", "overdue"]),
         (STEP_NAMES, Step),
         (STATUS_WORDS, StepStatus),
