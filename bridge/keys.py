@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESSIV
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from bridge.errors import KeyProblem
+from bridge.errors import KeyProblem, NameTaken
 from bridge.models import CardIdentifier, IdentifierKind, SessionToken
 from bridge.ports import EncryptedValue, RandomBytes, Store
 from jpki.certificate import SerialNumber
@@ -191,6 +191,12 @@ class KeyRing:
         Raises ``KeyProblem`` where a key that data was made with is missing or another one now, so
         that this is noticed at the start and not at the first patron.
         """
+        try:
+            self._confirm(store)
+        except NameTaken:  # another program met the same new key at this moment: compare with it
+            self._confirm(store)
+
+    def _confirm(self, store: Store) -> None:
         with store.transaction() as transaction:
             known = transaction.key_checks()
             for key_id, check_value in known.items():

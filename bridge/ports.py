@@ -252,7 +252,8 @@ class Transaction(Protocol):
     def key_checks(self) -> Mapping[str, str]:
         """Return the check value of each master key that data was made with, by key id."""
 
-    def add_key_check(self, key_id: str, check_value: str) -> None: ...
+    def add_key_check(self, key_id: str, check_value: str) -> None:
+        """Remember that data is made with this key. Raises ``NameTaken`` where that is remembered."""
 
 
 class Store(Protocol):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from sqlalchemy import select
 
+from bridge.errors import NameTaken
 from bridge.models import AuditEvent
 from bridge.store.queries import Queries
 from bridge.store.tables import AuditEventRow, KeyCheckRow
@@ -35,5 +36,5 @@ class RecordQueries(Queries):
         return {row.key_id: row.check_value for row in rows}
 
     def add_key_check(self, key_id: str, check_value: str) -> None:
-        """Remember that data is made with this key."""
-        self._add(KeyCheckRow(key_id=key_id, check_value=check_value))
+        """See ``bridge.ports.Transaction``."""
+        self._add(KeyCheckRow(key_id=key_id, check_value=check_value), taken=NameTaken)

@@ -7,7 +7,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError
 
 from bridge.errors import StoreProblem
 from bridge.store.engine import (
@@ -25,9 +25,18 @@ def _config() -> Config:
     return config
 
 
+def _scripts() -> ScriptDirectory:
+    return ScriptDirectory.from_config(_config())
+
+
+def _require_known(revision: str) -> None:
+    if revision not in {script.revision for script in _scripts().walk_revisions()}:
+        raise StoreProblem(f"the database has revision {revision}, made by a newer version of the program")
+
+
 def head_revision() -> str:
     """Return the revision that this program was written for."""
-    head = ScriptDirectory.from_config(_config()).get_current_head()
+    head = _scripts().get_current_head()
     if head is None:
         raise StoreProblem("the program carries no migrations")
     return head
@@ -43,16 +52,19 @@ def current_revision(engine: Engine) -> str | None:
     try:
         with engine.connect() as connection:
             return MigrationContext.configure(connection).get_current_revision()
-    except OperationalError:
+    except DatabaseError:
         raise StoreProblem("the database cannot be reached or opened") from None
 
 
 def upgrade(engine: Engine) -> tuple[str | None, str]:
     """Create the tables or bring them up to date; return the revisions before and after.
 
-    All or nothing, and nothing to do is no error.
+    All or nothing, and nothing to do is no error. Raises ``StoreProblem`` where the database does not
+    answer or is ahead of this program.
     """
     before = current_revision(engine)
+    if before is not None:
+        _require_known(before)
     make_sqlite_file_private(engine)
     config = _config()
     with (
@@ -70,6 +82,7 @@ def check_version(engine: Engine) -> None:
     found, wanted = current_revision(engine), head_revision()
     if found is None:
         raise StoreProblem("the database has not been set up: run koha-jpki init-db")
+    _require_known(found)
     if found != wanted:
         raise StoreProblem(
             f"the database has revision {found}, this program needs {wanted}: run koha-jpki init-db"

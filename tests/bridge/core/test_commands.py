@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import urllib.request
+from contextlib import closing
 
 import pytest
 from click.testing import CliRunner
@@ -75,6 +77,23 @@ def test_the_database_is_created_once(run, installation):
     assert first.stdout == f"database created at revision {head_revision()}\n"
     assert second.stdout == f"database is up to date at revision {head_revision()}\n"
     assert installation.database.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("command", ["init-db", "check-config", "serve", "sip2-proxy"])
+def test_a_file_that_is_no_database_is_told_in_one_line(run, ready, command):
+    ready.database.write_text("no database" * 100)
+    result = run(command)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.splitlines()[-1].endswith("the database cannot be reached or opened")
+
+
+@pytest.mark.parametrize("command", ["init-db", "check-config", "serve", "sip2-proxy"])
+def test_a_database_of_a_newer_program_is_left_alone(run, ready, command):
+    with closing(sqlite3.connect(ready.database)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    result = run(command)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.splitlines()[-1].endswith("revision 9999, made by a newer version of the program")
 
 
 def test_a_master_key_is_written_once_and_for_its_owner_alone(run, installation):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from secrets import token_bytes
 from threading import Barrier
 
 from bridge.errors import AlreadyLinked, LinkRequestPending
+from bridge.keys import KeyRing, MasterKey
 from bridge.models import UnlinkReason
 from jpki.errors import ChallengeAlreadyUsed
 
@@ -72,6 +74,18 @@ def test_a_link_ended_twice_at_once_ends_once(place_on_either):
         *[lambda: place.registration.unlink(place.librarian, link.link_id, reason=UnlinkReason.MISTAKE)] * 3
     )
     assert kinds(results) == {"CardLink": 1, "LinkNotFound": 2}
+
+
+def test_two_programs_that_meet_new_keys_at_once_both_start(store):
+    for number in range(5):
+        keys = KeyRing([MasterKey(f"k{each}", bytes([each] * 32)) for each in range(number + 1)], token_bytes)
+        assert at_once(*[lambda keys=keys: keys.confirm(store)] * 4) == [None] * 4
+
+
+def test_of_two_programs_with_different_keys_of_one_name_one_is_stopped(store):
+    one, other = (KeyRing([MasterKey("k1", bytes([each] * 32))], token_bytes) for each in range(2))
+    results = at_once(lambda: one.confirm(store), lambda: other.confirm(store))
+    assert kinds(results) == {"NoneType": 1, "KeyProblem": 1}
 
 
 def test_many_messages_at_once_are_all_answered(place_on_either):
