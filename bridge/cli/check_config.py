@@ -5,14 +5,17 @@ from __future__ import annotations
 import click
 
 from bridge.cli.common import FAILED, load
-from bridge.wiring import find_problems
+from bridge.wiring import find_limitations, find_problems
 
 
 @click.command("check-config")
 @click.pass_context
 def check_config(ctx: click.Context) -> None:
     """Check the settings file, the master key, the CA certificates and the database."""
-    problems = find_problems(load(ctx))
+    settings = load(ctx)
+    for limitation in find_limitations(settings):
+        click.echo(f"not possible: {limitation}", err=True)
+    problems = find_problems(settings)
     for problem in problems:
         click.echo(problem, err=True)
     if problems:

@@ -126,6 +126,15 @@ REFUSED = [
     ("# time_zone", 'time_zone = "../etc" #', "library 1.time_zone: expected name in the IANA"),
     ("listen_port = 6001", "listen_port = 8080", "library 1.sip2.listen_port: the same address as"),
     ('# terminator = "CR"', 'terminator = "LF"', "library 1.sip2.terminator: expected one of `CR`"),
+    ("# linked_category =", 'linked_category = "PT12"', "library 1.linked_category: expected table of"),
+    ("# linked_category =", 'linked_category = {PT="A|B"}', "library 1.linked_category: expected table of"),
+    ("# linked_category =", "linked_category = {PT=12}", "library 1.linked_category: expected table of"),
+    (
+        "# linked_category =",
+        'linked_category = {PT="PT12", PT12="PT24"}',
+        "library 1.linked_category: a category stands on both sides",
+    ),
+    ("# directory_login =", 'directory_login = "bridge"', "library 1.sip2: give both of directory_login and"),
     ("https://koha", "http://koha", "library 1.koha.base_url: must be https in production"),
     ("# secure_cookies = true", "secure_cookies = false", "web.secure_cookies: must be true in"),
     ('ocsp_url = "http://ocsp.example.jp/"', "", "revocation.ocsp_url: a revocation source is"),
@@ -308,3 +317,41 @@ def test_what_is_wrong_with_a_self_check_machine_is_named_with_its_place(setting
         "library 1.self_check 1.token_length: expected at least 10 digits left to chance",
         "library 1.self_check 2.sip2_login: the same as that of 1",
     )
+
+
+# Without Koha's REST API
+
+
+def without_koha(settings_file):
+    start = settings_file.text.index("[library.koha]")
+    settings_file.text = (
+        settings_file.text[:start] + settings_file.text[settings_file.text.index("[library.sip2]") :]
+    )
+
+
+def test_a_library_may_be_on_sip2_alone(settings_file):
+    without_koha(settings_file)
+    settings_file.replace("# directory_login =", 'directory_login = "bridge"')
+    settings_file.environ["KOHA_JPKI_LIBRARY_CENTRAL_SIP2_DIRECTORY_PASSWORD"] = "a-sip2-password"
+    (library,) = settings_file.load().libraries
+    assert library.koha is None
+    assert (library.sip2.directory_login, library.sip2.directory_password) == ("bridge", "a-sip2-password")
+    assert "a-sip2-password" not in repr(library)
+
+
+def test_a_library_needs_one_way_to_its_patrons(settings_file):
+    without_koha(settings_file)
+    assert problems_of(settings_file) == ("library 1.koha: missing; or give library 1.sip2.directory_login",)
+
+
+def test_categories_are_moved_over_rest_alone(settings_file):
+    without_koha(settings_file)
+    settings_file.replace("# linked_category =", 'linked_category = {PT="PT12"}')
+    settings_file.replace("# directory_login =", 'directory_login = "bridge"')
+    settings_file.environ["KOHA_JPKI_LIBRARY_CENTRAL_SIP2_DIRECTORY_PASSWORD"] = "a-sip2-password"
+    assert problems_of(settings_file) == ("library 1.linked_category: needs library 1.koha",)
+
+
+def test_the_table_of_categories_is_read_as_it_stands(settings_file):
+    settings_file.replace("# linked_category =", 'linked_category = {PT="PT12", ST="ST12"}')
+    assert settings_file.load().libraries[0].linked_category == {"PT": "PT12", "ST": "ST12"}

@@ -8,19 +8,24 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
+from secrets import token_bytes
 from zoneinfo import ZoneInfo
 
 import pytest
+from click.testing import CliRunner
 
 from bridge.borrowing import Borrower
 from bridge.category import CategoryService, ReconcileAction
+from bridge.cli import main
 from bridge.demo.koha import SimulatedKoha
 from bridge.errors import Denied, KeyProblem, KohaNotReachable, NoSuchPatron
-from bridge.keys import KeyRing, MasterKey
+from bridge.keys import KeyRing, MasterKey, write_new_key_file
 from bridge.koha import KohaPatronDirectory
-from bridge.models import AuditTag, LinkRequestState, UnlinkReason
+from bridge.models import AuditTag, Librarian, LibrarianRole, LinkRequestState, UnlinkReason
 from bridge.rules import DenialReason
 from bridge.sip2_patrons import Sip2Account, Sip2PatronDirectory
+from bridge.store import open_engine, upgrade
+from bridge.wiring import build_bridge
 from koha_client import KohaClient, OAuth2ClientCredentials, Transport
 from koha_client.simulator import DemoPatron, demo_state
 
@@ -251,3 +256,44 @@ def test_a_reference_made_under_an_older_key_is_still_found(key_ring):
     (reference,) = key_ring.patron_references("central", "4711")
     assert reference in newer.patron_references("central", "4711")
     assert newer.cardnumber_of("central", reference) == "4711"
+
+
+# From the settings
+
+
+@pytest.fixture
+def over_sip2(installation, koha):
+    """An installation without ``[library.koha]``."""
+    (installation.directory / "directory_password").write_text(PASSWORD)
+    before, rest = installation.path.read_text("utf-8").split("[library.koha]")
+    sip2 = rest.split("[library.sip2]")[1].replace("koha_port = 9", f"koha_port = {koha.sip_port}")
+    account = f'directory_login = "{LOGIN}"\ndirectory_password_file = "directory_password"\n'
+    installation.path.write_text(f"{before}[library.sip2]{sip2.rstrip()}\n{account}", "utf-8")
+    write_new_key_file(installation.key_file, token_bytes)
+    engine = open_engine(installation.load().database.url)
+    upgrade(engine)
+    engine.dispose()
+    return installation
+
+
+def test_the_settings_of_a_library_on_sip2_alone_find_its_patrons(over_sip2):
+    bridge = build_bridge(over_sip2.load())
+    librarian = Librarian("l1", "central", "hanako", "花子", LibrarianRole.LIBRARIAN)
+    summary = bridge.services.registration.find_patron(librarian, DemoPatron.FINE.value)
+    assert (summary.patron.name, summary.decision.allowed) == ("太郎 図書", True)
+    bridge.store.dispose()
+
+
+def test_checking_the_settings_says_what_sip2_alone_cannot_do(over_sip2):
+    result = CliRunner().invoke(main, ["--config", str(over_sip2.path), "check-config"])
+    assert result.exit_code == 0
+    limitations = [line for line in result.stderr.splitlines() if line.startswith("not possible: ")]
+    assert len(limitations) == 3
+    assert all("library central: without [library.koha]" in line for line in limitations)
+
+
+def test_there_is_nothing_to_reconcile_on_sip2_alone(over_sip2):
+    command = ["--config", str(over_sip2.path), "categories", "reconcile"]
+    assert CliRunner().invoke(main, command).exit_code == 0
+    named = CliRunner().invoke(main, [*command, "--library", "central"])
+    assert (named.exit_code, "category-refused" in named.stderr) == (1, True)
