@@ -323,10 +323,8 @@ def test_what_is_wrong_with_a_self_check_machine_is_named_with_its_place(setting
 
 
 def without_koha(settings_file):
-    start = settings_file.text.index("[library.koha]")
-    settings_file.text = (
-        settings_file.text[:start] + settings_file.text[settings_file.text.index("[library.sip2]") :]
-    )
+    before, rest = settings_file.text.split("\n[library.koha]\n")
+    settings_file.text = f"{before}\n[library.sip2]\n{rest.split('[library.sip2]', 1)[1]}"
 
 
 def test_a_library_may_be_on_sip2_alone(settings_file):
@@ -341,7 +339,7 @@ def test_a_library_may_be_on_sip2_alone(settings_file):
 
 def test_a_library_needs_one_way_to_its_patrons(settings_file):
     without_koha(settings_file)
-    assert problems_of(settings_file) == ("library 1.koha: missing; or give library 1.sip2.directory_login",)
+    assert problems_of(settings_file) == ["library 1.koha: missing; or give library 1.sip2.directory_login"]
 
 
 def test_categories_are_moved_over_rest_alone(settings_file):
@@ -349,7 +347,7 @@ def test_categories_are_moved_over_rest_alone(settings_file):
     settings_file.replace("# linked_category =", 'linked_category = {PT="PT12"}')
     settings_file.replace("# directory_login =", 'directory_login = "bridge"')
     settings_file.environ["KOHA_JPKI_LIBRARY_CENTRAL_SIP2_DIRECTORY_PASSWORD"] = "a-sip2-password"
-    assert problems_of(settings_file) == ("library 1.linked_category: needs library 1.koha",)
+    assert problems_of(settings_file) == ["library 1.linked_category: needs library 1.koha"]
 
 
 def test_the_table_of_categories_is_read_as_it_stands(settings_file):
