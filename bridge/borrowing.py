@@ -6,9 +6,8 @@ asks at every message what the token stands for, so a link that ends takes the t
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum, unique
 
 from bridge.environment import Environment
@@ -26,38 +25,17 @@ from bridge.models import (
     TerminalKind,
 )
 from bridge.ports import EncryptedValue, Transaction
-from bridge.rules import judge_link, may_borrow
+from bridge.rules import DenialReason, judge_link, may_borrow
+from bridge.tokens import TokenPolicy
 from bridge.verification import CardVerification
 from jpki.challenge import Challenge, ChallengePurpose, VerifiedCard
 from jpki.errors import JpkiError
+from jpki.revocation import RevocationAnswer
 
 PROXY = Actor(ActorKind.PROXY, "sip2-proxy")
 
 NO_SESSION = "-"
 """In the audit log, where a token was never given."""
-
-
-@dataclass(frozen=True)
-class TokenPolicy:
-    """The shape of a token, ``prefix`` and digits to ``length``, and how long it lives.
-
-    ``idle_limit`` is the longest time between two uses. No library card may have this shape.
-    """
-
-    prefix: str
-    length: int
-    lifetime: timedelta
-    idle_limit: timedelta
-
-    def matches(self, patron_identifier: str) -> bool:
-        """Say whether an identifier has the shape of a token."""
-        digits = self.length - len(self.prefix)
-        return re.fullmatch(f"{re.escape(self.prefix)}[0-9]{{{digits}}}", patron_identifier) is not None
-
-    def draw(self, random_bytes: bytes) -> SessionToken:
-        """Make a token of ``random_bytes``: at least 16, so that each digit is as likely as any."""
-        digits = self.length - len(self.prefix)
-        return SessionToken(f"{self.prefix}{int.from_bytes(random_bytes, 'big') % 10**digits:0{digits}}")
 
 
 @dataclass(frozen=True)
@@ -92,6 +70,15 @@ class TokenProblem(StrEnum):
     EXPIRED = "token-expired"
     IDLE = "token-idle"
     LINK_NOT_VALID = "token-link-not-valid"
+    CERTIFICATE_EXPIRED = "token-certificate-expired"
+    REVOCATION_UNKNOWN = "token-revocation-unknown"
+
+
+_PROBLEM_OF_CERTIFICATE = {
+    DenialReason.CERTIFICATE_EXPIRED: TokenProblem.CERTIFICATE_EXPIRED,
+    DenialReason.REVOCATION_UNKNOWN: TokenProblem.REVOCATION_UNKNOWN,
+}
+"""A refusal that is not listed counts against the link."""
 
 
 @dataclass(frozen=True)
@@ -140,10 +127,14 @@ class BorrowingService:
         try:
             pending = self._verification.take(challenge_id, ChallengePurpose.BORROW, terminal)
             verified = self._verification.prove(pending, terminal, certificate_der, signature)
-            return self._open(terminal, verified)
+            return self._open(terminal, verified, pending.revocation)
         except (BridgeError, JpkiError) as error:
             self._deny(terminal, slug_of(error))
             raise
+
+    def is_token(self, library_id: str, patron_identifier: str) -> bool:
+        """Say whether an identifier looks like a token, without looking it up."""
+        return self._tokens.matches(library_id, patron_identifier)
 
     def resolve(
         self, library_id: str, sip2_login: str | None, patron_identifier: str
@@ -153,7 +144,7 @@ class BorrowingService:
         ``sip2_login`` is the name under which Koha accepted that machine. A use counts against the
         idle limit; a session found over is closed.
         """
-        if not self._tokens.matches(patron_identifier):
+        if not self.is_token(library_id, patron_identifier):
             return NotOurs()
         digests = self._environment.keys.token_digests(library_id, SessionToken(patron_identifier))
         with self._environment.store.transaction() as transaction:
@@ -188,7 +179,9 @@ class BorrowingService:
                 )
             )
 
-    def _open(self, terminal: Terminal, verified: VerifiedCard) -> OpenedSession:
+    def _open(
+        self, terminal: Terminal, verified: VerifiedCard, revocation: RevocationAnswer
+    ) -> OpenedSession:
         library = self._environment.library(terminal.library_id)
         identifiers = self._verification.identifiers(library.library_id, verified.certificate)
         with self._environment.store.transaction() as transaction:
@@ -208,11 +201,12 @@ class BorrowingService:
             opened_at=now,
             expires_at=now + self._tokens.lifetime,
             cardnumber=patron.cardnumber,
+            revocation=revocation,
         )
         with self._environment.store.transaction() as transaction:
             self._require_alive(transaction.find_link(library.library_id, link.link_id))
             self._close_others(transaction, link)
-            token = self._keep(transaction, session)
+            token = self._keep(transaction, session, terminal)
             transaction.touch_link(link.link_id, now)
             transaction.add_audit_event(
                 self._environment.event(
@@ -226,11 +220,12 @@ class BorrowingService:
             )
         return OpenedSession(session.session_id, session.expires_at, token)
 
-    def _keep(self, transaction: Transaction, session: CardSession) -> SessionToken:
+    def _keep(self, transaction: Transaction, session: CardSession, terminal: Terminal) -> SessionToken:
         """Store the session under a token that no session has had yet; return the token."""
         keys = self._environment.keys
+        shape = self._tokens.shape_at(terminal.library_id, terminal.sip2_login)
         while True:
-            token = self._tokens.draw(self._environment.random_bytes(16))
+            token = shape.draw(self._environment.random_bytes)
             digests = keys.token_digests(session.library_id, token)
             taken = transaction.find_session_by_token(session.library_id, [each.digest for each in digests])
             if taken is None:
@@ -266,9 +261,14 @@ class BorrowingService:
         if now - (session.last_used_at or session.opened_at) > self._tokens.idle_limit:
             return TokenProblem.IDLE
         link = transaction.find_link(session.library_id, session.link_id)
-        if link is None or not judge_link(link, now).allowed:
+        if link is None:
             return TokenProblem.LINK_NOT_VALID
-        return None
+        decision = judge_link(link, now)
+        if decision.allowed:
+            decision = self._verification.judge_again(link.not_after, session.revocation)
+        if decision.denial is None:
+            return None
+        return _PROBLEM_OF_CERTIFICATE.get(decision.denial, TokenProblem.LINK_NOT_VALID)
 
     def _record_problem(
         self,

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum, unique
 
+from jpki.revocation import RevocationAnswer
+
 
 @unique
 class TerminalKind(StrEnum):
@@ -212,7 +214,10 @@ class SessionToken:
 
 @dataclass(frozen=True)
 class CardSession:
-    """The time in which a token stands for a patron at one self-check machine."""
+    """The time in which a token stands for a patron at one self-check machine.
+
+    ``revocation`` is the answer that let it be opened; it must stay fresh as long as the session is used.
+    """
 
     session_id: str
     library_id: str
@@ -223,6 +228,7 @@ class CardSession:
     cardnumber: str = field(repr=False)
     last_used_at: datetime | None = None
     closed_at: datetime | None = None
+    revocation: RevocationAnswer | None = None
 
 
 @unique

@@ -7,13 +7,13 @@ proven. What a good card may then do is the business of the two services.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from bridge.environment import Environment
 from bridge.errors import Denied
 from bridge.models import CardIdentifier, IdentifierKind, Terminal
 from bridge.ports import PendingChallenge
-from bridge.rules import judge_certificate
+from bridge.rules import Decision, DenialReason, judge_certificate
 from jpki import challenge as card_challenge
 from jpki.certificate import UserAuthenticationCertificate
 from jpki.challenge import CardResponse, Challenge, ChallengeNonce, ChallengePurpose, VerifiedCard
@@ -129,6 +129,16 @@ class CardVerification:
         )
         self._judge(verified.certificate, pending.revocation)
         return verified
+
+    def judge_again(self, not_after: datetime, answer: RevocationAnswer | None) -> Decision:
+        """Decide whether what was known at the proof may still be relied on, now.
+
+        *not_after* is the certificate's; *answer* the one that counted then, None where it was not kept.
+        """
+        now = self._environment.clock()
+        if answer is None:
+            return Decision(DenialReason.REVOCATION_UNKNOWN)
+        return judge_certificate(not_after, self._policy.revocation.evaluate(answer, now), now)
 
     def identifiers(
         self, library_id: str, certificate: UserAuthenticationCertificate

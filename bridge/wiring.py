@@ -15,24 +15,27 @@ from zoneinfo import ZoneInfo
 from argon2 import PasswordHasher, profiles
 from sqlalchemy.orm import Session, scoped_session
 
-from bridge.borrowing import BorrowingService, TokenPolicy
+from bridge.borrowing import BorrowingService
 from bridge.category import CategoryService
 from bridge.environment import Environment, Library
 from bridge.errors import BridgeError
 from bridge.keys import load_key_ring
 from bridge.koha import KohaPatronDirectory
+from bridge.machines import MachinePolicies, MachinePolicy, ScreenLanguage
 from bridge.registration import RegistrationService
 from bridge.resolver import TokenResolver
 from bridge.services import Services
 from bridge.sip2_patrons import Sip2Account, Sip2PatronDirectory
 from bridge.staff import StaffService
 from bridge.store import SqlStore, check_version, open_engine
+from bridge.tokens import CheckDigit, TokenPolicy, TokenShape
 from bridge.verification import CardPolicy, CardVerification
 from config import (
     KohaSettings,
     LibrarySettings,
     Mode,
     RevocationSettings,
+    SelfCheckSettings,
     Settings,
     Sip2Settings,
     TokenSettings,
@@ -52,11 +55,8 @@ from jpki.trust_files import load_directory
 from jpki.verify import CertificatePolicy
 from koha_client import KohaClient, OAuth2ClientCredentials, Transport
 from sip2_adapter.framing import Terminator
+from sip2_adapter.observer import ProxyObserver
 from sip2_adapter.proxy import Listener, ProxyLimits, Sip2Proxy
-
-QUESTIONS_AT_ONCE = 16
-"""To one revocation source, from one process: as many as the server has threads. More than that are
-questions that were given up and still wait somewhere."""
 
 SIP2_LIMITATIONS = (
     "without [library.koha] a link points to the card number and breaks when the patron gets a new card",
@@ -106,20 +106,28 @@ def build_categories(settings: Settings) -> CategoryService:
     return CategoryService(_environment(settings)[1])
 
 
-def build_proxies(settings: Settings) -> Mapping[str, Sip2Proxy]:
-    """Return a SIP2 proxy, not started, for each library with self-check machines, by its id."""
+def build_proxies(settings: Settings, observer: ProxyObserver | None = None) -> Mapping[str, Sip2Proxy]:
+    """Return a SIP2 proxy, not started, for each library with self-check machines, by its id.
+
+    *observer* counts what they do.
+    """
     borrowing = build_bridge(settings).services.borrowing
     return {
-        library.library_id: _proxy(library, library.sip2, borrowing, settings.tokens)
+        library.library_id: _proxy(library, library.sip2, borrowing, settings.tokens, observer)
         for library in settings.libraries
         if library.sip2 is not None
     }
 
 
 def _proxy(
-    library: LibrarySettings, sip2: Sip2Settings, borrowing: BorrowingService, tokens: TokenSettings
+    library: LibrarySettings,
+    sip2: Sip2Settings,
+    borrowing: BorrowingService,
+    tokens: TokenSettings,
+    observer: ProxyObserver | None,
 ) -> Sip2Proxy:
     time_zone = ZoneInfo(library.time_zone)
+    resolver = TokenResolver(borrowing, _machines(library, sip2), clock=now, time_zone=time_zone)
     return Sip2Proxy(
         [
             Listener(
@@ -131,14 +139,63 @@ def _proxy(
                 terminator=Terminator[sip2.terminator],
             )
         ],
-        TokenResolver(borrowing),
+        resolver,
         limits=ProxyLimits(
             answer_timeout=sip2.answer_timeout_seconds,
             idle_timeout=sip2.idle_timeout_seconds,
             patron_idle_timeout=tokens.idle_seconds,
         ),
+        screen_of=resolver.screen_of,
+        observer=observer,
         clock=lambda: now().astimezone(time_zone),
     )
+
+
+def _machines(library: LibrarySettings, sip2: Sip2Settings) -> MachinePolicies:
+    usual = MachinePolicy(
+        language=ScreenLanguage(sip2.language),
+        character_set=sip2.character_set,
+        show_token=sip2.show_token,
+        plastic_cards=sip2.plastic_cards,
+    )
+    return MachinePolicies(
+        usual,
+        {machine.sip2_login: _machine(machine, usual) for machine in library.self_check},
+        None if sip2.expiry_field is None else sip2.expiry_field.encode("ascii"),
+    )
+
+
+def _machine(machine: SelfCheckSettings, usual: MachinePolicy) -> MachinePolicy:
+    return MachinePolicy(
+        language=usual.language if machine.language is None else ScreenLanguage(machine.language),
+        character_set=machine.character_set or usual.character_set,
+        show_token=usual.show_token if machine.show_token is None else machine.show_token,
+        plastic_cards=usual.plastic_cards if machine.plastic_cards is None else machine.plastic_cards,
+    )
+
+
+def find_warnings(settings: Settings) -> list[str]:
+    """Return what works but may be wrong: tokens that a library's own card number could look like."""
+    warnings = []
+    prefixes = {settings.tokens.prefix}
+    for library in settings.libraries:
+        if library.sip2 is None:
+            continue
+        own = {machine.token_prefix for machine in library.self_check if machine.token_prefix}
+        if library.cardnumber_prefixes is None:
+            warnings.append(
+                f"{library.library_id}: library.cardnumber_prefixes is not set, so nobody can say "
+                "whether a library card could be taken for a token"
+            )
+            continue
+        warnings.extend(
+            f"{library.library_id}: a library card that begins with {cardnumber} could be taken for a "
+            f"token that begins with {prefix}"
+            for prefix in sorted(prefixes | own)
+            for cardnumber in library.cardnumber_prefixes
+            if cardnumber.startswith(prefix) or prefix.startswith(cardnumber)
+        )
+    return warnings
 
 
 def find_problems(settings: Settings) -> list[str]:
@@ -291,10 +348,18 @@ def _guarded(source: RevocationSource, revocation: RevocationSettings) -> Revoca
 def _token_policy(settings: Settings) -> TokenPolicy:
     tokens = settings.tokens
     return TokenPolicy(
-        prefix=tokens.prefix,
-        length=tokens.length,
+        shape=TokenShape(tokens.prefix, tokens.length, CheckDigit(tokens.check_digit)),
         lifetime=timedelta(minutes=tokens.lifetime_minutes),
         idle_limit=timedelta(seconds=tokens.idle_seconds),
+        shapes={
+            (library.library_id, machine.sip2_login): TokenShape(
+                machine.token_prefix or tokens.prefix,
+                machine.token_length or tokens.length,
+                CheckDigit(machine.token_check_digit or tokens.check_digit),
+            )
+            for library in settings.libraries
+            for machine in library.self_check
+        },
     )
 
 

@@ -41,7 +41,7 @@ from sip2_adapter.resolver import (
     Resolved,
     SessionEnd,
 )
-from sip2_adapter.screen import JAPANESE_SCREEN_MESSAGES, Screen, ScreenMessages
+from sip2_adapter.screen import JAPANESE_SCREEN_MESSAGES, KioskScreen, ScreenMessages
 
 __all__ = [
     "JAPANESE_SCREEN_MESSAGES",
@@ -57,6 +57,7 @@ __all__ = [
     "FrameBuffer",
     "FrameTooLong",
     "Kiosk",
+    "KioskScreen",
     "Listener",
     "LocalProtocolError",
     "LoginRefused",
@@ -73,7 +74,6 @@ __all__ = [
     "Resolution",
     "Resolved",
     "Result",
-    "Screen",
     "ScreenMessages",
     "SequenceMismatch",
     "SessionEnd",

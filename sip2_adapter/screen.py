@@ -28,19 +28,19 @@ JAPANESE_SCREEN_MESSAGES: Final = ScreenMessages(
 
 
 @dataclass(frozen=True)
-class Screen:
+class KioskScreen:
     """The screen of one machine: what is said on it, and in which character set (a codec's name)."""
 
     messages: ScreenMessages = ScreenMessages()
     encoding: str = "utf-8"
 
 
-ENGLISH_SCREEN: Final = Screen()
+ENGLISH_SCREEN: Final = KioskScreen()
 
-ScreenOf = Callable[[Kiosk], Screen]
+ScreenOf = Callable[[Kiosk], KioskScreen]
 """Says which screen a machine has; before its log-in, too."""
 
 
-def english_screen(_: Kiosk) -> Screen:
+def english_screen(_: Kiosk) -> KioskScreen:
     """Every machine reads English."""
     return ENGLISH_SCREEN

@@ -11,10 +11,9 @@ from __future__ import annotations
 import re
 from datetime import date, datetime
 from enum import StrEnum, unique
-from typing import Final
+from typing import Final, Protocol
 
 from sip2_adapter.fields import FieldId
-from sip2_adapter.messages import Sip2Message
 
 _PATRON_ANSWERS: Final = frozenset({b"24", b"64"})
 _ALL_DENIED: Final = b"YYYY"
@@ -48,7 +47,21 @@ class LibraryCardStanding(StrEnum):
         return self not in (LibraryCardStanding.NOT_SAID, LibraryCardStanding.VALID)
 
 
-def judge_library_card(answer: Sip2Message, today: date, expiry_field: bytes | None) -> LibraryCardStanding:
+class PatronAnswer(Protocol):
+    """What is read of an answer: ``Sip2Message`` has it."""
+
+    @property
+    def code(self) -> bytes:
+        """The two-digit code."""
+
+    def fixed_field(self, name: str) -> bytes:
+        """Return the fixed field *name* of the specification."""
+
+    def value(self, field_id: bytes) -> bytes | None:
+        """Return the first value of a variable field, None if it is absent."""
+
+
+def judge_library_card(answer: PatronAnswer, today: date, expiry_field: bytes | None) -> LibraryCardStanding:
     """Judge the library card of the patron whom *answer* is about.
 
     *today* is a day in the library's time zone; the day of expiry itself is still valid. *expiry_field*
@@ -64,7 +77,7 @@ def judge_library_card(answer: Sip2Message, today: date, expiry_field: bytes | N
     status = answer.fixed_field("patron_status")
     if not status.startswith(_ALL_DENIED):
         return LibraryCardStanding.VALID
-    if any(_EXPIRY_SENTENCE in text for text in answer.values(FieldId.SCREEN_MESSAGE)):
+    if _EXPIRY_SENTENCE in (answer.value(FieldId.SCREEN_MESSAGE) or b""):
         return LibraryCardStanding.EXPIRED
     has_a_reason = b"Y" in status[_OTHER_REASONS]
     in_order = answer.value(FieldId.PATRON_INTERNET_PROFILE) == b"Y"

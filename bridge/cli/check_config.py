@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from bridge.cli.common import FAILED, load
-from bridge.wiring import find_limitations, find_problems
+from bridge.wiring import find_limitations, find_problems, find_warnings
 
 
 @click.command("check-config")
@@ -13,6 +13,8 @@ from bridge.wiring import find_limitations, find_problems
 def check_config(ctx: click.Context) -> None:
     """Check the settings file, the master key, the CA certificates and the database."""
     settings = load(ctx)
+    for warning in find_warnings(settings):
+        click.echo(f"warning: {warning}", err=True)
     for limitation in find_limitations(settings):
         click.echo(f"not possible: {limitation}", err=True)
     problems = find_problems(settings)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import click
 import uvloop
+from prometheus_client import CollectorRegistry, start_http_server
 
 from bridge.cli.common import FAILED, load, refusals_told
+from bridge.metrics import ProxyMetrics
 from bridge.wiring import build_proxies
+from config import MetricsSettings
 from sip2_adapter.proxy import Sip2Proxy
 
 GRACE_SECONDS = 10.0
@@ -22,8 +26,9 @@ GRACE_SECONDS = 10.0
 def sip2_proxy(ctx: click.Context) -> None:
     """Run the SIP2 proxy of every library that has self-check machines."""
     settings = load(ctx)
-    with refusals_told(ctx):
-        proxies = build_proxies(settings)
+    metrics = ProxyMetrics(CollectorRegistry())
+    with refusals_told(ctx), _metrics_served(metrics, settings.metrics):
+        proxies = build_proxies(settings, metrics)
         if not proxies:
             click.echo("no library in the settings has a [library.sip2] section", err=True)
             ctx.exit(FAILED)
@@ -33,6 +38,22 @@ def sip2_proxy(ctx: click.Context) -> None:
             if library.sip2 is not None
         }
         uvloop.run(_run(proxies.values(), hosts))
+
+
+@contextmanager
+def _metrics_served(metrics: ProxyMetrics, settings: MetricsSettings) -> Iterator[None]:
+    """Let Prometheus read *metrics* where the settings name a port, from a thread of its own."""
+    if settings.port is None:
+        yield
+        return
+    server, thread = start_http_server(settings.port, settings.host, metrics.registry)
+    click.echo(f"metrics on http://{settings.host}:{settings.port}/metrics")
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
 
 async def _run(proxies: Iterable[Sip2Proxy], hosts: dict[str, str]) -> None:

@@ -11,6 +11,7 @@ from bridge.models import CardSession
 from bridge.ports import EncryptedValue
 from bridge.store.queries import Queries
 from bridge.store.tables import CardSessionRow
+from jpki.revocation import RevocationAnswer
 
 
 def _session(row: CardSessionRow) -> CardSession:
@@ -24,6 +25,18 @@ def _session(row: CardSessionRow) -> CardSession:
         cardnumber="",
         last_used_at=row.last_used_at,
         closed_at=row.closed_at,
+        revocation=_revocation(row),
+    )
+
+
+def _revocation(row: CardSessionRow) -> RevocationAnswer | None:
+    if row.revocation_status is None or row.revocation_source is None or row.revocation_as_of is None:
+        return None
+    return RevocationAnswer(
+        status=row.revocation_status,
+        source=row.revocation_source,
+        as_of=row.revocation_as_of,
+        next_update=row.revocation_next_update,
     )
 
 
@@ -38,6 +51,7 @@ class SessionQueries(Queries):
         cardnumber: EncryptedValue,
     ) -> None:
         """Keep an open session; its card number only as given in *cardnumber*."""
+        revocation = session.revocation
         self._add(
             CardSessionRow(
                 session_id=session.session_id,
@@ -51,6 +65,10 @@ class SessionQueries(Queries):
                 cardnumber_key_id=cardnumber.key_id,
                 cardnumber_nonce=cardnumber.nonce,
                 cardnumber_ciphertext=cardnumber.ciphertext,
+                revocation_status=revocation and revocation.status,
+                revocation_source=revocation and revocation.source,
+                revocation_as_of=revocation and revocation.as_of,
+                revocation_next_update=revocation and revocation.next_update,
             )
         )
 

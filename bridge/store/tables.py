@@ -272,6 +272,10 @@ class CardSessionRow(Base):
     cardnumber_key_id: Mapped[str | None]
     cardnumber_nonce: Mapped[bytes | None]
     cardnumber_ciphertext: Mapped[bytes | None]
+    revocation_status: Mapped[RevocationStatus | None]
+    revocation_source: Mapped[str | None]
+    revocation_as_of: Mapped[datetime | None]
+    revocation_next_update: Mapped[datetime | None]
 
 
 class AuditEventRow(Base):

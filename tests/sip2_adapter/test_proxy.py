@@ -12,13 +12,13 @@ import pytest
 
 from sip2_adapter import (
     JAPANESE_SCREEN_MESSAGES,
+    KioskScreen,
     Listener,
     ProxyLimits,
     Refusal,
     Refused,
     Resolved,
     Result,
-    Screen,
     ScreenMessages,
     SessionEnd,
     Sip2Proxy,
@@ -489,7 +489,7 @@ async def test_each_machine_reads_its_own_language_in_its_own_characters(
 
     def screen_of(kiosk):
         japanese = kiosk.login == "kiosk1"
-        return Screen(JAPANESE_SCREEN_MESSAGES, "cp932") if japanese else Screen()
+        return KioskScreen(JAPANESE_SCREEN_MESSAGES, "cp932") if japanese else KioskScreen()
 
     proxy = Sip2Proxy(
         [Listener("main", "127.0.0.1", 0, "127.0.0.1", acs.port)], resolver, screen_of=screen_of

@@ -13,7 +13,7 @@ import pytest
 from argon2 import PasswordHasher
 
 from bridge.app import create_app_from
-from bridge.borrowing import BorrowingService, TokenPolicy
+from bridge.borrowing import BorrowingService
 from bridge.category import CategoryService
 from bridge.environment import Environment, Library
 from bridge.errors import NoSuchPatron
@@ -24,6 +24,7 @@ from bridge.registration import RegistrationService
 from bridge.services import Services
 from bridge.staff import StaffService
 from bridge.store import SqlStore, open_engine, upgrade
+from bridge.tokens import TokenPolicy, TokenShape
 from bridge.verification import CardPolicy, CardVerification
 from config.settings import WebSettings
 from jpki.card import JpkiSession, Pin
@@ -198,7 +199,9 @@ def world(tmp_path, pki, empty_database):
     services = Services(
         RegistrationService(environment, verification, categories),
         BorrowingService(
-            environment, verification, TokenPolicy("98", 14, timedelta(minutes=15), timedelta(minutes=2))
+            environment,
+            verification,
+            TokenPolicy(TokenShape("98", 14), timedelta(minutes=15), timedelta(minutes=2)),
         ),
         staff,
         categories,

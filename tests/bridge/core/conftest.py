@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from sqlalchemy import Connection, Engine, select, text
 from sqlalchemy.exc import OperationalError
 
-from bridge.borrowing import BorrowingService, OpenedSession, TokenPolicy
+from bridge.borrowing import BorrowingService, OpenedSession
 from bridge.category import CategoryService
 from bridge.environment import Environment, Library
 from bridge.errors import KohaNotReachable, NoSuchPatron
@@ -44,6 +44,7 @@ from bridge.registration import RegistrationService
 from bridge.staff import StaffService
 from bridge.store import AuditEventRow, SqlStore, open_engine, upgrade
 from bridge.store.tables import Base
+from bridge.tokens import TokenPolicy, TokenShape
 from bridge.verification import CardPolicy, CardVerification
 from config import Settings, load_settings
 from jpki.challenge import Challenge
@@ -141,13 +142,14 @@ class ScriptedRevocation:
     """Says of every certificate what the test tells it to say."""
 
     status: RevocationStatus = RevocationStatus.GOOD
+    next_update: datetime | None = None
     asked: int = 0
     name: str = "scripted"
 
     def check(self, certificate: object, issuer: object, now: datetime) -> RevocationAnswer:
         self.asked += 1
         why = UnknownReason.UNREACHABLE if self.status is RevocationStatus.UNKNOWN else None
-        return RevocationAnswer(self.status, self.name, now, why=why)
+        return RevocationAnswer(self.status, self.name, now, self.next_update, why=why)
 
 
 @pytest.fixture(scope="session")
@@ -297,7 +299,7 @@ class Place:
             timedelta(seconds=120),
         )
         self.verification = CardVerification(self.environment, policy)
-        self.tokens = TokenPolicy("98", 14, timedelta(minutes=15), timedelta(seconds=120))
+        self.tokens = TokenPolicy(TokenShape("98", 14), timedelta(minutes=15), timedelta(seconds=120))
         self.registration = RegistrationService(
             self.environment, self.verification, CategoryService(self.environment)
         )
@@ -450,6 +452,7 @@ class Installation:
             [[library]]
             library_id = "central"
             name = "中央図書館"
+            cardnumber_prefixes = ["L-"]
             [library.koha]
             base_url = "{self.koha_url}"
             client_id = "bridge"

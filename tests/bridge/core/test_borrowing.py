@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import date, timedelta
 
 import pytest
+from sqlalchemy import text
 
-from bridge.borrowing import Borrower, NoLongerValid, NotOurs, TokenPolicy, TokenProblem
+from bridge.borrowing import Borrower, NoLongerValid, NotOurs, TokenProblem
 from bridge.errors import (
     Denied,
     KohaNotReachable,
@@ -18,6 +20,8 @@ from bridge.errors import (
 from bridge.keys import KeyRing, MasterKey
 from bridge.models import AuditTag, LinkState, UnlinkReason
 from bridge.rules import DenialReason
+from bridge.tokens import CheckDigit, TokenShape
+from jpki.certificate import UserAuthenticationCertificate
 from jpki.errors import ChallengeAlreadyUsed, ChallengeUnknown, InvalidSignature, WrongTerminal
 from jpki.revocation import RevocationStatus
 from jpki.simulator.pki import CardProfile
@@ -340,23 +344,54 @@ def test_a_token_made_with_an_old_key_is_still_found(place, card, make_place):
     assert after_rotation.resolve(opened) == Borrower(opened.session_id, place.cardnumber)
 
 
-def test_a_token_that_was_drawn_before_is_drawn_again():
-    policy = TokenPolicy("98", 14, timedelta(minutes=15), timedelta(seconds=120))
-    assert policy.draw(bytes(16)).value == "98000000000000"
-    assert policy.draw((10**12 + 7).to_bytes(16, "big")).value == "98000000000007"
-
-
-def test_two_sessions_never_share_a_token(place, card):
+def test_two_sessions_never_share_a_token(place, card, monkeypatch):
     drawn = iter([bytes(16), bytes(16), bytes(16), bytes([1] * 16)])
-    real = place.environment.random_bytes
-    tokens = place.tokens
 
-    class Scripted(TokenPolicy):
+    class Scripted(TokenShape):
         def draw(self, random_bytes):
-            return tokens.draw(next(drawn))
+            return super().draw(lambda _: next(drawn))
 
-    place.borrowing._tokens = Scripted(tokens.prefix, tokens.length, tokens.lifetime, tokens.idle_limit)
+    place.borrowing._tokens = replace(place.tokens, shape=Scripted("98", 14))
     first, second = place.borrow(card), place.borrow(card)
     assert first.token.value == "98000000000000"
-    assert second.token.value == tokens.draw(bytes([1] * 16)).value
-    assert real is place.environment.random_bytes
+    assert second.token.value == TokenShape("98", 14).draw(lambda _: bytes([1] * 16)).value
+
+
+def test_each_machine_has_tokens_of_its_own_shape(place, card):
+    shape = TokenShape("971", 16, CheckDigit.LUHN)
+    place.borrowing._tokens = replace(place.tokens, shapes={(place.library, "sc1"): shape})
+    opened = place.borrow(card)
+    assert shape.matches(opened.token.value)
+    assert place.resolve(opened) == Borrower(opened.session_id, place.cardnumber)
+    assert place.resolve(opened, "sc2") == NoLongerValid(TokenProblem.WRONG_TERMINAL)
+    assert place.borrowing.resolve("harbour", "sc1", opened.token.value) == NotOurs()
+
+
+def test_a_session_ends_when_its_revocation_answer_grows_stale(place, card):
+    place.revocation.next_update = place.clock() + timedelta(seconds=30)
+    opened = place.borrow(card)
+    for _ in range(3):
+        place.clock.advance(seconds=100)  # within the five minutes that clocks may differ
+        assert isinstance(place.resolve(opened), Borrower)
+    place.clock.advance(seconds=100)
+    assert place.resolve(opened) == NoLongerValid(TokenProblem.REVOCATION_UNKNOWN)
+    assert place.audit(AuditTag.SESSION_DENIED)[-1].details == {"problem": "token-revocation-unknown"}
+
+
+def test_a_session_ends_when_its_certificate_expires(place, card):
+    certificate = UserAuthenticationCertificate.from_der(card.certificate_der)
+    place.clock.now = certificate.not_after - timedelta(seconds=60)
+    place.koha.change(51, expiry_date=None)
+    opened = place.borrow(card)
+    assert isinstance(place.resolve(opened), Borrower)
+    place.clock.advance(seconds=61)
+    assert place.resolve(opened) == NoLongerValid(TokenProblem.CERTIFICATE_EXPIRED)
+
+
+def test_a_session_of_which_no_revocation_answer_is_kept_is_refused(place, card):
+    opened = place.borrow(card)
+    session = place.store.scoped_session()
+    session.execute(text("UPDATE card_session SET revocation_status = NULL"))
+    session.commit()
+    session.remove()
+    assert place.resolve(opened) == NoLongerValid(TokenProblem.REVOCATION_UNKNOWN)

@@ -131,6 +131,27 @@ def test_checking_a_good_installation_finds_nothing(run, ready):
     assert "no problem" in result.stdout
 
 
+@pytest.mark.parametrize(
+    ("prefixes", "warning"),
+    [
+        ('["98"]', "a library card that begins with 98 could be taken for a token that begins with 98"),
+        ('["2", "9801"]', "a library card that begins with 9801 could be"),
+        ('["9"]', "a library card that begins with 9 could be"),
+    ],
+)
+def test_checking_warns_of_tokens_that_look_like_library_cards(run, ready, prefixes, warning):
+    ready.path.write_text(ready.path.read_text("utf-8").replace('["L-"]', prefixes), "utf-8")
+    result = run("check-config")
+    assert result.exit_code == 0
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"warning: central: {warning}")
+
+
+def test_checking_warns_where_nobody_says_how_library_cards_look(run, ready):
+    ready.path.write_text(ready.path.read_text("utf-8").replace('cardnumber_prefixes = ["L-"]', ""), "utf-8")
+    assert "cardnumber_prefixes is not set" in run("check-config").stderr
+
+
 def test_a_librarian_is_added_with_a_hashed_password(run, ready):
     result = add_librarian(run, "--role", "administrator")
     assert result.stdout == "administrator hanako added to central\n"
@@ -246,6 +267,8 @@ def served(ready):
         )
         processes.append(process)
         line = process.stdout.readline()
+        if line.startswith("metrics on "):
+            line = process.stdout.readline()
         assert line.startswith("listening on "), line
         host, _, port = line.removeprefix("listening on ").strip().rpartition(":")
         return host, int(port)
@@ -279,6 +302,23 @@ def test_the_proxy_listens_and_stops_on_sigterm_with_a_machine_connected(served,
         machine.sendall(b"2300120261102    120000AOcentral|AAL-1|AC|AD|\r")
         assert machine.recv(1000).startswith(b"24")  # not logged in: refused, but answered
         assert stop() == 0
+
+
+def test_the_proxys_counters_can_be_read_where_a_port_is_set(served, ready):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        metrics_port = free.getsockname()[1]
+    ready.path.write_text(ready.path.read_text("utf-8") + f"\n[metrics]\nport = {metrics_port}\n", "utf-8")
+    start, stop = served
+    host, port = start("sip2-proxy")
+    with socket.create_connection((host, port), TIME_LIMIT) as machine:
+        machine.sendall(b"2300120261102    120000AOcentral|AAL-1|AC|AD|\r")
+        machine.recv(1000)
+    with urllib.request.urlopen(f"http://{host}:{metrics_port}/metrics", timeout=TIME_LIMIT) as answer:
+        text = answer.read().decode()
+    assert 'requests_total{code="23",library="central",result="not_logged_in"} 1.0' in text
+    assert "L-1" not in text
+    assert stop() == 0
 
 
 def test_a_port_in_use_is_told_in_one_line(run, ready):

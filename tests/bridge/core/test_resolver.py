@@ -3,17 +3,37 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from bridge.borrowing import TokenProblem
-from bridge.resolver import REFUSALS, SCREEN_MESSAGES, TokenResolver
+from bridge.machines import REFUSAL_TEXTS, MachinePolicies, MachinePolicy, ScreenLanguage
+from bridge.models import AuditTag
+from bridge.resolver import REFUSALS, TokenResolver
+from sip2_adapter.codec import decode
 from sip2_adapter.resolver import Kiosk, PassThrough, Refusal, Refused, Resolved, SessionEnd
 
 
 @pytest.fixture
 def resolver(place) -> TokenResolver:
-    return TokenResolver(place.borrowing)
+    return make_resolver(place)
+
+
+def make_resolver(place, borrowing=None, **usual) -> TokenResolver:
+    expiry_field = usual.pop("expiry_field", None)
+    return TokenResolver(
+        borrowing or place.borrowing,
+        MachinePolicies(MachinePolicy(**usual), expiry_field=expiry_field),
+        clock=place.clock,
+        time_zone=ZoneInfo("Asia/Tokyo"),
+    )
+
+
+def text_of(refusal):
+    return REFUSAL_TEXTS[ScreenLanguage.ENGLISH][refusal]
 
 
 @pytest.fixture
@@ -43,7 +63,7 @@ async def test_a_token_is_dead_after_its_session(resolver, kiosk, opened):
     await resolver.close_session(opened.session_id, SessionEnd.END_PATRON_SESSION)
     await resolver.close_session(opened.session_id, SessionEnd.DISCONNECTED)
     refused = await resolver.resolve(opened.token.value.encode(), kiosk)
-    assert refused == Refused(Refusal.EXPIRED_TOKEN, SCREEN_MESSAGES[Refusal.EXPIRED_TOKEN])
+    assert refused == Refused(Refusal.EXPIRED_TOKEN, text_of(Refusal.EXPIRED_TOKEN))
 
 
 @pytest.mark.parametrize("login", [None, "sc2"])
@@ -59,12 +79,15 @@ async def test_a_card_number_that_would_break_the_message_is_refused(place, kios
     place.link(card)
     place.koha.change(51, cardnumber=cardnumber)
     opened = place.borrow(card)
-    refused = await TokenResolver(place.borrowing).resolve(opened.token.value.encode(), kiosk)
+    refused = await make_resolver(place).resolve(opened.token.value.encode(), kiosk)
     assert refused.refusal is Refusal.UNAVAILABLE
 
 
 class Broken:
     """A borrowing service whose database is away."""
+
+    def is_token(self, library_id, patron_identifier):
+        return True
 
     def resolve(self, library_id, sip2_login, patron_identifier):
         raise RuntimeError(patron_identifier)
@@ -72,20 +95,105 @@ class Broken:
     def close(self, session_id, reason):
         raise RuntimeError(session_id)
 
+    def report_alarm(self, library_id, sip2_login, tag, session_id):
+        raise RuntimeError(session_id)
 
-async def test_trouble_of_any_kind_is_a_refusal_and_logged_by_its_type_alone(kiosk, caplog):
+
+async def test_trouble_of_any_kind_is_a_refusal_and_logged_by_its_type_alone(place, kiosk, caplog):
     caplog.set_level(logging.DEBUG)
-    refused = await TokenResolver(Broken()).resolve(b"98123456789012", kiosk)
-    await TokenResolver(Broken()).close_session("s1", SessionEnd.IDLE)
+    broken = make_resolver(place, Broken())
+    refused = await broken.resolve(b"98123456789012", kiosk)
+    await broken.close_session("s1", SessionEnd.IDLE)
+    await broken.report_another_patron("s1", kiosk)
     assert refused.refusal is Refusal.UNAVAILABLE
-    assert caplog.text.count("RuntimeError") == 2
+    assert caplog.text.count("RuntimeError") == 3
     assert "98123456789012" not in caplog.text
 
 
 def test_every_problem_has_a_refusal_and_every_refusal_a_text_for_every_machine():
     assert set(REFUSALS) == set(TokenProblem)
-    assert set(SCREEN_MESSAGES) == set(Refusal)
-    for text in SCREEN_MESSAGES.values():
-        assert text.isascii()
-        assert "|" not in text
-        assert len(text) <= 80
+    for language in ScreenLanguage:
+        assert set(REFUSAL_TEXTS[language]) == set(Refusal)
+        for text in REFUSAL_TEXTS[language].values():
+            assert text.isascii() or language is ScreenLanguage.JAPANESE
+            assert "|" not in text
+            assert len(text.encode("cp932")) <= 80
+
+
+async def test_a_refusal_is_in_the_language_and_characters_of_the_machine(place, kiosk):
+    resolver = make_resolver(place, language=ScreenLanguage.JAPANESE, character_set="cp932")
+    refused = await resolver.resolve(b"98123456789012", kiosk)
+    assert refused.screen_message == "番号を確認できません。カードをもう一度かざしてください。"
+    screen = resolver.screen_of(kiosk)
+    assert screen.encoding == "cp932"
+    assert "図書館システム" in screen.messages.acs_unavailable
+
+
+async def test_a_machine_for_tokens_only_takes_no_plastic_card(place, kiosk, opened):
+    resolver = make_resolver(place, plastic_cards=False)
+    for identifier in (b"L-4711-000815", b"\xff"):
+        refused = await resolver.resolve(identifier, kiosk)
+        assert refused.refusal is Refusal.PLASTIC_NOT_ACCEPTED
+    assert isinstance(await resolver.resolve(opened.token.value.encode(), kiosk), Resolved)
+
+
+async def test_a_mask_leaves_four_digits_of_the_token(place, kiosk, opened):
+    resolved = await make_resolver(place, show_token=False).resolve(opened.token.value.encode(), kiosk)
+    assert resolved.mask == b"*" * 10 + opened.token.value[-4:].encode()
+
+
+async def test_guessed_tokens_lock_the_machine_and_ring_once(place, resolver, kiosk, opened, caplog):
+    for number in range(5):
+        refused = await resolver.resolve(b"9800000000%04d" % number, kiosk)
+        assert refused.refusal is Refusal.UNKNOWN_TOKEN
+    for token in (b"98000000000009", opened.token.value.encode()):
+        assert (await resolver.resolve(token, kiosk)).refusal is Refusal.GUESSING
+    assert isinstance(await resolver.resolve(b"L-4711-000815", kiosk), PassThrough)
+    elsewhere = replace(kiosk, login="sc2")
+    assert (await resolver.resolve(b"98000000000009", elsewhere)).refusal is Refusal.UNKNOWN_TOKEN
+    assert [event.terminal_id for event in place.audit(AuditTag.SESSION_GUESSING)] == ["check-1"]
+    assert "tokens are guessed" in caplog.text
+    place.clock.advance(seconds=61)
+    assert isinstance(await resolver.resolve(opened.token.value.encode(), kiosk), Resolved)
+
+
+async def test_the_same_number_again_and_again_is_no_guessing(resolver, kiosk, opened):
+    for _ in range(20):
+        await resolver.resolve(b"98000000000001", kiosk)
+    assert isinstance(await resolver.resolve(opened.token.value.encode(), kiosk), Resolved)
+
+
+async def test_the_tokens_of_another_machine_count_as_guesses(place, resolver, opened):
+    elsewhere = Kiosk(place.library, "127.0.0.1:40000", "sc2")
+    for number in range(4):
+        await resolver.resolve(b"9800000000%04d" % number, elsewhere)
+    refused = await resolver.resolve(opened.token.value.encode(), elsewhere)
+    assert refused.refusal is Refusal.WRONG_TERMINAL
+    assert (await resolver.resolve(opened.token.value.encode(), elsewhere)).refusal is Refusal.GUESSING
+
+
+EXPIRED_ANSWER = b"64YYYY          001" + b"20261120    155739" + b"0000" * 6 + b"AOCPL|AA2|AEx|BLY|PIN|"
+
+
+async def test_a_library_card_that_koha_calls_expired_ends_the_session_for_good(resolver, kiosk, opened):
+    token = opened.token.value.encode()
+    assert resolver.judge(opened.session_id, decode(EXPIRED_ANSWER.replace(b"PIN", b"PIY")), kiosk) is None
+    refused = resolver.judge(opened.session_id, decode(EXPIRED_ANSWER), kiosk)
+    assert refused.refusal is Refusal.LIBRARY_CARD_NOT_VALID
+    assert (await resolver.resolve(token, kiosk)).refusal is Refusal.LIBRARY_CARD_NOT_VALID
+    await resolver.close_session(opened.session_id, SessionEnd.END_PATRON_SESSION)
+    assert (await resolver.resolve(token, kiosk)).refusal is Refusal.EXPIRED_TOKEN
+
+
+@pytest.mark.parametrize(("day", "forbidden"), [("2026-11-19", True), ("2099-03-31", False)])
+async def test_a_field_with_the_date_of_expiry_decides(place, kiosk, opened, day, forbidden):
+    resolver = make_resolver(place, expiry_field=b"PA")
+    answer = decode(EXPIRED_ANSWER + b"PA" + day.encode() + b"|")
+    place.clock.now = datetime(2026, 11, 19, 15, 0, tzinfo=UTC)  # midnight in Tokyo
+    assert (resolver.judge(opened.session_id, answer, kiosk) is not None) is forbidden
+
+
+async def test_another_patrons_answer_is_an_alarm_in_the_audit_log(place, resolver, kiosk, opened):
+    await resolver.report_another_patron(opened.session_id, kiosk)
+    (alarm,) = place.audit(AuditTag.SESSION_ANOTHER_PATRON)
+    assert (alarm.subject, alarm.terminal_id) == (opened.session_id, "check-1")

@@ -10,13 +10,16 @@ import pytest
 from bridge.errors import Denied, KohaNotReachable, NoSuchPatron
 from bridge.keys import write_new_key_file
 from bridge.koha import KohaPatronDirectory
+from bridge.machines import MachinePolicy, ScreenLanguage
 from bridge.models import Librarian, LibrarianRole
 from bridge.rules import DenialReason
 from bridge.store import open_engine, upgrade
+from bridge.tokens import CheckDigit, TokenShape
 from bridge.wiring import build_bridge, build_proxies
 from koha_client import KohaClient, OAuth2ClientCredentials, Transport
 from koha_client.simulator import DemoPatron, KohaRestServer, demo_state
 from sip2_adapter.framing import Terminator
+from sip2_adapter.resolver import Kiosk
 
 LIBRARIAN = Librarian("l1", "central", "hanako", "花子", LibrarianRole.LIBRARIAN)
 
@@ -90,6 +93,27 @@ def test_each_library_with_machines_gets_a_proxy_with_its_own_limits(bridge, ins
     assert listener.terminator is Terminator.CR
     assert (proxy.limits.answer_timeout, proxy.limits.patron_idle_timeout) == (20.0, 120)
     assert proxy.clock().utcoffset().total_seconds() == 9 * 3600
+
+
+def test_a_machine_is_served_as_its_settings_say_and_as_usual_otherwise(bridge, installation):
+    text = installation.path.read_text("utf-8").replace(
+        "koha_port = 9\n", "koha_port = 9\nlanguage = 'ja'\nshow_token = false\nexpiry_field = 'PA'\n"
+    )
+    machine = "[[library.self_check]]\nsip2_login = 'sc9'\ncharacter_set = 'cp932'\nplastic_cards = false\n"
+    shape = "token_prefix = '971'\ntoken_check_digit = 'luhn'\n"
+    installation.path.write_text(text + machine + shape, "utf-8")
+    settings = installation.load()
+    machines = build_proxies(settings)["central"].resolver._machines
+    japanese = ScreenLanguage.JAPANESE
+    usual = MachinePolicy(japanese, show_token=False)
+    assert machines.of(Kiosk("central", "", "sc1")) == machines.of(Kiosk("central", "", None)) == usual
+    assert machines.of(Kiosk("central", "", "sc9")) == MachinePolicy(
+        japanese, "cp932", show_token=False, plastic_cards=False
+    )
+    assert machines.expiry_field == b"PA"
+    tokens = build_bridge(settings).services.borrowing._tokens
+    assert tokens.shape_at("central", "sc9") == TokenShape("971", 14, CheckDigit.LUHN)
+    assert tokens.shape_at("central", "sc1") == TokenShape("98", 14)
 
 
 def test_the_directory_speaks_the_services_words(directory, koha):

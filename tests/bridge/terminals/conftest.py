@@ -13,7 +13,7 @@ from sqlalchemy import inspect, text
 from werkzeug.serving import make_server
 
 from bridge.app import create_app_from
-from bridge.borrowing import BorrowingService, TokenPolicy
+from bridge.borrowing import BorrowingService
 from bridge.category import CategoryService
 from bridge.environment import Environment, Library
 from bridge.errors import NoSuchPatron
@@ -24,6 +24,7 @@ from bridge.registration import RegistrationService
 from bridge.services import Services
 from bridge.staff import StaffService
 from bridge.store import SqlStore, open_engine, upgrade
+from bridge.tokens import TokenPolicy, TokenShape
 from bridge.verification import CardPolicy, CardVerification
 from config import WebSettings
 from jpki.errors import CardInUse, NoCard
@@ -157,7 +158,7 @@ def bridge(tmp_path, pki):
         challenge_lifetime=timedelta(seconds=120),
     )
     verification = CardVerification(environment, policy)
-    tokens = TokenPolicy("98", 14, timedelta(minutes=15), timedelta(minutes=2))
+    tokens = TokenPolicy(TokenShape("98", 14), timedelta(minutes=15), timedelta(minutes=2))
     categories = CategoryService(environment)
     services = Services(
         registration=RegistrationService(environment, verification, categories),

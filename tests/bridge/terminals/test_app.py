@@ -11,6 +11,7 @@ from config.settings import (
     JpkiSettings,
     KeySettings,
     LoggingSettings,
+    MetricsSettings,
     Mode,
     RevocationSettings,
     Settings,
@@ -104,6 +105,7 @@ def test_the_application_is_made_of_settings(tmp_path):
         revocation=RevocationSettings(),
         tokens=TokenSettings(),
         logging=LoggingSettings(),
+        metrics=MetricsSettings(),
         libraries=(),
     )
     app = create_app(settings)
