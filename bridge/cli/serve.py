@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import struct
 from typing import Any
 
 import click
@@ -16,6 +18,9 @@ from config import Settings
 THREADS = 16
 """Requests that may wait for Koha or the revocation source at the same time."""
 
+RECEIVE_TIMEOUT = 5
+"""Seconds of silence in the middle of a request until its thread is given to another."""
+
 
 class Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
     """gunicorn with one worker of several threads, its options set here."""
@@ -28,11 +33,11 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
         """Set gunicorn's options (called by gunicorn)."""
         web = self._settings.web
         options = {
-            "bind": f"{web.host}:{web.port}",
+            "bind": _address(web.host, web.port),
             "worker_class": "gthread",
             "threads": THREADS,
             "loglevel": self._settings.logging.level.lower(),
-            "when_ready": _tell_address,
+            "when_ready": _when_ready,
             "control_socket_disable": True,
         }
         for name, value in options.items():
@@ -43,9 +48,15 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
         return create_app(self._settings)
 
 
-def _tell_address(arbiter: Any) -> None:
-    host, port = arbiter.LISTENERS[0].sock.getsockname()[:2]
-    click.echo(f"listening on {host}:{port}")
+def _when_ready(arbiter: Any) -> None:
+    listener = arbiter.LISTENERS[0].sock
+    # gunicorn waits without end for the rest of a request; connections inherit the limit (socket(7)).
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", RECEIVE_TIMEOUT, 0))
+    click.echo(f"listening on {_address(*listener.getsockname()[:2])}")
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 @click.command()

@@ -9,12 +9,13 @@ import sqlite3
 import subprocess
 import sys
 import urllib.request
-from contextlib import closing
+from contextlib import ExitStack, closing
 
 import pytest
 from click.testing import CliRunner
 
 from bridge.cli import main
+from bridge.cli.serve import THREADS
 from bridge.store import LibrarianRow, SqlStore, TerminalRow, open_engine
 from bridge.store.schema import head_revision
 
@@ -292,6 +293,27 @@ def test_the_middleware_answers_and_stops_on_sigterm(served, ready):
     with urllib.request.urlopen(f"http://{host}:{port}/healthz", timeout=TIME_LIMIT) as answer:
         assert answer.status == 200
     assert stop() == 0
+
+
+def test_the_middleware_answers_while_strangers_send_half_a_request(served, ready):
+    start, _ = served
+    address = start("serve")
+    with ExitStack() as strangers:
+        for _ in range(THREADS):
+            stranger = strangers.enter_context(socket.create_connection(address, TIME_LIMIT))
+            stranger.sendall(b"POST /api/v1/challenges HTTP/1.1\r\nHost: bridge\r\nContent-Length: 9\r\n")
+        with urllib.request.urlopen("http://{}:{}/healthz".format(*address), timeout=TIME_LIMIT) as answer:
+            assert answer.status == 200
+
+
+def test_the_middleware_listens_on_ipv6(served, ready):
+    start, _ = served
+    ready.path.write_text(
+        ready.path.read_text("utf-8").replace('host = "127.0.0.1"', 'host = "::1"', 1), "utf-8"
+    )
+    host, port = start("serve")
+    with urllib.request.urlopen(f"http://{host}:{port}/healthz", timeout=TIME_LIMIT) as answer:
+        assert answer.status == 200
 
 
 def test_the_proxy_listens_and_stops_on_sigterm_with_a_machine_connected(served, ready):
