@@ -7,6 +7,7 @@ it has not seen. The patron identifier is echoed as the machine sent it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from types import MappingProxyType
@@ -17,6 +18,7 @@ from sip2_adapter.fields import DATE_FORMAT, UNKNOWN_LANGUAGE, FieldId
 from sip2_adapter.messages import Sip2Message
 
 _F = FieldId
+_UNSENDABLE: Final = re.compile(rb"[\x00-\x1f]")
 _ECHO: Final = object()
 """Marks a field whose value is copied from the request."""
 
@@ -161,7 +163,8 @@ def refuse(request: Sip2Message, screen_message: bytes, now: datetime) -> Sip2Me
     fields: list[tuple[bytes, bytes]] = []
     for field_id, value in layout:
         if value is _ECHO:
-            fields.append((field_id, request.value(field_id) or b""))
+            # A value that cannot be sent, with a control character in it, is no identifier either.
+            fields.append((field_id, _UNSENDABLE.sub(b"", request.value(field_id) or b"")))
         elif isinstance(value, bytes):
             fields.append((field_id, value))
         else:

@@ -31,6 +31,12 @@ def test_the_language_of_the_request_is_echoed_and_a_blank_one_is_not():
     assert refuse(request, b"", NOW).fixed_field("language") == b"000"
 
 
+def test_what_cannot_be_sent_is_not_echoed():
+    request = decode(b"63001" + b"20261120    155739" + b" " * 10 + b"AOC\0PL|AA9\n8|")
+    answer = refuse(request, b"No.", NOW)
+    assert (answer.value(b"AO"), answer.value(b"AA")) == (b"CPL", b"98")
+
+
 def test_off_line_is_said_twice():
     answer = refuse(decode(b"9900802.00"), b"", NOW)
     assert answer.fixed == b"NNNNNN" + b"000" + b"003" + b"20261120    155739" + b"2.00"
