@@ -3,7 +3,7 @@ SHELL := /bin/sh
 PYTHON := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test check bench fuzz lock setup-demo setup-test setup-fuzz format lint types contracts names tests-with-coverage images clean
+.PHONY: help demo run test check bench fuzz soak lock setup-demo setup-test setup-fuzz format lint types contracts names tests-with-coverage images clean
 
 help: ## Say what can be done
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,8 +22,12 @@ check: setup-test format lint types contracts names tests-with-coverage ## Forma
 bench: setup-test ## Measure; one JSON object a line on stdout (ONLY=area for one area)
 	@$(PYTHON) -m bench $(ONLY)
 
-fuzz: setup-fuzz ## Feed what strangers send to the card layer, led by coverage, for SECONDS=60
-	$(PYTHON) -m fuzz $(SECONDS)
+fuzz: setup-fuzz ## Feed what strangers send to the card layer for SECONDS=60, and FRAMES=1000000 to the SIP2 proxy (ONLY=jpki or sip2)
+	@case "$(ONLY)" in "" | jpki) $(PYTHON) -m fuzz $(SECONDS) ;; esac
+	@case "$(ONLY)" in "" | sip2) $(PYTHON) -m fuzz.sip2 --frames $(or $(FRAMES),1000000) ;; esac
+
+soak: setup-test ## Drive the SIP2 proxy at full rate for ten minutes; fails if its memory grows
+	@$(PYTHON) -m fuzz.sip2 --honest --seconds $(or $(SECONDS),600)
 
 format:
 	.venv/bin/ruff format --check .
