@@ -43,7 +43,10 @@ class IssuedTerminal:
 
 
 class StaffService:
-    """Who may log in to the admin, and which terminals may call the API."""
+    """Who may log in to the admin, and which terminals may call the API.
+
+    Nobody may whose library is not in the settings any more.
+    """
 
     def __init__(self, environment: Environment, password_hasher: PasswordHasher) -> None:
         self._environment = environment
@@ -64,7 +67,12 @@ class StaffService:
                 account = transaction.find_account(login_name)
         password_hash = self._hash_of_nobody if account is None else account.password_hash
         matches = self._matches(password_hash, password)
-        if account is None or not account.librarian.active or not matches or self._is_locked(account):
+        if (
+            account is None
+            or not self._is_in_service(account.librarian)
+            or not matches
+            or self._is_locked(account)
+        ):
             self._record_failure(account)
             raise LogInFailed
         librarian = account.librarian
@@ -87,7 +95,7 @@ class StaffService:
         """Return an active librarian. Raises ``LibrarianNotFound``."""
         with self._environment.store.transaction() as transaction:
             librarian = transaction.find_librarian(librarian_id)
-        if librarian is None or not librarian.active:
+        if librarian is None or not self._is_in_service(librarian):
             raise LibrarianNotFound
         return librarian
 
@@ -150,12 +158,16 @@ class StaffService:
     def terminal_for_token(self, token: str) -> Terminal | None:
         """Return the active terminal that holds this token."""
         with self._environment.store.transaction() as transaction:
-            return transaction.find_terminal_by_token(_token_digest(token))
+            terminal = transaction.find_terminal_by_token(_token_digest(token))
+        return terminal if terminal is not None and self._is_in_service(terminal) else None
 
     def terminals(self, library_id: str) -> Sequence[Terminal]:
         """Return the active terminals of a library."""
         with self._environment.store.transaction() as transaction:
             return transaction.terminals(library_id)
+
+    def _is_in_service(self, whose: Librarian | Terminal) -> bool:
+        return whose.active and whose.library_id in self._environment.libraries
 
     def _matches(self, password_hash: str, password: str) -> bool:
         try:

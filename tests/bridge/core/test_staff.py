@@ -105,6 +105,18 @@ def test_nobody_is_added_to_a_library_that_is_not_there(place):
         place.add_terminal("t", TerminalKind.COUNTER, library="nowhere")
 
 
+def test_a_library_that_left_the_settings_takes_its_staff_and_terminals_along(place):
+    issued = place.staff.add_terminal(
+        place.command, library_id=place.library, terminal_id="counter-3", name="3", kind=TerminalKind.COUNTER
+    )
+    del place.environment.libraries[place.library]
+    assert place.staff.terminal_for_token(issued.token) is None
+    with pytest.raises(LibrarianNotFound):
+        place.staff.get_librarian(place.librarian.librarian_id)
+    with pytest.raises(LogInFailed):
+        place.staff.log_in("hanako", place.password)
+
+
 def test_a_terminal_is_known_by_its_token_until_it_is_removed(place):
     issued = place.staff.add_terminal(
         place.command,
