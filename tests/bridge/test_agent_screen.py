@@ -25,6 +25,8 @@ from jpki import errors as jpki_errors
 NEVER_AT_THE_READER = (
     jpki_errors.CertificateError,  # the agent passes the certificate on unread ...
     jpki_errors.TrustError,
+    jpki_errors.CrlError,
+    jpki_errors.PlatformMappingError,
     jpki_errors.InvalidSignature,
 )
 AT_THE_READER_ALL_THE_SAME = jpki_errors.UnsupportedAlgorithm  # ... but for the kind of its key

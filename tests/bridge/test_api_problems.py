@@ -23,8 +23,10 @@ NEVER_ON_THE_SERVER = (
     jpki_errors.MalformedCardData,
     jpki_errors.MalformedPin,
     jpki_errors.LastAttemptProtected,
-    # The operator's command that imports a CA.
+    # The operator's commands that import a CA or a CRL, and the settings of a platform's service.
     jpki_errors.TrustError,
+    jpki_errors.CrlError,
+    jpki_errors.PlatformMappingError,
 )
 
 
