@@ -156,7 +156,7 @@ class KeyRing:
             raise KeyProblem(f"the master key {key_id} is missing")
         try:
             return _reference_cipher(key, library_id).decrypt(base64.b64decode(sealed), None).decode()
-        except InvalidTag:
+        except (InvalidTag, binascii.Error):
             raise KeyProblem(f"a value does not open with the key {key_id}") from None
 
     def encrypt(self, use: KeyUse, library_id: str, record_id: str, plaintext: bytes) -> EncryptedValue:

@@ -318,6 +318,12 @@ PROBLEM_WORDS: Mapping[str, Words] = MappingProxyType(
         "koha-not-reachable": _ask_staff(
             "図書館システムに接続できません。", "The library system cannot be reached."
         ),
+        "patron-changed": _ask_staff(
+            "利用者の情報が変更されています。", "The library card was being changed at the same time."
+        ),
+        "category-refused": _ask_staff(
+            "利用者区分を変更できません。", "The library card could not be changed."
+        ),
         "wrong-terminal-kind": _ask_staff(
             "この端末ではできません。", "This cannot be done at this terminal."
         ),

@@ -25,7 +25,7 @@ from bridge.category import (
     preview_of,
 )
 from bridge.cli import main
-from bridge.errors import CategoryRefused, KohaNotReachable, PatronChanged
+from bridge.errors import CategoryRefused, KohaNotReachable, NoSuchPatron, PatronChanged
 from bridge.keys import write_new_key_file
 from bridge.koha import KohaPatronDirectory
 from bridge.models import (
@@ -42,7 +42,7 @@ from bridge.models import (
 from bridge.ports import CategoryDetails, EncryptedValue
 from bridge.store import SqlStore, open_engine, upgrade
 from jpki.simulator.pki import CardProfile
-from koha_client import KohaClient, OAuth2ClientCredentials, Transport
+from koha_client import KohaClient, KohaVersion, OAuth2ClientCredentials, Transport
 from koha_client.simulator import DemoPatron, KohaRestServer, demo_state
 
 TABLE = {"PT": "PT12"}
@@ -212,6 +212,36 @@ def test_the_counter_sees_the_move_and_its_side_effects_before_the_link(koha):
     koha.link(koha.place.card())
     patron = koha.directory.find_by_cardnumber(DemoPatron.FINE.value)
     assert koha.categories.preview(koha.place.library, patron) is None
+
+
+def test_koha_that_does_not_list_categories_to_us_is_told_of(koha, server):
+    server.permissions = server.permissions - {"parameters:manage_patron_categories"}
+    patron = koha.directory.find_by_cardnumber(DemoPatron.FINE.value)
+    preview = koha.categories.preview(koha.place.library, patron)
+    assert (preview.after.category_id, preview.side_effects) == ("PT12", (SideEffect.NOT_KNOWN,))
+
+
+def test_koha_before_lists_of_categories_still_moves_patrons(place, state):
+    transport = Transport(connect_timeout=5, read_timeout=5)
+    version = KohaVersion.V22_11
+    with KohaRestServer(state, client_id=CLIENT[0], client_secret=CLIENT[1], version=version) as server:
+        auth = OAuth2ClientCredentials(server.base_url, *CLIENT, transport)
+        directory = KohaPatronDirectory(KohaClient(server.base_url, auth, transport))
+        koha = KohaPlace(place, directory, state)
+        patron = directory.find_by_cardnumber(DemoPatron.FINE.value)
+        assert koha.categories.preview(place.library, patron).side_effects == (SideEffect.NOT_KNOWN,)
+        koha.link(place.card())
+        assert koha.category() == "PT12"
+        transport.close()
+
+
+def test_the_directory_refuses_a_patron_that_is_no_longer_as_it_was(koha):
+    patron = koha.directory.find_by_cardnumber(DemoPatron.FINE.value)
+    with pytest.raises(PatronChanged):
+        koha.directory.move(replace(patron, version="2020-01-01T00:00:00+09:00"), "PT12")
+    with pytest.raises(NoSuchPatron):
+        koha.directory.move(replace(patron, patron_id=999_999), "PT12")
+    assert koha.category() == "PT"
 
 
 def test_a_patron_of_another_category_is_not_moved(koha):
