@@ -19,7 +19,12 @@ _READ_AHEAD: Final = 16
 
 
 class FrameChannel(asyncio.Protocol):
-    """Frames in and frames out, in order; for one task at a time."""
+    """Frames in and frames out, in order; for one task at a time.
+
+    ``on_frame`` may take a frame at once, in the call that brought it: it is offered each that comes
+    alone while none waits, and returns whether it took it. ``on_end`` is called once, at the end.
+    ``can_send_now`` says that the connection is up and its peer keeps up with reading.
+    """
 
     def __init__(
         self,
@@ -36,6 +41,9 @@ class FrameChannel(asyncio.Protocol):
         self._writable: asyncio.Future[None] | None = None
         self._transport: asyncio.Transport | None = None
         self.peer = ""
+        self.can_send_now = False
+        self.on_frame: Callable[[bytes], bool] | None = None
+        self.on_end: Callable[[], None] | None = None
 
     @property
     def is_open(self) -> bool:
@@ -78,6 +86,11 @@ class FrameChannel(asyncio.Protocol):
                 self.abort()
                 raise
 
+    def send_now(self, frame: bytes) -> None:
+        """Write *frame* and its terminator without waiting; to a connection that is over, nothing."""
+        if self._end is None:
+            self._write(frame + self._terminator)
+
     def close(self) -> None:
         """Close once everything written has been sent. Idempotent."""
         if self._transport is not None:
@@ -109,6 +122,7 @@ class FrameChannel(asyncio.Protocol):
         return self._transport
 
     def _end_reading(self, end: Exception) -> None:
+        self.can_send_now = False
         if self._end is None:
             self._end = end
         if self._reader is not None and not self._reader.done():
@@ -118,6 +132,8 @@ class FrameChannel(asyncio.Protocol):
         """Take the connection; called by the event loop."""
         # A cast, because uvloop's transports do not inherit from asyncio's.
         self._transport = cast(asyncio.Transport, transport)
+        self._write = self._transport.write
+        self.can_send_now = True
         address = transport.get_extra_info("peername")
         self.peer = f"{address[0]}:{address[1]}" if address else ""
         if self._on_open is not None:
@@ -125,6 +141,10 @@ class FrameChannel(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take bytes; called by the event loop."""
+        if self.on_frame is not None and not self._frames:
+            frame = self._buffer.whole_frame(data)
+            if frame is not None and self.on_frame(frame):
+                return
         try:
             frames = self._buffer.receive(data)
         except FrameTooLong as error:
@@ -143,9 +163,12 @@ class FrameChannel(asyncio.Protocol):
         """Note the end; called by the event loop."""
         self._end_reading(ChannelClosed())
         self.resume_writing()
+        if self.on_end is not None:
+            self.on_end()
 
     def pause_writing(self) -> None:
         """Hold the writer back; called by the event loop."""
+        self.can_send_now = False
         self._writable = asyncio.get_running_loop().create_future()
 
     def resume_writing(self) -> None:
@@ -153,8 +176,33 @@ class FrameChannel(asyncio.Protocol):
         if self._writable is not None and not self._writable.done():
             self._writable.set_result(None)
         self._writable = None
+        self.can_send_now = self._end is None
 
 
 def _expire(reader: asyncio.Future[None]) -> None:
     if not reader.done():
         reader.set_exception(TimeoutError())
+
+
+class Outbox:
+    """Frames to be written together at the end of the event loop's turn.
+
+    A turn reads from many connections. Were each answer written the moment it is made, its peer would
+    be woken up, find one message and go to sleep again; waking up costs more than all the rest.
+    """
+
+    def __init__(self) -> None:
+        self._frames: list[tuple[FrameChannel, bytes]] = []
+        self._call_soon = asyncio.get_running_loop().call_soon
+
+    def put(self, channel: FrameChannel, frame: bytes) -> None:
+        """Send *frame* on *channel* before the event loop waits again."""
+        if not self._frames:
+            self._call_soon(self.flush)
+        self._frames.append((channel, frame))
+
+    def flush(self) -> None:
+        """Write everything now."""
+        frames, self._frames = self._frames, []
+        for channel, frame in frames:
+            channel.send_now(frame)

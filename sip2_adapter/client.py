@@ -41,7 +41,7 @@ class AcsConnection:
     """
 
     def __init__(self, channel: FrameChannel) -> None:
-        self._channel = channel
+        self.channel = channel
 
     @classmethod
     async def open(cls, host: str, port: int, timeout: float) -> Self:
@@ -59,7 +59,7 @@ class AcsConnection:
     @property
     def is_open(self) -> bool:
         """Whether a request may be sent. Bytes that nobody asked for spoil the connection."""
-        return self._channel.is_open and not self._channel.has_frame
+        return self.channel.is_open and not self.channel.has_frame
 
     async def exchange(self, request: Sip2Message, timeout: float) -> tuple[bytes, Sip2Message]:
         """Send *request*, sealed with a sequence number, and return its answer, frame and message.
@@ -70,9 +70,18 @@ class AcsConnection:
         if not self.is_open:
             self.abort()
             raise AcsNotReached("the connection to the ACS is closed")
+        return await self._answer(request, timeout, send=True)
+
+    async def answer_to(self, request: Sip2Message, timeout: float) -> tuple[bytes, Sip2Message]:
+        """Return the answer to *request*, which was sent already; raises what ``exchange`` raises."""
+        return await self._answer(request, timeout, send=False)
+
+    async def _answer(self, request: Sip2Message, timeout: float, *, send: bool) -> tuple[bytes, Sip2Message]:
         deadline = asyncio.get_running_loop().time() + timeout
         try:
-            return await self._exchange(request, deadline)
+            if send:
+                await self.channel.send(encode(request), timeout)
+            return await self._receive_answer(request, deadline)
         except ResendRequested:
             raise
         except TimeoutError as error:
@@ -85,30 +94,29 @@ class AcsConnection:
             self.abort()
             raise
 
-    async def _exchange(self, request: Sip2Message, deadline: float) -> tuple[bytes, Sip2Message]:
+    async def _receive_answer(self, request: Sip2Message, deadline: float) -> tuple[bytes, Sip2Message]:
         clock = asyncio.get_running_loop().time
-        await self._channel.send(encode(request), deadline - clock())
         resends = 0
         while True:
-            frame = await self._channel.receive(deadline - clock())
+            frame = await self.channel.receive(deadline - clock())
             try:
                 answer = decode(frame)
             except ChecksumMismatch:
                 if resends == _RESENDS:
                     raise
                 resends += 1
-                await self._channel.send(ACS_RESEND_REQUEST, deadline - clock())
+                await self.channel.send(ACS_RESEND_REQUEST, deadline - clock())
             else:
                 _check_answer(request, answer, resent=resends > 0)
                 return frame, answer
 
     def close(self) -> None:
         """Close. Idempotent."""
-        self._channel.close()
+        self.channel.close()
 
     def abort(self) -> None:
         """Close without delay. Idempotent."""
-        self._channel.abort()
+        self.channel.abort()
 
 
 def _check_answer(request: Sip2Message, answer: Sip2Message, *, resent: bool) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from typing import Final
+from zlib import adler32
 
 from sip2_adapter.errors import (
     ChecksumMismatch,
@@ -19,14 +20,29 @@ from sip2_adapter.fields import DELIMITER, FieldId
 from sip2_adapter.grammar import MESSAGES, SC_RESEND
 from sip2_adapter.messages import ErrorDetection, Field, Sip2Message
 
+DIGITS: Final = tuple(b"%04X" % value for value in range(0x10000))
+"""Every checksum as it is written; a table, because writing one takes longer than summing up a message."""
+
+_ADLER_EXACT: Final = 256
 _CHECKSUM: Final = re.compile(rb"AZ([0-9A-Fa-f]{4})([| ]*)\Z")
 _SEQUENCE: Final = re.compile(rb"AY([0-9])\Z")
 _UNSENDABLE: Final = re.compile(rb"[\r\n\0|]")
 
 
+def byte_sum(data: bytes) -> int:
+    """Return the sum of the bytes, ten times faster than ``sum``."""
+    # The low half of Adler-32 is 1 + the sum modulo 65521, which 256 bytes of 255 do not reach.
+    if len(data) <= _ADLER_EXACT:
+        return (adler32(data) & 0xFFFF) - 1
+    return sum(
+        (adler32(data[start : start + _ADLER_EXACT]) & 0xFFFF) - 1
+        for start in range(0, len(data), _ADLER_EXACT)
+    )
+
+
 def checksum(message: bytes) -> bytes:
     """Return the four hex digits for *message*, which runs from the code to ``AZ`` inclusive."""
-    return b"%04X" % (-sum(message) & 0xFFFF)
+    return DIGITS[-byte_sum(message) & 0xFFFF]
 
 
 def decode(frame: bytes) -> Sip2Message:
@@ -147,7 +163,7 @@ def _split_error_detection(frame: bytes, body_start: int) -> tuple[bytes, int | 
 
 def _verify(covered: bytes, received: bytes) -> ErrorDetection:
     value = int(received, 16)
-    if (sum(covered) + value) & 0xFFFF == 0:
+    if (byte_sum(covered) + value) & 0xFFFF == 0:
         return ErrorDetection.BYTES
     if not covered.isascii():
         try:

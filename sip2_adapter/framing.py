@@ -30,8 +30,19 @@ class FrameBuffer:
 
     def __init__(self, terminator: Terminator = Terminator.CR, limit: int = DEFAULT_FRAME_LIMIT) -> None:
         self._end = b"\n" if terminator is Terminator.LF else b"\r"
+        self._ends = (b"\n",) if terminator is Terminator.LF else (b"\r", b"\r\n")
         self._limit = limit
         self._rest = b""
+
+    def whole_frame(self, data: bytes) -> bytes | None:
+        """Return the frame if *data* is one whole frame and nothing else, as it usually is.
+
+        None otherwise: *data* is then for ``receive``.
+        """
+        frame = data.strip(b"\r\n")
+        if self._rest or self._end in frame or not data.endswith(self._ends) or len(frame) > self._limit:
+            return None
+        return frame or None
 
     def receive(self, data: bytes) -> list[bytes]:
         """Add *data* and return every frame that is now complete.
@@ -39,7 +50,8 @@ class FrameBuffer:
         Raises ``FrameTooLong`` when a frame, finished or not, passes the limit; the connection is
         then beyond repair.
         """
-        *frames, self._rest = (self._rest + data).split(self._end)
+        *frames, rest = (self._rest + data).split(self._end)
+        self._rest = rest.lstrip(b"\r\n")
         longest = max(map(len, frames), default=0)
         if max(longest, len(self._rest)) > self._limit:
             raise FrameTooLong(max(longest, len(self._rest)), self._limit)

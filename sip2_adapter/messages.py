@@ -5,12 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum, unique
+from typing import Protocol
 
 from sip2_adapter.fields import SECRET_FIELDS, FieldId
 from sip2_adapter.grammar import MESSAGES, MessageSpec
 
 Field = tuple[bytes, bytes]
 """An identifier and its value, both as they stand on the wire."""
+
+
+class MessageView(Protocol):
+    """What may be read of a message, taken apart or not: ``Sip2Message`` and ``express.FrameView``."""
+
+    @property
+    def code(self) -> bytes:
+        """The two-digit code."""
+
+    def fixed_field(self, name: str) -> bytes:
+        """Return the fixed field *name* of the specification."""
+
+    def value(self, field_id: bytes) -> bytes | None:
+        """Return the first value of a variable field, None if it is absent."""
 
 
 @unique

@@ -5,11 +5,12 @@ SIP2 words: a self-check machine is an SC, the library system (Koha) is the ACS.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from enum import StrEnum, unique
 from typing import Protocol
 
-from sip2_adapter.messages import Sip2Message
+from sip2_adapter.messages import MessageView
 
 
 @dataclass(frozen=True)
@@ -85,10 +86,14 @@ class SessionEnd(StrEnum):
 class PatronResolver(Protocol):
     """Knows which patron identifiers (AA) are tokens and what they stand for."""
 
-    async def resolve(self, patron_identifier: bytes, kiosk: Kiosk) -> Resolution:
-        """Say what *patron_identifier* is at *kiosk*, now. Never raises: trouble is ``Refused``."""
+    def resolve(self, patron_identifier: bytes, kiosk: Kiosk) -> Resolution | Awaitable[Resolution]:
+        """Say what *patron_identifier* is at *kiosk*, now. Never raises: trouble is ``Refused``.
 
-    def judge(self, session_id: str, answer: Sip2Message, kiosk: Kiosk) -> Refused | None:
+        Asked at each message that names a patron. May be ``async``; one that knows at once may return
+        the resolution itself and spares the message a turn of the event loop.
+        """
+
+    def judge(self, session_id: str, answer: MessageView, kiosk: Kiosk) -> Refused | None:
         """Say whether what the ACS answered about a token's patron forbids to go on; None if not.
 
         Called for every answer to a request that named a token. Must not block, never raises.

@@ -6,9 +6,13 @@ Times are seconds of any steady clock; the caller passes them in.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
+from math import inf
 from typing import Final
 
-from sip2_adapter.messages import LoginRequest, Sip2Message
+from sip2_adapter.express import ExpressSwap
+from sip2_adapter.messages import LoginRequest
+from sip2_adapter.resolver import Resolved
 
 SEQUENCE_NUMBERS: Final = 10
 """AY is one digit and wraps from 9 to 0."""
@@ -16,25 +20,30 @@ SEQUENCE_NUMBERS: Final = 10
 
 @dataclass(frozen=True)
 class PatronSession:
-    """A token in use: from its first message to 35, another patron, the idle limit or the end.
+    """A token in use: from its first message to 35, another patron, the idle limit or the end."""
 
-    ``shown`` is what the machine gets in place of the card number: the token, or a mask.
-    """
-
-    session_id: str
     token: bytes = field(repr=False)
-    cardnumber: bytes = field(repr=False)
-    shown: bytes = field(repr=False)
+    resolved: Resolved
 
+    @property
+    def session_id(self) -> str:
+        """The resolver's name for the session."""
+        return self.resolved.session_id
 
-@dataclass(frozen=True)
-class Exchange:
-    """A request frame as it came, and the answer as it went out."""
+    @property
+    def cardnumber(self) -> bytes:
+        """Whom the ACS knows."""
+        return self.resolved.cardnumber
 
-    request: bytes = field(repr=False)
-    answer: bytes = field(repr=False)
-    repeatable: bool
-    at: float
+    @property
+    def shown(self) -> bytes:
+        """What the machine gets in place of the card number: the token, or a mask."""
+        return self.token if self.resolved.mask is None else self.resolved.mask
+
+    @cached_property
+    def swap(self) -> ExpressSwap | None:
+        """Card number and token changing places in usual messages, where they can do so unseen."""
+        return ExpressSwap.for_patron(self.token, self.cardnumber, self.shown)
 
 
 class KioskSession:
@@ -44,19 +53,19 @@ class KioskSession:
         self.login: LoginRequest | None = None
         self.patron: PatronSession | None = None
         self.patron_seen_at = 0.0
+        self.last_request: bytes | None = None
+        self.last_answer: bytes | None = None
+        """What 97 asks for."""
         self._retry_window = retry_window
-        self._last: Exchange | None = None
+        self._repeatable_until = 0.0
         self._next_sequence = 0
 
-    @property
-    def last_answer(self) -> bytes | None:
-        """What 97 asks for."""
-        return self._last.answer if self._last else None
-
-    def remember(self, request: bytes, message: Sip2Message, answer: bytes, now: float) -> None:
-        """Keep the exchange, for 97 and for a request that is sent again."""
+    def remember(self, request: bytes, answer: bytes, now: float, *, numbered: bool) -> None:
+        """Keep a request frame as it came and the answer as it went out, for 97 and for a repetition."""
+        self.last_request = request
+        self.last_answer = answer
         # Without AY a second, deliberate request looks like the first one sent again.
-        self._last = Exchange(request, answer, message.sequence is not None, now)
+        self._repeatable_until = now + self._retry_window if numbered else -inf
 
     def repeated_answer(self, request: bytes, now: float) -> bytes | None:
         """Return the answer if *request*, AY and AZ included, is the previous one sent again.
@@ -64,10 +73,7 @@ class KioskSession:
         Koha would execute it a second time. Only within the retry window: a machine that always
         sends the same AY may well ask the same thing again later.
         """
-        last = self._last
-        if last is None or not last.repeatable or last.request != request:
-            return None
-        return last.answer if now - last.at <= self._retry_window else None
+        return self.last_answer if self.last_request == request and now <= self._repeatable_until else None
 
     def next_sequence(self) -> int:
         """Return the AY for a request whose machine uses none."""

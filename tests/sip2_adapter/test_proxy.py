@@ -642,8 +642,8 @@ async def test_a_login_that_koha_no_longer_accepts_leaves_the_machine_off_line(p
 async def test_a_machine_is_off_line_while_koha_is_down_and_comes_back(
     place, start_acs, monkeypatch, observer
 ):
-    monkeypatch.setattr("sip2_adapter.proxy._FIRST_PAUSE", 0.01)
-    monkeypatch.setattr("sip2_adapter.proxy._LONGEST_PAUSE", 0.02)
+    monkeypatch.setattr("sip2_adapter.upstream._FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("sip2_adapter.upstream._LONGEST_PAUSE", 0.02)
     acs, _, kiosk = await place()
     port = acs.port
     await acs.stop()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from sip2_adapter import build, decode, encode, seal
 from sip2_adapter.messages import LoginRequest
+from sip2_adapter.resolver import Resolved
 from sip2_adapter.session import KioskSession, PatronSession
 
 LOAN = seal(build(b"11", b"Y" * 38, ((b"AA", b"2000"), (b"AB", b"1"))), 3)
@@ -10,7 +11,7 @@ FRAME = encode(LOAN)
 
 def remembering(at, message=LOAN):
     session = KioskSession(retry_window=60)
-    session.remember(encode(message), message, b"12...", at)
+    session.remember(encode(message), b"12...", at, numbered=message.sequence is not None)
     return session
 
 
@@ -34,7 +35,7 @@ def test_the_sequence_number_wraps_after_nine():
 def test_secrets_do_not_print():
     login = LoginRequest.of(decode(b"9300CNkiosk|COhush|"))
     assert (login.login_user_id, login.login_password) == (b"kiosk", b"hush")
-    patron = PatronSession("s1", b"98", b"2000", b"98")
+    patron = PatronSession(b"98", Resolved("s1", b"2000"))
     printed = repr([login, patron, LOAN])
     for secret in ("hush", "98'", "2000"):
         assert secret not in printed

@@ -1,0 +1,511 @@
+"""One self-check machine, from its connection to its end. Edge.
+
+There are two ways through. On the general way a task reads a request, has it answered, writes the
+answer, and reads the next. The express lane is for the usual message of a patron who is at the
+machine already: the request goes out and the answer comes in within the very calls that brought the
+bytes, and neither is taken apart. Whatever the express lane does not know it leaves to the general
+way, at any point: before the resolver was asked, after, or once the request is on its way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final
+
+from sip2_adapter.answers import refuse
+from sip2_adapter.channel import FrameChannel, Outbox
+from sip2_adapter.codec import RESEND_AFTER_BAD_CHECKSUM, decode, encode, seal, text_value
+from sip2_adapter.errors import (
+    AcsNotReached,
+    AcsUnavailable,
+    ChannelClosed,
+    ChecksumMismatch,
+    FrameTooLong,
+    RemoteProtocolError,
+    ResendRequested,
+    type_and_place,
+)
+from sip2_adapter.express import ExpressSwap, FrameView, read_answer, read_request
+from sip2_adapter.grammar import ACS_RESEND, REQUESTS, SC_RESEND
+from sip2_adapter.listener import Listener, ProxyLimits
+from sip2_adapter.messages import ErrorDetection, LoginRequest, Sip2Message
+from sip2_adapter.observer import ProxyObserver, Result
+from sip2_adapter.resolver import (
+    Kiosk,
+    PassThrough,
+    PatronResolver,
+    Refusal,
+    Refused,
+    Resolution,
+    Resolved,
+    SessionEnd,
+)
+from sip2_adapter.rewrite import (
+    drop_other_patrons,
+    fill_language,
+    names_another_patron,
+    patron_identifier,
+    put_patron_identifier,
+    restore_patron_identifier,
+)
+from sip2_adapter.screen import ScreenOf
+from sip2_adapter.session import KioskSession, PatronSession
+from sip2_adapter.upstream import Upstream
+
+_logger: Final = logging.getLogger(__name__)
+
+_LOGIN: Final = b"93"
+_SC_STATUS: Final = b"99"
+_END_PATRON_SESSION: Final = b"35"
+_READS: Final = frozenset({b"99", b"23", b"63", b"17", b"35"})
+"""Requests that change nothing in Koha: no answer means nothing was done."""
+
+
+@dataclass(frozen=True)
+class KioskSurroundings:
+    """What the connections of all machines share: see ``proxy.Sip2Proxy``."""
+
+    resolver: PatronResolver
+    limits: ProxyLimits
+    screen_of: ScreenOf
+    observer: ProxyObserver | None
+    clock: Callable[[], datetime]
+    outbox: Outbox
+
+
+_Flight = tuple[bytes, bytes, ExpressSwap | None, float]
+"""A request on the express lane: as it came, as it went out, what was swapped in it, and when."""
+
+
+def _begun(resolution: Resolution | Awaitable[Resolution]) -> Resolution | asyncio.Future[Resolution]:
+    return resolution if isinstance(resolution, Resolution) else asyncio.ensure_future(resolution)
+
+
+class KioskConnection:
+    """One machine, from its connection to its end."""
+
+    def __init__(self, surroundings: KioskSurroundings, listener: Listener, channel: FrameChannel) -> None:
+        self._resolver = surroundings.resolver
+        self._limits = surroundings.limits
+        self._observer = surroundings.observer
+        self._outbox = surroundings.outbox
+        self._surroundings = surroundings
+        self._listener = listener
+        self._channel = channel
+        self._upstream = Upstream(listener, self._take_answer, self._rescue_flight)
+        self._session = KioskSession(retry_window=self._limits.retry_window)
+        self._kiosk = Kiosk(listener.name, channel.peer, login=None)
+        self._screen = surroundings.screen_of(self._kiosk)
+        self._loop = asyncio.get_running_loop()
+        self._clock = time.monotonic  # the event loop's clock, but never a turn old
+        self._heard_at = self._clock()
+        self._answering = False
+        self._finished = False
+        self._asked: Resolution | asyncio.Future[Resolution] | None = None
+        self._flight: _Flight | None = None
+        self._flight_timer: asyncio.TimerHandle | None = None
+        self._landing: asyncio.Future[None] | None = None
+        self._rescue: asyncio.Task[None] | None = None
+        channel.on_frame = self._take_request
+
+    def finish(self) -> None:
+        """End after the answer that is due, or at once if none is."""
+        self._finished = True
+        self._outbox.flush()
+        if not (self._answering or self._flight or self._rescue):
+            self._channel.close()
+
+    async def serve(self) -> None:
+        """Answer the machine until either side ends the connection."""
+        observer = self._observer
+        if observer is not None:
+            observer.kiosk_connected(self._listener.name)
+        try:
+            with suppress(ChannelClosed, TimeoutError):  # gone, silent, or not reading: it is over
+                await self._serve()
+            self._channel.close()
+            await self._landed()  # what was asked last is still counted
+        finally:
+            self._channel.close()
+            self._upstream.close()
+            for unfinished in (self._flight_timer, self._rescue, self._asked):
+                if isinstance(unfinished, asyncio.TimerHandle | asyncio.Future):
+                    unfinished.cancel()
+            await self._end_patron_session(SessionEnd.DISCONNECTED)
+            if observer is not None:
+                observer.kiosk_disconnected(self._listener.name)
+
+    async def _serve(self) -> None:
+        while not self._finished:
+            try:
+                frame = await self._next_frame()
+            except FrameTooLong:
+                self._report(b"??", Result.MALFORMED, 0)
+                await self._channel.send(SC_RESEND, self._limits.answer_timeout)
+                return
+            self._answering = True
+            await self._landed()
+            answer = await self._answer(frame)
+            await self._channel.send(answer, self._limits.answer_timeout)
+            self._answering = False
+
+    # The express lane.
+
+    def _take_request(self, frame: bytes) -> bool:
+        """Send a usual request on, at once; False where it must go the general way."""
+        session, channel = self._session, self._upstream.channel
+        if self._flight or self._rescue or self._answering or session.login is None:
+            return False
+        if channel is None or not channel.can_send_now or channel.has_frame:
+            return False
+        found = read_request(frame)
+        if found is None or frame == session.last_request:
+            return False
+        begin, end, value = found
+        presented = frame[begin:end]
+        try:
+            resolution = self._resolver.resolve(presented, self._kiosk)
+        except Exception:  # noqa: BLE001  # asked once more on the general way, which reports it
+            return False
+        patron = session.patron
+        if patron is None and isinstance(resolution, PassThrough):
+            swap, sent = None, frame
+        elif patron and patron.swap and presented == patron.token and resolution == patron.resolved:
+            swap = patron.swap
+            sent = swap.to_acs(frame, begin, end, value)
+        else:
+            self._asked = _begun(resolution)
+            return False
+        now = self._clock()
+        self._heard_at = session.patron_seen_at = now
+        self._flight = frame, sent, swap, now
+        self._outbox.put(channel, sent)
+        if self._flight_timer is None:
+            self._flight_timer = self._loop.call_later(self._limits.answer_timeout, self._check_flight)
+        return True
+
+    def _take_answer(self, frame: bytes) -> bool:
+        """Pass a usual answer back, at once; False where it must go the general way."""
+        if self._flight is None:
+            return False
+        request, _, swap, started = self._flight
+        patron = self._session.patron
+        value = read_answer(frame, request)
+        answer: bytes | None = frame
+        if value is not None and swap is not None:
+            answer = swap.to_kiosk(frame, value)
+        if value is None or answer is None or not self._channel.can_send_now:
+            self._rescue_flight()
+            return False
+        result = Result.ANSWERED
+        if patron is not None:
+            refused = self._resolver.judge(patron.session_id, FrameView(frame), self._kiosk)
+            if refused is not None:
+                answer, result = self._refuse_patron(decode(request), refused)
+        self._flight = None
+        self._outbox.put(self._channel, answer)
+        now = self._clock()
+        self._session.remember(request, answer, now, numbered=True)
+        self._report(request[:2], result, now - started)
+        if self._landing is not None or self._finished:
+            self._land()
+        return True
+
+    def _check_flight(self) -> None:
+        """Set off once in a while rather than for each request: late answers are rare."""
+        self._flight_timer = None
+        if self._flight is None:
+            return
+        left = self._flight[3] + self._limits.answer_timeout - self._clock()
+        if left > 0:
+            self._flight_timer = self._loop.call_later(left, self._check_flight)
+        else:
+            self._rescue_flight()
+
+    def _rescue_flight(self) -> None:
+        """Let the general way bring to its end what the express lane has begun."""
+        if self._flight is not None:
+            request, sent, _, started = self._flight
+            self._rescue = self._loop.create_task(self._land_generally(request, sent, started))
+            self._flight = None
+
+    async def _land_generally(self, frame: bytes, sent: bytes, started: float) -> None:
+        request = decode(frame)
+        deadline = started + self._limits.answer_timeout
+        exchange = self._upstream.answer_to(decode(sent), deadline)
+        try:
+            answer = await self._settled(
+                frame, request, started, self._treated(request, patron_identifier(request), exchange)
+            )
+            await self._channel.send(answer, self._limits.answer_timeout)
+        except (ChannelClosed, TimeoutError):
+            self._channel.close()
+        finally:
+            self._rescue = None
+            self._land()
+
+    def _land(self) -> None:
+        if self._landing is not None and not self._landing.done():
+            self._landing.set_result(None)
+        if self._finished and not self._answering:
+            self._outbox.flush()
+            self._channel.close()
+
+    async def _landed(self) -> None:
+        """Wait until no request is on the express lane, or left over from it."""
+        while self._flight or self._rescue:
+            self._landing = self._loop.create_future()
+            await self._landing
+        self._landing = None
+
+    # The general way.
+
+    async def _next_frame(self) -> bytes:
+        self._heard_at = self._clock()
+        while True:
+            try:
+                frame = await self._channel.receive(self._silent_at() - self._clock())
+            except TimeoutError:
+                await self._end_silence()
+            else:
+                self._heard_at = self._clock()
+                return frame
+
+    def _silent_at(self) -> float:
+        """Return when the machine, or the patron at it, will have been silent for too long."""
+        limits, session = self._limits, self._session
+        idle = limits.login_timeout if session.login is None else limits.idle_timeout
+        if session.patron is None:
+            return self._heard_at + idle
+        return min(self._heard_at + idle, session.patron_seen_at + limits.patron_idle_timeout)
+
+    async def _end_silence(self) -> None:
+        """End what is over; the express lane may have heard the machine in the meantime.
+
+        Raises ``TimeoutError`` where that is the connection.
+        """
+        now, session = self._clock(), self._session
+        if self._flight or self._rescue:
+            self._heard_at = session.patron_seen_at = now  # it is waiting for us
+        elif now < self._silent_at():
+            return
+        elif session.patron is not None and now >= session.patron_seen_at + self._limits.patron_idle_timeout:
+            await self._end_patron_session(SessionEnd.IDLE)
+        else:
+            raise TimeoutError
+
+    async def _answer(self, frame: bytes) -> bytes:
+        started = self._clock()
+        try:
+            request = decode(frame)
+        except ChecksumMismatch as error:
+            self._report(error.code, Result.BAD_CHECKSUM, 0)
+            return RESEND_AFTER_BAD_CHECKSUM
+        except RemoteProtocolError:
+            self._report(b"??", Result.MALFORMED, 0)
+            return SC_RESEND
+        session = self._session
+        if request.code == ACS_RESEND:
+            self._report(request.code, Result.RESENT, 0)
+            return session.last_answer or SC_RESEND
+        if request.code not in REQUESTS:
+            self._report(request.code, Result.MALFORMED, 0)
+            return SC_RESEND
+        repeated = session.repeated_answer(frame, started)
+        if repeated is not None:
+            self._report(request.code, Result.REPEATED, 0)
+            return repeated
+        if request.code != _SC_STATUS:
+            session.patron_seen_at = started
+        return await self._settled(frame, request, started, self._answer_request(request))
+
+    async def _settled(
+        self, frame: bytes, request: Sip2Message, started: float, answering: Awaitable[tuple[bytes, Result]]
+    ) -> bytes:
+        """Return, remember and report what *answering* gives; whatever happens, that is a valid answer."""
+        try:
+            answer, result = await answering
+        except Exception as error:  # noqa: BLE001  # an error of our own
+            _logger.error("%s %s: %s", self._listener.name, request.code.decode(), type_and_place(error))  # noqa: TRY400
+            answer, result = self._refuse(request, self._screen.messages.outcome_unknown, Result.FAILED)
+        now = self._clock()
+        if result is not Result.RESEND_REQUESTED:
+            self._session.remember(frame, answer, now, numbered=request.sequence is not None)
+        self._report(request.code, result, now - started)
+        return answer
+
+    async def _answer_request(self, request: Sip2Message) -> tuple[bytes, Result]:
+        deadline = self._clock() + self._limits.answer_timeout
+        if request.code == _LOGIN:
+            return await self._log_in(request, deadline)
+        if self._session.login is None:
+            return self._refuse(request, self._screen.messages.not_logged_in, Result.NOT_LOGGED_IN)
+        try:
+            return await self._answer_logged_in(request, deadline)
+        finally:
+            if request.code == _END_PATRON_SESSION:
+                await self._end_patron_session(SessionEnd.END_PATRON_SESSION)
+
+    async def _answer_logged_in(self, request: Sip2Message, deadline: float) -> tuple[bytes, Result]:
+        presented = patron_identifier(request)
+        if presented is not None:
+            resolution = await self._resolve(presented, deadline)
+            await self._take(presented, resolution)
+            if isinstance(resolution, Refused):
+                return self._refuse_patron(request, resolution)
+        return await self._ask_acs(request, presented, deadline)
+
+    async def _resolve(self, presented: bytes, deadline: float) -> Resolution:
+        # The express lane may have asked already.
+        answer, self._asked = self._asked or self._resolver.resolve(presented, self._kiosk), None
+        if isinstance(answer, Resolution):
+            return answer
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await answer
+        except TimeoutError:
+            return Refused(Refusal.UNAVAILABLE, self._screen.messages.acs_unavailable)
+
+    async def _take(self, presented: bytes, resolution: Resolution) -> None:
+        """Let *presented* be the patron at the machine, and end the session of the one before."""
+        session = self._session
+        current = session.patron
+        patron = None
+        if isinstance(resolution, Resolved):
+            patron = PatronSession(presented, resolution)
+        elif isinstance(resolution, Refused) and current and current.token == presented:
+            return  # still the same patron at the machine, whose session ends as any other
+        if current and (patron is None or patron.session_id != current.session_id):
+            await self._end_patron_session(SessionEnd.ANOTHER_PATRON)
+        session.patron = patron
+
+    async def _ask_acs(
+        self, request: Sip2Message, presented: bytes | None, deadline: float
+    ) -> tuple[bytes, Result]:
+        patron = self._session.patron
+        outgoing = fill_language(request)
+        if presented is not None and patron is not None:
+            outgoing = put_patron_identifier(outgoing, patron.cardnumber)
+        exchange = self._upstream.exchange(self._sealed(outgoing, request), deadline)
+        return await self._treated(request, presented, exchange)
+
+    async def _treated(
+        self,
+        request: Sip2Message,
+        presented: bytes | None,
+        exchange: Awaitable[tuple[bytes, Sip2Message]],
+    ) -> tuple[bytes, Result]:
+        """Return what the machine gets to see of what *exchange* gives."""
+        patron = self._session.patron
+        try:
+            frame, answer = await exchange
+        except (ResendRequested, AcsUnavailable, RemoteProtocolError) as error:
+            return self._without_answer(request, error)
+        if patron is None:
+            return self._mirrored(frame, answer, drop_other_patrons(answer, None), request)
+        if presented is not None and names_another_patron(answer, patron.cardnumber):
+            _logger.error("%s: the ACS answered about another patron", self._listener.name)
+            await self._resolver.report_another_patron(patron.session_id, self._kiosk)
+            return self._refuse(request, self._screen.messages.outcome_unknown, Result.ANOTHER_PATRON)
+        refused = self._resolver.judge(patron.session_id, answer, self._kiosk)
+        if refused is not None:
+            return self._refuse_patron(request, refused)
+        cleaned = restore_patron_identifier(
+            drop_other_patrons(answer, patron.cardnumber), patron.cardnumber, patron.shown
+        )
+        return self._mirrored(frame, answer, cleaned, request)
+
+    async def _log_in(self, request: Sip2Message, deadline: float) -> tuple[bytes, Result]:
+        """Pass the machine's log-in on. After a refusal the connection ends, as Koha ends its own."""
+        wanted, current = LoginRequest.of(request), self._session.login
+        login = wanted.login_user_id.decode("latin-1")
+        changes_account = current is not None and wanted.login_user_id != current.login_user_id
+        if changes_account or not (login.isascii() and login.isprintable()):
+            # Koha would give the connection another account, while tokens are bound to the first; and
+            # it drops control characters that would make one account look like two.
+            self._finished = True
+            return self._refuse(request, "", Result.LOGIN_REFUSED)
+        outgoing = self._sealed(request, request)
+        try:
+            frame, answer = await self._upstream.exchange(outgoing, deadline)
+        except (ResendRequested, AcsUnavailable, RemoteProtocolError) as error:
+            self._finished = not isinstance(error, ResendRequested)
+            return self._without_answer(request, error)
+        accepted = answer.fixed_field("ok") == b"1"
+        if accepted:
+            self._session.login = wanted
+            self._upstream.logged_in(outgoing)
+            self._kiosk = replace(self._kiosk, login=login)
+            self._screen = self._surroundings.screen_of(self._kiosk)
+        else:
+            self._finished = True
+        answer_frame, result = self._mirrored(frame, answer, answer, request)
+        return answer_frame, result if accepted else Result.LOGIN_REFUSED
+
+    def _sealed(self, outgoing: Sip2Message, request: Sip2Message) -> Sip2Message:
+        """Return *outgoing* with AY and a byte-sum AZ: Koha trims the last field of a message without."""
+        if (
+            outgoing is request
+            and request.sequence is not None
+            and request.error_detection is ErrorDetection.BYTES
+        ):
+            return request
+        sequence = request.sequence
+        return seal(outgoing, self._session.next_sequence() if sequence is None else sequence)
+
+    @staticmethod
+    def _mirrored(
+        frame: bytes, answer: Sip2Message, cleaned: Sip2Message, request: Sip2Message
+    ) -> tuple[bytes, Result]:
+        """Return the answer with AY and AZ if, and as, the machine used them; untouched if it can be."""
+        if (
+            cleaned is answer
+            and answer.sequence == request.sequence
+            and answer.error_detection is ErrorDetection.BYTES
+        ):
+            return frame, Result.ANSWERED
+        return encode(seal(cleaned, request.sequence)), Result.ANSWERED
+
+    def _without_answer(self, request: Sip2Message, error: Exception) -> tuple[bytes, Result]:
+        """Say what is known when the ACS gave no answer to *request*."""
+        screen_messages = self._screen.messages
+        if isinstance(error, ResendRequested):
+            frame = SC_RESEND if request.sequence is None else RESEND_AFTER_BAD_CHECKSUM
+            return frame, Result.RESEND_REQUESTED
+        if isinstance(error, AcsNotReached):
+            return self._refuse(request, screen_messages.acs_unavailable, Result.ACS_UNAVAILABLE)
+        _logger.warning("%s %s: %s", self._listener.name, request.code.decode(), type(error).__name__)
+        text = screen_messages.acs_unavailable if request.code in _READS else screen_messages.outcome_unknown
+        return self._refuse(request, text, Result.OUTCOME_UNKNOWN)
+
+    def _refuse_patron(self, request: Sip2Message, refused: Refused) -> tuple[bytes, Result]:
+        if self._observer is not None:
+            self._observer.patron_refused(self._listener.name, refused.refusal)
+        return self._refuse(request, refused.screen_message, Result.REFUSED)
+
+    def _refuse(self, request: Sip2Message, screen_message: str, result: Result) -> tuple[bytes, Result]:
+        text = text_value(screen_message, self._screen.encoding)
+        answer = refuse(request, text, self._surroundings.clock())
+        return encode(seal(answer, request.sequence)), result
+
+    async def _end_patron_session(self, end: SessionEnd) -> None:
+        patron, self._session.patron = self._session.patron, None
+        if patron is None:
+            return
+        try:
+            await self._resolver.close_session(patron.session_id, end)
+        except Exception as error:  # noqa: BLE001  # the machine has nothing to do with it
+            _logger.error("%s: a session not closed: %s", self._listener.name, type_and_place(error))  # noqa: TRY400
+
+    def _report(self, code: bytes, result: Result, seconds: float) -> None:
+        if self._observer is not None:
+            self._observer.request_answered(self._listener.name, code, result, seconds)
+        if _logger.isEnabledFor(logging.INFO):
+            login, command = self._kiosk.login or "-", code.decode()
+            _logger.info("%s %s %s %s %.1f ms", self._listener.name, login, command, result, seconds * 1000)
