@@ -209,6 +209,7 @@ listen_host = "{LOOPBACK}"
 listen_port = {proxy_port}
 koha_host = "{LOOPBACK}"
 koha_port = {koha.sip_port}
+language = "ja"
 """
 
 
