@@ -51,7 +51,7 @@ images: setup-test ## Draw the screenshots in docs/images anew
 	KEEP_SCREENSHOTS=1 $(PYTHON) -m pytest -m browser
 
 lock: setup-test ## Lock the requirements anew (needs the package uv)
-	for part in build run dev fuzz; do uv pip compile --quiet --generate-hashes --python-version 3.11 --universal \
+	for part in build run reader dev fuzz; do uv pip compile --quiet --generate-hashes --python-version 3.11 --universal \
 	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --upgrade \
 	  requirements/$$part.in -o requirements/$$part.txt || exit 1; done
 
