@@ -350,3 +350,11 @@ def test_a_port_in_use_is_told_in_one_line(run, ready):
         result = run("sip2-proxy")
     assert result.exit_code == 1
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_command_whose_packages_are_not_installed_says_so_in_one_line(run, monkeypatch):
+    monkeypatch.delitem(sys.modules, "bridge.cli.serve", raising=False)
+    monkeypatch.setitem(sys.modules, "gunicorn.app.base", None)
+    result = run("serve")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: gunicorn.app.base is not installed: serve needs more")
