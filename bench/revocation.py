@@ -17,6 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from bench import revocation_sweep
 from bench.figure import Figure
 from jpki.certificate import SerialNumber
 from jpki.crl_index import CrlDirectory, CrlIndex
@@ -50,6 +51,9 @@ def measure() -> Iterator[Figure]:
         ratio = _look_up_ratio(folder, serial_numbers)
         yield Figure("revocation.lookup_vs_sqlite_select", ratio, "ratio", 2, "lower")
         opening = statistics.median(_run("open", folder)["seconds"] for _ in range(ROUNDS))
+        yield from revocation_sweep.measure(
+            folder, serial_numbers, range(FIRST_SERIAL_NUMBER, FIRST_SERIAL_NUMBER + ISSUED)
+        )
         yield Figure("revocation.index_open_ratio", opening / import_seconds, "ratio", 0.02, "lower")
 
 

@@ -11,7 +11,7 @@ from datetime import datetime
 from enum import StrEnum, unique
 
 from bridge.environment import Environment
-from bridge.errors import BridgeError, Denied, NotLinked, WrongTerminalKind, slug_of
+from bridge.errors import BridgeError, Denied, NotLinked, WrongTerminalKind, slug_of, why_of
 from bridge.keys import KeyUse
 from bridge.link_upgrade import upgrade_link
 from bridge.models import (
@@ -26,11 +26,13 @@ from bridge.models import (
 )
 from bridge.ports import EncryptedValue, Transaction
 from bridge.rules import DenialReason, judge_link, may_borrow
+from bridge.suspension import suspend
 from bridge.tokens import TokenPolicy
-from bridge.verification import CardVerification
-from jpki.challenge import Challenge, ChallengePurpose, VerifiedCard
+from bridge.verification import CardVerification, Reliance
+from jpki.certificate import UserAuthenticationCertificate
+from jpki.challenge import Challenge, ChallengePurpose
 from jpki.errors import JpkiError
-from jpki.revocation import RevocationAnswer
+from jpki.revocation import RevocationAnswer, RevocationStatus
 
 PROXY = Actor(ActorKind.PROXY, "sip2-proxy")
 
@@ -99,20 +101,20 @@ class BorrowingService:
     def begin(self, terminal: Terminal, certificate_der: bytes) -> Challenge:
         """Check the card on the reader and its link; return the challenge it shall sign.
 
-        Raises ``WrongTerminalKind``, ``NotLinked``, ``Denied``, and what
-        ``CardVerification.check`` raises.
+        Raises ``WrongTerminalKind``, ``NotLinked``, ``Denied``, and what ``CardVerification.check``
+        and ``issue`` raise. A link whose certificate is found revoked is suspended.
         """
         _require_self_check(terminal)
+        link = None
         try:
             card = self._verification.check(certificate_der)
-            identifiers = self._verification.identifiers(terminal.library_id, card.certificate)
-            with self._environment.store.transaction() as transaction:
-                link = transaction.find_open_link(terminal.library_id, identifiers)
-            self._require_alive(link)
+            link = self._require_alive(self._find_link(terminal.library_id, card.certificate))
+            return self._verification.issue(
+                ChallengePurpose.BORROW, terminal, card, last_known=link.revocation
+            )
         except (BridgeError, JpkiError) as error:
-            self._deny(terminal, slug_of(error))
+            self._deny(terminal, error, link)
             raise
-        return self._verification.issue(ChallengePurpose.BORROW, terminal, card)
 
     def complete(
         self, terminal: Terminal, challenge_id: str, certificate_der: bytes, signature: bytes
@@ -121,15 +123,21 @@ class BorrowingService:
 
         An earlier session of the same link ends. Raises ``ChallengeUnknown``,
         ``ChallengeAlreadyUsed``, ``NotLinked``, ``Denied``, ``NoSuchPatron``,
-        ``KohaNotReachable``, and what ``CardVerification.prove`` raises.
+        ``KohaNotReachable``, and what ``CardVerification.prove`` and ``rely_on`` raise.
         """
         _require_self_check(terminal)
+        link = None
         try:
             pending = self._verification.take(challenge_id, ChallengePurpose.BORROW, terminal)
             verified = self._verification.prove(pending, terminal, certificate_der, signature)
-            return self._open(terminal, verified, pending.revocation)
+            answer = self._verification.await_answer(pending)
+            link = self._require_alive(self._find_link(terminal.library_id, verified.certificate))
+            reliance = self._verification.rely_on(
+                terminal.library_id, verified.certificate.not_after, answer, link.revocation
+            )
+            return self._open(terminal, link, reliance)
         except (BridgeError, JpkiError) as error:
-            self._deny(terminal, slug_of(error))
+            self._deny(terminal, error, link)
             raise
 
     def is_token(self, library_id: str, patron_identifier: str) -> bool:
@@ -179,14 +187,13 @@ class BorrowingService:
                 )
             )
 
-    def _open(
-        self, terminal: Terminal, verified: VerifiedCard, revocation: RevocationAnswer
-    ) -> OpenedSession:
-        library = self._environment.library(terminal.library_id)
-        identifiers = self._verification.identifiers(library.library_id, verified.certificate)
+    def _find_link(self, library_id: str, certificate: UserAuthenticationCertificate) -> CardLink | None:
+        identifiers = self._verification.identifiers(library_id, certificate)
         with self._environment.store.transaction() as transaction:
-            link = transaction.find_open_link(library.library_id, identifiers)
-        link = self._require_alive(link)
+            return transaction.find_open_link(library_id, identifiers)
+
+    def _open(self, terminal: Terminal, link: CardLink, reliance: Reliance) -> OpenedSession:
+        library = self._environment.library(terminal.library_id)
         patron = self._environment.patron_of(link)
         upgrade_link(self._environment, link, patron, Actor(ActorKind.TERMINAL, terminal.terminal_id))
         now = self._environment.clock()
@@ -201,13 +208,14 @@ class BorrowingService:
             opened_at=now,
             expires_at=now + self._tokens.lifetime,
             cardnumber=patron.cardnumber,
-            revocation=revocation,
+            revocation=reliance.answer,
         )
         with self._environment.store.transaction() as transaction:
             self._require_alive(transaction.find_link(library.library_id, link.link_id))
             self._close_others(transaction, link)
             token = self._keep(transaction, session, terminal)
             transaction.touch_link(link.link_id, now)
+            transaction.remember_revocation([link.link_id], reliance.answer)
             transaction.add_audit_event(
                 self._environment.event(
                     AuditTag.SESSION_OPENED,
@@ -218,7 +226,23 @@ class BorrowingService:
                     link=link.link_id,
                 )
             )
+            if reliance.for_review:
+                self._record_for_review(transaction, session, reliance)
         return OpenedSession(session.session_id, session.expires_at, token)
+
+    def _record_for_review(self, transaction: Transaction, session: CardSession, reliance: Reliance) -> None:
+        transaction.add_audit_event(
+            self._environment.event(
+                AuditTag.SESSION_FOR_REVIEW,
+                session.library_id,
+                Actor(ActorKind.TERMINAL, session.terminal_id),
+                session.session_id,
+                terminal_id=session.terminal_id,
+                link=session.link_id,
+                why=reliance.why or DenialReason.REVOCATION_UNKNOWN.value,
+                as_of=reliance.answer.as_of.isoformat(),
+            )
+        )
 
     def _keep(self, transaction: Transaction, session: CardSession, terminal: Terminal) -> SessionToken:
         """Store the session under a token that no session has had yet; return the token."""
@@ -265,7 +289,7 @@ class BorrowingService:
             return TokenProblem.LINK_NOT_VALID
         decision = judge_link(link, now)
         if decision.allowed:
-            decision = self._verification.judge_again(link.not_after, session.revocation)
+            decision = self._verification.judge_again(link.library_id, link.not_after, session.revocation)
         if decision.denial is None:
             return None
         return _PROBLEM_OF_CERTIFICATE.get(decision.denial, TokenProblem.LINK_NOT_VALID)
@@ -319,21 +343,33 @@ class BorrowingService:
             raise NotLinked
         decision = judge_link(link, self._environment.clock())
         if decision.denial is not None:
-            raise Denied(decision.denial)
+            raise Denied(decision.denial, decision.why)
         return link
 
-    def _deny(self, terminal: Terminal, problem: str) -> None:
+    def _deny(self, terminal: Terminal, error: BridgeError | JpkiError, link: CardLink | None) -> None:
+        """Record a refusal; what was found revoked is suspended."""
+        actor = Actor(ActorKind.TERMINAL, terminal.terminal_id)
+        why = why_of(error)
         with self._environment.store.transaction() as transaction:
             transaction.add_audit_event(
                 self._environment.event(
                     AuditTag.SESSION_DENIED,
                     terminal.library_id,
-                    Actor(ActorKind.TERMINAL, terminal.terminal_id),
+                    actor,
                     terminal.terminal_id,
                     terminal_id=terminal.terminal_id,
-                    problem=problem,
+                    problem=slug_of(error),
+                    **({} if why is None else {"why": why}),
                 )
             )
+            if link is not None and isinstance(error, Denied) and error.revocation is not None:
+                self._suspend_if_revoked(transaction, link, error.revocation, actor)
+
+    def _suspend_if_revoked(
+        self, transaction: Transaction, link: CardLink, answer: RevocationAnswer, actor: Actor
+    ) -> None:
+        if answer.status is RevocationStatus.REVOKED:
+            suspend(self._environment, transaction, link.library_id, link.link_id, answer, actor)
 
 
 def _require_self_check(terminal: Terminal) -> None:

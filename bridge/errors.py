@@ -38,6 +38,7 @@ from typing import ClassVar
 
 from bridge.rules import DenialReason
 from jpki import errors as jpki_errors
+from jpki.revocation import RevocationAnswer
 
 
 class BridgeError(Exception):
@@ -47,11 +48,18 @@ class BridgeError(Exception):
 
 
 class Denied(BridgeError):
-    """A rule said no; ``slug`` is the reason's own."""
+    """A rule said no; ``slug`` is the reason's own, ``why`` that of ``bridge.rules.Decision``.
 
-    def __init__(self, reason: DenialReason) -> None:
+    ``revocation`` is the answer that spoke against the certificate, where one did.
+    """
+
+    def __init__(
+        self, reason: DenialReason, why: str | None = None, revocation: RevocationAnswer | None = None
+    ) -> None:
         super().__init__(reason.value)
         self.reason = reason
+        self.why = why
+        self.revocation = revocation
         self.slug = reason.value  # type: ignore[misc]  # one class, one slug per reason
 
 
@@ -195,3 +203,8 @@ def slug_of(error: BridgeError | jpki_errors.JpkiError) -> str:
     if isinstance(error, BridgeError):
         return error.slug
     return JPKI_SLUGS.get(type(error), BridgeError.slug)
+
+
+def why_of(error: BridgeError | jpki_errors.JpkiError) -> str | None:
+    """Return what tells apart refusals of one slug, such as ``unreachable``; None for most errors."""
+    return error.why if isinstance(error, Denied) else None

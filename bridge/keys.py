@@ -90,6 +90,8 @@ class KeyRing:
             raise KeyProblem("two master keys have the same id")
         self._current = keys[0]
         self._random_bytes = random_bytes
+        # Derived once for each key, use and library: a sweep opens a million values.
+        self._opening: dict[tuple[str, KeyUse, str], AESGCM] = {}
 
     def __repr__(self) -> str:
         return f"KeyRing({', '.join(self._keys)})"
@@ -175,7 +177,11 @@ class KeyRing:
         key = self._keys.get(encrypted.key_id)
         if key is None:
             raise KeyProblem(f"the master key {encrypted.key_id} is missing")
-        cipher = AESGCM(key.derive(use, library_id))
+        try:
+            cipher = self._opening[encrypted.key_id, use, library_id]
+        except KeyError:
+            cipher = AESGCM(key.derive(use, library_id))
+            self._opening[encrypted.key_id, use, library_id] = cipher
         try:
             return cipher.decrypt(
                 encrypted.nonce,

@@ -87,6 +87,8 @@ class CardLink:
     Where the library system tells no such number (SIP2 alone), ``patron_id`` is None and
     ``patron_reference`` holds the card number, encrypted, until the number is known or the link ends.
     ``not_after`` is the end of the certificate's validity; the link cannot outlive it.
+    ``revocation`` is the last answer about the certificate that was GOOD or REVOKED;
+    ``suspended_reason`` is the slug of what suspended the link.
     """
 
     link_id: str
@@ -101,6 +103,9 @@ class CardLink:
     ended_at: datetime | None = None
     ended_reason: str | None = None
     patron_reference: str | None = field(repr=False, default=None)
+    revocation: RevocationAnswer | None = None
+    suspended_at: datetime | None = None
+    suspended_reason: str | None = None
 
     def is_living(self, now: datetime) -> bool:
         """Whether the link has neither ended nor outlived its certificate."""
@@ -139,7 +144,8 @@ class AgentStep(StrEnum):
 class LinkRequest:
     """A librarian's order to link the next card at one counter terminal to one patron.
 
-    ``problem`` is the slug of the last refusal (``bridge.errors``), so that the page can say why;
+    ``problem`` is the slug of the last refusal (``bridge.errors``), so that the page can say what, and
+    ``problem_why`` tells apart what one slug covers (``bridge.errors.why_of``);
     ``attempts_remaining`` is what the card last answered, if the agent has told it. ``patron_id`` and
     ``patron_reference`` are those of ``CardLink``.
     """
@@ -155,6 +161,7 @@ class LinkRequest:
     problem: str | None = None
     attempts_remaining: int | None = None
     link_id: str | None = None
+    problem_why: str | None = None
     patron_reference: str | None = field(repr=False, default=None)
 
 
@@ -261,11 +268,13 @@ class AuditTag(StrEnum):
     LINK_CREATED = "card_link:created"
     LINK_REFUSED = "card_link:refused"
     LINK_ENDED = "card_link:ended"
+    LINK_SUSPENDED = "card_link:suspended"
     LINK_UPGRADED = "card_link:upgraded"
     CATEGORY_MOVED = "patron_category:moved"
     CATEGORY_LEFT_ALONE = "patron_category:left_alone"
     CATEGORY_MOVE_FAILED = "patron_category:move_failed"
     SESSION_OPENED = "card_session:opened"
+    SESSION_FOR_REVIEW = "card_session:for_review"
     SESSION_DENIED = "card_session:denied"
     SESSION_CLOSED = "card_session:closed"
     SESSION_ANOTHER_PATRON = "card_session:another_patron"

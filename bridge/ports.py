@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from bridge.models import (
     AuditEvent,
@@ -102,10 +102,10 @@ class PatronCategories(Protocol):
 
 @dataclass(frozen=True)
 class PendingChallenge:
-    """A challenge on its way, and the revocation answer that allowed it."""
+    """A challenge on its way, and the revocation answer; None until the source has answered."""
 
     challenge: Challenge
-    revocation: RevocationAnswer
+    revocation: RevocationAnswer | None
     link_request_id: str | None = None
 
 
@@ -120,6 +120,40 @@ class EncryptedValue:
     key_id: str
     nonce: bytes
     ciphertext: bytes = field(repr=False)
+
+
+class SweptLink(NamedTuple):
+    """Of an active link what a sweep needs, and no more: there may be a million of them."""
+
+    link_id: str
+    library_id: str
+    serial: EncryptedValue | None
+
+
+class ExpiringLink(NamedTuple):
+    """An open link whose certificate ends soon."""
+
+    link_id: str
+    library_id: str
+    not_after: datetime
+
+
+@dataclass(frozen=True)
+class RevocationSweepState:
+    """How far a sweep over all active links has come: the last link that is done, and what was found."""
+
+    sweep_id: str
+    started_at: datetime
+    position: str = ""
+    good: int = 0
+    suspended: int = 0
+    unknown: int = 0
+    finished_at: datetime | None = None
+
+    @property
+    def checked(self) -> int:
+        """Number of links that are done."""
+        return self.good + self.suspended + self.unknown
 
 
 @dataclass(frozen=True)
@@ -190,6 +224,27 @@ class Transaction(Protocol):
         """
 
     def touch_link(self, link_id: str, at: datetime) -> None: ...
+    def remember_revocation(self, link_ids: Sequence[str], answer: RevocationAnswer) -> None:
+        """Keep what is known of the certificates of links, unless something newer is."""
+
+    def suspend_link(self, link_id: str, answer: RevocationAnswer, reason: str, at: datetime) -> bool:
+        """Suspend an active link for what *answer* says; say whether it was active."""
+
+    def count_active_links(self) -> int:
+        """Return how many links are active, in all libraries."""
+
+    def active_links_after(self, position: str, limit: int) -> Sequence[SweptLink]:
+        """Return the next active links of all libraries, in the order of their ids."""
+
+    def expiring_links(self, after: datetime, until: datetime) -> Sequence[ExpiringLink]:
+        """Return the open links whose certificate's validity ends in that time, the earliest first."""
+
+    # sweeps
+    def open_sweep(self, sweep: RevocationSweepState, resume_after: datetime) -> RevocationSweepState:
+        """Return the sweep that is under way since *resume_after*; where there is none, begin *sweep*."""
+
+    def advance_sweep(self, before: RevocationSweepState, after: RevocationSweepState) -> bool:
+        """Keep *after*, unless another run has brought the sweep on since *before*: then False."""
 
     # moves between categories
     def add_category_move(self, move: CategoryMove) -> None: ...
@@ -219,6 +274,9 @@ class Transaction(Protocol):
     # challenges
     def add_challenge(self, pending: PendingChallenge) -> None: ...
     def find_challenge(self, challenge_id: str) -> PendingChallenge | None: ...
+    def set_challenge_revocation(self, challenge_id: str, answer: RevocationAnswer) -> None:
+        """Keep the revocation answer that came after the challenge was given out."""
+
     def consume_challenge(self, challenge_id: str, now: datetime) -> PendingChallenge:
         """Take a challenge, once. Raises ``jpki``'s ``ChallengeUnknown``, ``ChallengeAlreadyUsed``."""
 

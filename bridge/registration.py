@@ -26,6 +26,7 @@ from bridge.errors import (
     TerminalNotFound,
     WrongTerminalKind,
     slug_of,
+    why_of,
 )
 from bridge.keys import KeyUse
 from bridge.models import (
@@ -44,10 +45,11 @@ from bridge.models import (
 )
 from bridge.ports import PatronRecord, Transaction
 from bridge.rules import Decision, DenialReason, may_link
+from bridge.serial_record import write_serial_record
 from bridge.verification import CardVerification, was_made_for
-from jpki.certificate import UserAuthenticationCertificate
 from jpki.challenge import Challenge, ChallengePurpose, VerifiedCard
 from jpki.errors import ChallengeUnknown, JpkiError
+from jpki.revocation import RevocationAnswer
 
 REQUEST_LIFETIME = timedelta(minutes=5)
 
@@ -158,7 +160,7 @@ class RegistrationService:
 
         Whatever stands against the card ends the request, before the PIN. Raises
         ``WrongTerminalKind``, ``NoLinkRequest``, ``AlreadyLinked``, and what
-        ``CardVerification.check`` raises.
+        ``CardVerification.check`` and ``issue`` raise.
         """
         _require_counter(terminal)
         request = self.pending(terminal)
@@ -171,10 +173,12 @@ class RegistrationService:
             with self._environment.store.transaction() as transaction:
                 if transaction.find_open_link(terminal.library_id, identifiers) is not None:
                     raise AlreadyLinked
+            return self._verification.issue(
+                ChallengePurpose.LINK, terminal, card, link_request_id=request.request_id
+            )
         except (BridgeError, JpkiError) as error:
-            self._refuse(terminal, request.request_id, slug_of(error))
+            self._refuse(terminal, request.request_id, slug_of(error), why=why_of(error))
             raise
-        return self._verification.issue(ChallengePurpose.LINK, terminal, card, request.request_id)
 
     def progress(
         self,
@@ -212,7 +216,7 @@ class RegistrationService:
 
         Raises ``ChallengeUnknown``, ``ChallengeAlreadyUsed``, ``NoLinkRequest``,
         ``AlreadyLinked``, ``NoSuchPatron``, ``KohaNotReachable``, and what
-        ``CardVerification.prove`` raises. Nothing is stored then but the refusal.
+        ``CardVerification.prove`` and ``rely_on`` raise. Nothing is stored then but the refusal.
         """
         _require_counter(terminal)
         request_id = None
@@ -223,9 +227,12 @@ class RegistrationService:
             with self._environment.store.transaction() as transaction:
                 request = self._open(transaction, terminal.library_id, request_id)
             patron = self._ask_koha(request)
-            link = self._link(request, patron, verified)
+            answer = self._verification.await_answer(pending)
+            # Nothing was known before: in an outage there is nothing that could stand for the answer.
+            self._verification.rely_on(terminal.library_id, verified.certificate.not_after, answer)
+            link = self._link(request, patron, verified, answer)
         except (BridgeError, JpkiError) as error:
-            self._refuse(terminal, request_id, slug_of(error))
+            self._refuse(terminal, request_id, slug_of(error), why=why_of(error))
             raise
         self._move(link, Actor(ActorKind.LIBRARIAN, request.librarian_id))
         return link
@@ -287,7 +294,9 @@ class RegistrationService:
             return None
         return self._environment.keys.patron_references(library_id, patron.cardnumber)[0]
 
-    def _link(self, request: LinkRequest, patron: PatronRecord, verified: VerifiedCard) -> CardLink:
+    def _link(
+        self, request: LinkRequest, patron: PatronRecord, verified: VerifiedCard, answer: RevocationAnswer
+    ) -> CardLink:
         certificate = verified.certificate
         identifiers = self._verification.identifiers(request.library_id, certificate)
         link = CardLink(
@@ -300,12 +309,13 @@ class RegistrationService:
             linked_at=self._environment.clock(),
             linked_by=request.librarian_id,
             patron_reference=self._reference_to(request.library_id, patron),
+            revocation=answer,
         )
         serial = self._environment.keys.encrypt(
             KeyUse.SERIAL_ENCRYPTION,
             link.library_id,
             link.link_id,
-            _serial_record(certificate),
+            write_serial_record(certificate.issuer_key_identifier, certificate.serial_number),
         )
         with self._environment.store.transaction() as transaction:
             self._open(transaction, request.library_id, request.request_id)
@@ -333,6 +343,7 @@ class RegistrationService:
         request_id: str | None,
         problem: str,
         attempts_remaining: int | None = None,
+        why: str | None = None,
     ) -> None:
         """Record a refusal; the request, if there is one and it is open, is over."""
         with self._environment.store.transaction() as transaction:
@@ -344,6 +355,7 @@ class RegistrationService:
                     request_id or terminal.terminal_id,
                     terminal_id=terminal.terminal_id,
                     problem=problem,
+                    **({} if why is None else {"why": why}),
                 )
             )
             if request_id is None:
@@ -355,6 +367,7 @@ class RegistrationService:
                         request,
                         state=LinkRequestState.REFUSED,
                         problem=problem,
+                        problem_why=why,
                         attempts_remaining=attempts_remaining,
                     )
                 )
@@ -394,15 +407,6 @@ def _require_counter_role(librarian: Librarian) -> None:
 def _require_counter(terminal: Terminal) -> None:
     if terminal.kind is not TerminalKind.COUNTER:
         raise WrongTerminalKind
-
-
-def _serial_record(certificate: UserAuthenticationCertificate) -> bytes:
-    """Return all that a digest under a new key needs.
-
-    One byte with the length of the issuer key identifier, the identifier, the serial number.
-    """
-    issuer = certificate.issuer_key_identifier
-    return len(issuer).to_bytes(1, "big") + issuer + certificate.serial_number.to_bytes()
 
 
 def _actor(librarian: Librarian) -> Actor:

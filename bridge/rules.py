@@ -6,12 +6,12 @@ later denies. Koha alone decides circulation: no loan rule is in here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import date, datetime
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
 from enum import StrEnum, unique
 
 from bridge.models import CardLink, LinkState
-from jpki.revocation import RevocationAnswer, RevocationStatus
+from jpki.revocation import RevocationAnswer, RevocationPolicy, RevocationStatus, UnknownReason
 
 
 @unique
@@ -30,9 +30,15 @@ class DenialReason(StrEnum):
 
 @dataclass(frozen=True)
 class Decision:
-    """Allowed, or the reason why not. Never a bare bool: a refusal always has words."""
+    """Allowed, or the reason why not. Never a bare bool: a refusal always has words.
+
+    ``why`` tells apart what one reason covers: the ``UnknownReason`` of an answer, the RFC 5280 reason of
+    a revocation, or what suspended a link. Where it is allowed all the same, it is ``for_review``.
+    """
 
     denial: DenialReason | None = None
+    why: str | None = None
+    for_review: bool = False
 
     @property
     def allowed(self) -> bool:
@@ -41,6 +47,42 @@ class Decision:
 
 
 ALLOWED = Decision()
+
+
+@unique
+class OutagePolicy(StrEnum):
+    """What a library does with a linked card while no source of revocation information answers."""
+
+    REFUSE = "refuse"
+    LAST_KNOWN_GOOD = "last_known_good"
+
+
+OUTAGES = frozenset({UnknownReason.UNREACHABLE, UnknownReason.STALE, UnknownReason.MALFORMED})
+"""When nobody can tell just now. Any other reason is an objection, or a setting to be put right."""
+
+
+@dataclass(frozen=True)
+class RevocationRule:
+    """What a library demands: how fresh an answer must be, and what follows where there is none.
+
+    With ``LAST_KNOWN_GOOD`` a linked card is accepted for review in an outage, if its certificate was
+    last known to be GOOD at most ``last_known_good_limit`` ago. There is no rule that accepts anything.
+    """
+
+    freshness: RevocationPolicy = field(default_factory=RevocationPolicy)
+    outage: OutagePolicy = OutagePolicy.REFUSE
+    last_known_good_limit: timedelta = timedelta(0)
+
+    def bridges(self, why: UnknownReason | None, last_known: RevocationAnswer | None, now: datetime) -> bool:
+        """Whether *last_known* may stand for an answer that is unknown for the reason *why*."""
+        if self.outage is not OutagePolicy.LAST_KNOWN_GOOD or why not in OUTAGES:
+            return False
+        if last_known is None or last_known.status is not RevocationStatus.GOOD:
+            return False
+        return -self.freshness.clock_skew <= now - last_known.as_of <= self.last_known_good_limit
+
+
+STRICT = RevocationRule()
 
 
 @dataclass(frozen=True)
@@ -57,21 +99,44 @@ class PatronStanding:
     expired: bool = False
 
 
-def judge_certificate(not_after: datetime, revocation: RevocationAnswer, now: datetime) -> Decision:
-    """Decide whether a certificate may be relied on at the moment *now*."""
+def judge_certificate(
+    not_after: datetime,
+    revocation: RevocationAnswer,
+    now: datetime,
+    rule: RevocationRule = STRICT,
+    last_known: RevocationAnswer | None = None,
+) -> Decision:
+    """Decide whether a certificate may be relied on at the moment *now*.
+
+    *last_known* is what was last known of the certificate of a linked card.
+    """
     if now > not_after:
         return Decision(DenialReason.CERTIFICATE_EXPIRED)
-    if revocation.status is RevocationStatus.REVOKED:
-        return Decision(DenialReason.CERTIFICATE_REVOKED)
-    if revocation.status is not RevocationStatus.GOOD:
-        return Decision(DenialReason.REVOCATION_UNKNOWN)
-    return ALLOWED
+    answer = decisive_answer(rule.freshness.evaluate(revocation, now))
+    if answer.status is RevocationStatus.GOOD:
+        return ALLOWED
+    if answer.status is RevocationStatus.REVOKED:
+        return Decision(DenialReason.CERTIFICATE_REVOKED, answer.reason)
+    why = answer.why.value if answer.why is not None else None
+    if rule.bridges(answer.why, last_known, now):
+        return Decision(why=why, for_review=True)
+    return Decision(DenialReason.REVOCATION_UNKNOWN, why)
+
+
+def decisive_answer(answer: RevocationAnswer) -> RevocationAnswer:
+    """Return, of several sources none of which knows, the first that is not merely out of service.
+
+    An objection of one source must not hide behind the outage of another.
+    """
+    if answer.status is not RevocationStatus.UNKNOWN:
+        return answer
+    return next((each for each in (answer, *answer.consulted) if each.why not in OUTAGES), answer)
 
 
 def judge_link(link: CardLink, now: datetime) -> Decision:
     """Decide whether a link is alive at the moment *now*."""
     if link.state is LinkState.SUSPENDED:
-        return Decision(DenialReason.LINK_SUSPENDED)
+        return Decision(DenialReason.LINK_SUSPENDED, link.suspended_reason)
     if link.state is not LinkState.ACTIVE:
         return Decision(DenialReason.LINK_ENDED)
     if now > link.not_after:

@@ -1,48 +1,101 @@
 """Checking a card, before and after the PIN: what linking and borrowing have in common.
 
-Before: certificate, chain, revocation. After: the challenge is taken, once, and the signature
-proven. What a good card may then do is the business of the two services.
+Before: certificate, chain, and the question about revocation, for whose answer a short grace is waited.
+After: the challenge is taken, once, the signature proven, and the answer must be there. What a good card
+may then do is the business of the two services.
 """
 
 from __future__ import annotations
 
+import logging
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from bridge.environment import Environment
-from bridge.errors import Denied
+from bridge.errors import Denied, LibraryNotFound
+from bridge.inquiries import RevocationInquiries, RevocationInquiry
 from bridge.models import CardIdentifier, IdentifierKind, Terminal
 from bridge.ports import PendingChallenge
-from bridge.rules import Decision, DenialReason, judge_certificate
+from bridge.rules import (
+    STRICT,
+    Decision,
+    DenialReason,
+    RevocationRule,
+    decisive_answer,
+    judge_certificate,
+)
 from jpki import challenge as card_challenge
 from jpki.certificate import UserAuthenticationCertificate
 from jpki.challenge import CardResponse, Challenge, ChallengeNonce, ChallengePurpose, VerifiedCard
 from jpki.errors import ChallengeUnknown, WrongTerminal
-from jpki.revocation import RevocationAnswer, RevocationPolicy, RevocationSource
-from jpki.trust import TrustStore
+from jpki.revocation import RevocationAnswer, RevocationSource, UnknownReason, unknown_answer
+from jpki.trust import TrustAnchor, TrustStore
 from jpki.verify import CertificatePolicy, verify_certificate
+
+_log = logging.getLogger(__name__)
 
 REMEMBERED_AFTER_EXPIRY = timedelta(minutes=10)
 """How long a replay is still told from an unknown challenge."""
 
 
+POLL_SECONDS = 0.1
+"""How often it is looked whether the answer has come, which may have come to another process."""
+
+
+@dataclass(frozen=True)
+class LibraryRevocation:
+    """Whom one library asks about revocation, and what it makes of the answer."""
+
+    source: RevocationSource
+    rule: RevocationRule = STRICT
+
+
 @dataclass(frozen=True)
 class CardPolicy:
-    """Which cards are good: whose, with which certificate, and by whose word not revoked."""
+    """Which cards are good: whose, with which certificate, and by whose word not revoked.
+
+    ``revocation`` has a row for each library. ``answer_grace`` is how long a patron waits for the answer
+    before the PIN is asked; ``answer_limit``, counted from the signature, how long after it.
+    """
 
     trust_store: TrustStore
     certificate: CertificatePolicy
-    revocation_source: RevocationSource
-    revocation: RevocationPolicy
+    revocation: Mapping[str, LibraryRevocation]
     challenge_lifetime: timedelta
+    answer_grace: timedelta = timedelta(seconds=2)
+    answer_limit: timedelta = timedelta(seconds=10)
+
+    def revocation_of(self, library_id: str) -> LibraryRevocation:
+        """Return the row of a library. Raises ``LibraryNotFound``."""
+        try:
+            return self.revocation[library_id]
+        except KeyError:
+            raise LibraryNotFound(library_id) from None
 
 
 @dataclass(frozen=True)
 class CheckedCard:
-    """A certificate that is good. That its card is here, and its owner, is not proven by it."""
+    """A certificate that is good but for its revocation, which is not known yet.
+
+    That its card is here, and its owner, is not proven by it.
+    """
 
     certificate: UserAuthenticationCertificate
-    revocation: RevocationAnswer
+    issuer: TrustAnchor
+
+
+@dataclass(frozen=True)
+class Reliance:
+    """What a use of a card relies on: an answer, or what was last known, and then for review.
+
+    ``why`` is the reason for which there was no answer.
+    """
+
+    answer: RevocationAnswer
+    for_review: bool = False
+    why: str | None = None
 
 
 def was_made_for(challenge: Challenge, terminal: Terminal) -> bool:
@@ -56,27 +109,40 @@ class CardVerification:
     def __init__(self, environment: Environment, policy: CardPolicy) -> None:
         self._environment = environment
         self._policy = policy
+        self._inquiries = RevocationInquiries()
 
     def check(self, certificate_der: bytes) -> CheckedCard:
-        """Check a certificate, before anybody is asked for a PIN.
+        """Check a certificate by itself, before anybody is asked for anything.
 
-        Raises ``jpki``'s ``CertificateError``s, and ``Denied`` where it is revoked or nobody knows.
+        Raises ``jpki``'s ``CertificateError``s.
         """
         now = self._environment.clock()
         certificate = UserAuthenticationCertificate.from_der(certificate_der)
         issuer = verify_certificate(certificate, self._policy.trust_store, self._policy.certificate, now)
-        answer = self._policy.revocation_source.check(certificate, issuer, now)
-        return self._judge(certificate, answer)
+        return CheckedCard(certificate, issuer)
 
     def issue(
         self,
         purpose: ChallengePurpose,
         terminal: Terminal,
         card: CheckedCard,
+        *,
+        last_known: RevocationAnswer | None = None,
         link_request_id: str | None = None,
     ) -> Challenge:
-        """Make and keep a challenge for a checked card at one terminal."""
+        """Ask about revocation; make and keep a challenge for a checked card at one terminal.
+
+        An answer that comes within the grace is judged as in ``rely_on``, which see for *last_known*
+        and what is raised: then nobody is asked for a PIN. A later one is kept with the challenge, for
+        ``await_answer``.
+        """
         now = self._environment.clock()
+        source = self._policy.revocation_of(terminal.library_id).source
+        inquiry = self._inquiries.start(source, card.certificate, card.issuer, now)
+        answer = inquiry.wait(self._policy.answer_grace.total_seconds())
+        if answer is not None:
+            answer = decisive_answer(answer)
+            self.rely_on(terminal.library_id, card.certificate.not_after, answer, last_known)
         challenge = card_challenge.begin(
             card.certificate,
             purpose=purpose,
@@ -84,14 +150,16 @@ class CardVerification:
             terminal_id=terminal.terminal_id,
             challenge_id=self._environment.new_id(),
             nonce=ChallengeNonce(self._environment.random_bytes(card_challenge.NONCE_SIZE)),
-            now=now,
+            now=self._environment.clock(),
             lifetime=self._policy.challenge_lifetime,
             trust_store=self._policy.trust_store,
             policy=self._policy.certificate,
         )
         with self._environment.store.transaction() as transaction:
             transaction.purge_challenges(now - REMEMBERED_AFTER_EXPIRY)
-            transaction.add_challenge(PendingChallenge(challenge, card.revocation, link_request_id))
+            transaction.add_challenge(PendingChallenge(challenge, answer, link_request_id))
+        if answer is None:
+            self._keep_when_answered(inquiry, challenge.challenge_id)
         return challenge
 
     def take(self, challenge_id: str, purpose: ChallengePurpose, terminal: Terminal) -> PendingChallenge:
@@ -115,10 +183,9 @@ class CardVerification:
     ) -> VerifiedCard:
         """Return the proof that the card was at this terminal and its PIN known.
 
-        The revocation answer from before the PIN must still count. Raises ``jpki``'s
-        ``ChallengeError``s, ``CertificateError``s and ``InvalidSignature``, and ``Denied``.
+        Raises ``jpki``'s ``ChallengeError``s, ``CertificateError``s and ``InvalidSignature``.
         """
-        verified = card_challenge.complete(
+        return card_challenge.complete(
             pending.challenge,
             CardResponse(pending.challenge.challenge_id, certificate_der, signature),
             library_id=terminal.library_id,
@@ -127,10 +194,51 @@ class CardVerification:
             policy=self._policy.certificate,
             now=self._environment.clock(),
         )
-        self._judge(verified.certificate, pending.revocation)
-        return verified
 
-    def judge_again(self, not_after: datetime, answer: RevocationAnswer | None) -> Decision:
+    def await_answer(self, pending: PendingChallenge) -> RevocationAnswer:
+        """Return the revocation answer of a challenge, in whichever process it arrives.
+
+        Where it does not come in time the answer is UNKNOWN(UNREACHABLE).
+        """
+        answer = pending.revocation
+        waits = round(self._policy.answer_limit.total_seconds() / POLL_SECONDS)
+        while answer is None and waits > 0:
+            time.sleep(POLL_SECONDS)
+            waits -= 1
+            with self._environment.store.transaction() as transaction:
+                found = transaction.find_challenge(pending.challenge.challenge_id)
+            answer = None if found is None else found.revocation
+        if answer is not None:
+            return answer
+        source = self._policy.revocation_of(pending.challenge.library_id).source
+        return unknown_answer(source.name, self._environment.clock(), UnknownReason.UNREACHABLE)
+
+    def rely_on(
+        self,
+        library_id: str,
+        not_after: datetime,
+        answer: RevocationAnswer,
+        last_known: RevocationAnswer | None = None,
+    ) -> Reliance:
+        """Return what a use of the card may rely on, by the library's rule.
+
+        *not_after* is the certificate's; *last_known* belongs to a card that is linked: without it
+        nothing but GOOD will do. Raises ``Denied``.
+        """
+        now = self._environment.clock()
+        decision = judge_certificate(
+            not_after, answer, now, self._policy.revocation_of(library_id).rule, last_known
+        )
+        if decision.denial is DenialReason.REVOCATION_UNKNOWN or decision.for_review:
+            accepted = "accepted for review" if decision.for_review else "refused"
+            _log.warning("%s: revocation unknown (%s): %s", library_id, decision.why, accepted)
+        if decision.denial is not None:
+            raise Denied(decision.denial, decision.why, answer)
+        if decision.for_review and last_known is not None:
+            return Reliance(last_known, for_review=True, why=decision.why)
+        return Reliance(answer)
+
+    def judge_again(self, library_id: str, not_after: datetime, answer: RevocationAnswer | None) -> Decision:
         """Decide whether what was known at the proof may still be relied on, now.
 
         *not_after* is the certificate's; *answer* the one that counted then, None where it was not kept.
@@ -138,7 +246,8 @@ class CardVerification:
         now = self._environment.clock()
         if answer is None:
             return Decision(DenialReason.REVOCATION_UNKNOWN)
-        return judge_certificate(not_after, self._policy.revocation.evaluate(answer, now), now)
+        rule = self._policy.revocation_of(library_id).rule
+        return judge_certificate(not_after, answer, now, rule, last_known=answer)
 
     def identifiers(
         self, library_id: str, certificate: UserAuthenticationCertificate
@@ -151,10 +260,9 @@ class CardVerification:
             certificate.serial_number,
         )
 
-    def _judge(self, certificate: UserAuthenticationCertificate, answer: RevocationAnswer) -> CheckedCard:
-        now = self._environment.clock()
-        evaluated = self._policy.revocation.evaluate(answer, now)
-        decision = judge_certificate(certificate.not_after, evaluated, now)
-        if decision.denial is not None:
-            raise Denied(decision.denial)
-        return CheckedCard(certificate, evaluated)
+    def _keep_when_answered(self, inquiry: RevocationInquiry, challenge_id: str) -> None:
+        def keep(answer: RevocationAnswer) -> None:
+            with self._environment.store.transaction() as transaction:
+                transaction.set_challenge_revocation(challenge_id, decisive_answer(answer))
+
+        inquiry.when_answered(keep)

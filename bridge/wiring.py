@@ -7,7 +7,7 @@ another version, ``KeyProblem`` for a wrong key, ``TrustFileRefused`` for a CA t
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -22,16 +22,20 @@ from bridge.errors import BridgeError
 from bridge.keys import load_key_ring
 from bridge.koha import KohaPatronDirectory
 from bridge.machines import MachinePolicies, MachinePolicy, ScreenLanguage
+from bridge.models import Actor
 from bridge.registration import RegistrationService
 from bridge.resolver import TokenResolver
+from bridge.rules import OutagePolicy, RevocationRule
 from bridge.services import Services
 from bridge.sip2_patrons import Sip2Account, Sip2PatronDirectory
 from bridge.staff import StaffService
 from bridge.store import SqlStore, check_version, open_engine
+from bridge.sweep import CrlSweepSource, PacedSource, RevocationSweep, SweepSource
 from bridge.tokens import CheckDigit, TokenPolicy, TokenShape
-from bridge.verification import CardPolicy, CardVerification
+from bridge.verification import CardPolicy, CardVerification, LibraryRevocation
 from config import (
     KohaSettings,
+    LibraryRevocationSettings,
     LibrarySettings,
     Mode,
     RevocationSettings,
@@ -104,6 +108,17 @@ def build_staff(settings: Settings) -> StaffService:
 def build_categories(settings: Settings) -> CategoryService:
     """Return the service that moves patrons between categories; it needs no CAs either."""
     return CategoryService(_environment(settings)[1])
+
+
+def build_sweep(settings: Settings, actor: Actor) -> RevocationSweep:
+    """Return the sweep of all links; it asks the sources of ``[revocation]`` that know by serial number."""
+    return RevocationSweep(
+        _environment(settings)[1],
+        _trust_store(settings),
+        _sweep_sources(settings.revocation),
+        _revocation_rules(settings),
+        actor,
+    )
 
 
 def build_proxies(settings: Settings, observer: ProxyObserver | None = None) -> Mapping[str, Sip2Proxy]:
@@ -204,7 +219,7 @@ def find_problems(settings: Settings) -> list[str]:
         lambda: check_version(open_engine(settings.database.url)),
         lambda: load_key_ring(settings.keys.master_key_file, secrets.token_bytes),
         lambda: _require_anchors(_trust_store(settings)),
-        lambda: _revocation_source(settings.revocation, _revocation_policy(settings)),
+        lambda: _library_revocations(settings),
     )
     problems = []
     for check in checks:
@@ -297,10 +312,74 @@ def build_card_policy(settings: Settings) -> CardPolicy:
     return CardPolicy(
         trust_store=_trust_store(settings),
         certificate=CertificatePolicy(frozenset(settings.jpki.policy_oids)),
-        revocation_source=_revocation_source(settings.revocation, _revocation_policy(settings)),
-        revocation=_revocation_policy(settings),
+        revocation=_library_revocations(settings),
         challenge_lifetime=timedelta(seconds=settings.jpki.challenge_lifetime_seconds),
+        answer_grace=timedelta(seconds=settings.revocation.grace_seconds),
+        answer_limit=_longest_answer(settings),
     )
+
+
+def _longest_answer(settings: Settings) -> timedelta:
+    """Return how long a library's sources take that all let us wait, one after the other."""
+    most = max((len(_source_names(settings, library)) for library in settings.libraries), default=0)
+    return timedelta(seconds=most * settings.revocation.timeout_seconds)
+
+
+def _library_revocations(settings: Settings) -> Mapping[str, LibraryRevocation]:
+    """Return whom each library asks; the sources themselves, with their guards, are shared by all."""
+    names = {library.library_id: _source_names(settings, library) for library in settings.libraries}
+    sources = {
+        name: _source_named(name, settings.revocation)
+        for name in dict.fromkeys(name for each in names.values() for name in each)
+    }
+    rules = _revocation_rules(settings)
+    return {
+        library_id: LibraryRevocation(
+            RevocationChain([sources[name] for name in names[library_id]], rule.freshness), rule
+        )
+        for library_id, rule in rules.items()
+    }
+
+
+def _source_names(settings: Settings, library: LibrarySettings) -> Sequence[str]:
+    return library.revocation.sources or settings.revocation.sources
+
+
+def _revocation_rules(settings: Settings) -> Mapping[str, RevocationRule]:
+    return {
+        library.library_id: _revocation_rule(settings.revocation, library.revocation)
+        for library in settings.libraries
+    }
+
+
+def _revocation_rule(everywhere: RevocationSettings, own: LibraryRevocationSettings) -> RevocationRule:
+    maximum_age = timedelta(minutes=own.maximum_age_minutes or everywhere.maximum_age_minutes)
+    return RevocationRule(
+        RevocationPolicy(maximum_age),
+        OutagePolicy(own.outage_policy or everywhere.outage_policy),
+        timedelta(hours=own.last_known_good_hours or everywhere.last_known_good_hours),
+    )
+
+
+def _sweep_sources(revocation: RevocationSettings) -> list[SweepSource]:
+    """Return the sources in their order; a platform operator wants the certificate, which is not kept."""
+    sources: list[SweepSource] = []
+    for name in revocation.sources:
+        if name == "crl" and revocation.crl_directory is not None:
+            sources.append(CrlSweepSource(CrlDirectory(revocation.crl_directory)))
+        if name == "ocsp" and revocation.ocsp_url is not None:
+            sources.append(
+                PacedSource(
+                    _ocsp_source(revocation, revocation.ocsp_url),
+                    revocation.sweep_questions_per_second,
+                    CircuitBreaker(BreakerPolicy()),
+                )
+            )
+    return sources
+
+
+def _ocsp_source(revocation: RevocationSettings, url: str) -> OcspSource:
+    return OcspSource(url, timeout=revocation.timeout_seconds, prefer_get=revocation.ocsp_method == "GET")
 
 
 def _trust_store(settings: Settings) -> TrustStore:
@@ -311,25 +390,14 @@ def _trust_store(settings: Settings) -> TrustStore:
     )
 
 
-def _revocation_policy(settings: Settings) -> RevocationPolicy:
-    return RevocationPolicy(maximum_age=timedelta(minutes=settings.revocation.maximum_age_minutes))
-
-
-def _revocation_source(revocation: RevocationSettings, policy: RevocationPolicy) -> RevocationSource:
-    """Return the sources in their order; those on the network guarded, and cached if so configured."""
-    return RevocationChain([_source_named(name, revocation) for name in revocation.sources], policy)
-
-
 def _source_named(name: str, revocation: RevocationSettings) -> RevocationSource:
-    timeout = revocation.timeout_seconds
     if name == "crl" and revocation.crl_directory is not None:
         return CrlSource(CrlDirectory(revocation.crl_directory))
     if name == "ocsp" and revocation.ocsp_url is not None:
-        prefer_get = revocation.ocsp_method == "GET"
-        return _guarded(OcspSource(revocation.ocsp_url, timeout=timeout, prefer_get=prefer_get), revocation)
+        return _guarded(_ocsp_source(revocation, revocation.ocsp_url), revocation)
     if name == "platform" and revocation.platform_file is not None:
         mapping = PlatformMapping.from_toml(revocation.platform_file.read_bytes(), revocation.platform_token)
-        return _guarded(PlatformSource(mapping, timeout=timeout), revocation)
+        return _guarded(PlatformSource(mapping, timeout=revocation.timeout_seconds), revocation)
     return NoSource()  # nothing is configured, which the loader allows in development alone
 
 

@@ -17,6 +17,7 @@ from config.table import (
     GENERAL,
     LIBRARY,
     LIBRARY_KOHA,
+    LIBRARY_REVOCATION,
     LIBRARY_SECTIONS,
     LIBRARY_SELF_CHECK,
     LIBRARY_SIP2,
@@ -201,7 +202,7 @@ def _contradictions(reading: _Reading) -> Iterator[str]:
     yield from _repeated_library_ids(reading.libraries)
     yield from _repeated_self_checks(reading.libraries)
     yield from _repeated_listeners(reading)
-    yield from _revocation_contradictions(reading.sections["revocation"])
+    yield from _revocation_contradictions(reading)
     yield from _library_systems(reading.libraries)
     if reading.sections[""].get("mode") is Mode.PRODUCTION:
         yield from _unfit_for_production(reading)
@@ -243,11 +244,16 @@ def _repeated_self_checks(libraries: list[dict[str, Any]]) -> Iterator[str]:
 _NEEDED_BY_SOURCE = {"crl": "crl_directory", "ocsp": "ocsp_url", "platform": "platform_file"}
 
 
-def _revocation_contradictions(revocation: _Values) -> Iterator[str]:
-    for source in dict.fromkeys(revocation.get("sources", ())):
+def _revocation_contradictions(reading: _Reading) -> Iterator[str]:
+    revocation = reading.sections["revocation"]
+    named = dict.fromkeys(revocation.get("sources", ()), "revocation.sources")
+    for number, library in enumerate(reading.libraries, start=1):
+        for source in library.get(LIBRARY_REVOCATION.name, {}).get("sources", ()):
+            named.setdefault(source, f"library {number}.revocation.sources")
+    for source, place in named.items():
         needed = _NEEDED_BY_SOURCE[source]
         if needed not in revocation:
-            yield f"revocation.{needed}: missing; revocation.sources names {source}"
+            yield f"revocation.{needed}: missing; {place} names {source}"
     if "crl_urls" in revocation and "crl_directory" not in revocation:
         yield "revocation.crl_directory: missing; the CRLs of revocation.crl_urls have no place"
 

@@ -68,6 +68,20 @@ class RevocationSettings:
     timeout_seconds: float = 5.0
     cache_minutes: int = 0
     maximum_age_minutes: int = 1440
+    grace_seconds: float = 2.0
+    outage_policy: str = "refuse"
+    last_known_good_hours: int = 24
+    sweep_questions_per_second: float = 2.0
+
+
+@dataclass(frozen=True)
+class LibraryRevocationSettings:
+    """What is different in one library; None where it is as in ``RevocationSettings``."""
+
+    sources: tuple[str, ...] | None = None
+    maximum_age_minutes: int | None = None
+    outage_policy: str | None = None
+    last_known_good_hours: int | None = None
 
 
 @dataclass(frozen=True)
@@ -149,6 +163,7 @@ class LibrarySettings:
     name: str
     koha: KohaSettings | None = None
     sip2: Sip2Settings | None = None
+    revocation: LibraryRevocationSettings = LibraryRevocationSettings()
     self_check: tuple[SelfCheckSettings, ...] = ()
     time_zone: str = "Asia/Tokyo"
     cardnumber_prefixes: tuple[str, ...] | None = None

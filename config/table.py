@@ -97,6 +97,10 @@ _TOKEN_LENGTH = whole_number(12, 32)
 _CHECK_DIGIT = choice(("none", "luhn", "modulus-10-weight-3", "nw7-modulus-16"))
 _LANGUAGE = choice(("en", "ja"))
 _CHARACTER_SET = choice(("utf-8", "cp932"))
+_REVOCATION_SOURCES = list_of(choice(("crl", "ocsp", "platform")), "list of `crl`, `ocsp` and `platform`")
+_MAXIMUM_AGE = whole_number(1, 10080)
+_OUTAGE_POLICY = choice(("refuse", "last_known_good"))
+_LAST_KNOWN_GOOD_HOURS = whole_number(1, 168)
 _CATEGORY = text("category code of Koha", r"[^\s|]{1,10}")
 _POLICY_OID = text("object identifier", r"[0-2](?:\.\d+)+")
 
@@ -209,7 +213,7 @@ REVOCATION = Section(
     (
         Setting(
             "sources",
-            list_of(choice(("crl", "ocsp", "platform")), "list of `crl`, `ocsp` and `platform`"),
+            _REVOCATION_SOURCES,
             "Who is asked, in this order: the first that knows has the last word.",
         ),
         Setting(
@@ -251,8 +255,29 @@ REVOCATION = Section(
         ),
         Setting(
             "maximum_age_minutes",
-            whole_number(1, 10080),
-            "An answer older than this counts as unknown, and unknown is refused.",
+            _MAXIMUM_AGE,
+            "An answer older than this counts as unknown.",
+        ),
+        Setting(
+            "grace_seconds",
+            number(0, 10),
+            "How long a patron waits for the answer before the PIN is asked; a later answer still counts.",
+        ),
+        Setting(
+            "outage_policy",
+            _OUTAGE_POLICY,
+            "While no source answers: `refuse` linked cards, or accept one whose certificate was known to be "
+            "good not long ago (`last_known_good`), marked for review. Linking is refused in any case.",
+        ),
+        Setting(
+            "last_known_good_hours",
+            _LAST_KNOWN_GOOD_HOURS,
+            "How old what was last known may be with `last_known_good`.",
+        ),
+        Setting(
+            "sweep_questions_per_second",
+            number(0.01, 100),
+            "How fast `koha-jpki revocation sweep` asks an OCSP responder.",
         ),
     ),
 )
@@ -431,5 +456,19 @@ METRICS = Section(
     ),
 )
 
+LIBRARY_REVOCATION = Section(
+    "library.revocation",
+    settings.LibraryRevocationSettings,
+    "What this library does otherwise about revocation; leave it out where it does nothing otherwise.",
+    (
+        Setting("sources", _REVOCATION_SOURCES, "As `revocation.sources`."),
+        Setting("maximum_age_minutes", _MAXIMUM_AGE, "As `revocation.maximum_age_minutes`."),
+        Setting("outage_policy", _OUTAGE_POLICY, "As `revocation.outage_policy`."),
+        Setting("last_known_good_hours", _LAST_KNOWN_GOOD_HOURS, "As `revocation.last_known_good_hours`."),
+    ),
+    repeated=True,
+    optional=True,
+)
+
 SECTIONS = (GENERAL, WEB, DATABASE, KEYS, JPKI, REVOCATION, TOKENS, LOGGING, METRICS)
-LIBRARY_SECTIONS = (LIBRARY, LIBRARY_KOHA, LIBRARY_SIP2, LIBRARY_SELF_CHECK)
+LIBRARY_SECTIONS = (LIBRARY, LIBRARY_KOHA, LIBRARY_SIP2, LIBRARY_REVOCATION, LIBRARY_SELF_CHECK)

@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from jpki.certificate import UserAuthenticationCertificate, supported_public_key
+from jpki.certificate import SerialNumber, UserAuthenticationCertificate, supported_public_key
 from jpki.errors import UnsupportedAlgorithm
 from jpki.http_body import BodyTooLong, BodyTooSlow, read_chunks
 from jpki.revocation import RevocationAnswer, RevocationStatus, UnknownReason, unknown_answer
@@ -106,22 +106,38 @@ class OcspSource:
         self, certificate: UserAuthenticationCertificate, issuer: TrustAnchor, now: datetime
     ) -> RevocationAnswer:
         """Ask about *certificate* and return what the responder says, or why that is not known."""
+        builder = ocsp.OCSPRequestBuilder().add_certificate(
+            certificate.x509, issuer.certificate, _name_hash()
+        )
+        return self._answer_to(builder, issuer, now)
+
+    def check_serial_number(
+        self, serial_number: SerialNumber, issuer: TrustAnchor, now: datetime
+    ) -> RevocationAnswer:
+        """Ask about a certificate that is not at hand, as ``check`` does."""
+        name = hashes.Hash(_name_hash())
+        name.update(issuer.certificate.subject.public_bytes())
+        key_hash = x509.SubjectKeyIdentifier.from_public_key(issuer.public_key).digest
+        builder = ocsp.OCSPRequestBuilder().add_certificate_by_hash(
+            name.finalize(), key_hash, serial_number.value, _name_hash()
+        )
+        return self._answer_to(builder, issuer, now)
+
+    def _answer_to(
+        self, builder: ocsp.OCSPRequestBuilder, issuer: TrustAnchor, now: datetime
+    ) -> RevocationAnswer:
         nonce = self._token_bytes(NONCE_SIZE)
+        request = builder.add_extension(x509.OCSPNonce(nonce), critical=False).build()
         try:
-            return self._ask(certificate, issuer, now, nonce)
+            return self._ask(request, issuer, now, nonce)
         except _NoAnswer as problem:
             # The reason, never the request: it holds the serial number.
             _log.warning("%s: %s (%s)", self.name, problem.why.value, problem)
             return unknown_answer(self.name, now, problem.why)
 
     def _ask(
-        self,
-        certificate: UserAuthenticationCertificate,
-        issuer: TrustAnchor,
-        now: datetime,
-        nonce: bytes,
+        self, request: ocsp.OCSPRequest, issuer: TrustAnchor, now: datetime, nonce: bytes
     ) -> RevocationAnswer:
-        request = _build_request(certificate, issuer, nonce)
         body = self._exchange(request.public_bytes(Encoding.DER))
         try:
             response = ocsp.load_der_ocsp_response(body)
@@ -185,17 +201,9 @@ class _NoAnswer(Exception):
         self.why = why
 
 
-def _build_request(
-    certificate: UserAuthenticationCertificate, issuer: TrustAnchor, nonce: bytes
-) -> ocsp.OCSPRequest:
+def _name_hash() -> hashes.HashAlgorithm:
     # SHA-1 only names the issuer here, and is the one hash that every responder knows (RFC 5019, 2.1.1).
-    name_hash = hashes.SHA1()  # noqa: S303
-    return (
-        ocsp.OCSPRequestBuilder()
-        .add_certificate(certificate.x509, issuer.certificate, name_hash)
-        .add_extension(x509.OCSPNonce(nonce), critical=False)
-        .build()
-    )
+    return hashes.SHA1()  # noqa: S303
 
 
 def _check_response_status(response: ocsp.OCSPResponse) -> None:

@@ -5,7 +5,7 @@ An empty field filters nothing. What cannot be meant (no day, no number) is told
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date, datetime, time, timedelta
 from typing import Any
 
@@ -95,6 +95,28 @@ class UntilDay(FieldFilter):
     def condition(self, value: datetime) -> Any:
         """Return the SQL condition for a moment."""
         return self.column < value
+
+
+class EndsWithin(FieldFilter):
+    """Between now and a number of days from now."""
+
+    def __init__(
+        self, column: Any, name: LazyString, choices: Mapping[str, LazyString], clock: Callable[[], datetime]
+    ) -> None:
+        super().__init__(column, name, options=list(choices.items()))
+        self._choices = choices
+        self._clock = clock
+
+    def parse(self, value: str) -> timedelta:
+        """Accept the numbers of days of the table only."""
+        if value not in self._choices:
+            raise ValueError(value)
+        return timedelta(days=int(value))
+
+    def condition(self, value: timedelta) -> Any:
+        """Return the SQL condition for a duration."""
+        now = self._clock()
+        return self.column.between(now, now + value)
 
 
 def first_moment(day: date) -> datetime:

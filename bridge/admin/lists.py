@@ -15,12 +15,19 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from flask import abort, flash, redirect, url_for
 from flask_admin import expose
 from flask_admin.contrib.sqla import ModelView
-from flask_babel import LazyString, format_date, format_datetime, gettext, lazy_gettext
+from flask_babel import (
+    LazyString,
+    format_date,
+    format_datetime,
+    format_timedelta,
+    gettext,
+    lazy_gettext,
+)
 from sqlalchemy import func
 from sqlalchemy.orm import Query, Session, scoped_session
 
 from bridge.admin.base import StaffView, may_work_at_the_counter, signed_in_librarian
-from bridge.admin.filters import FieldFilter, FromDay, OneOf, PatronNumber, UntilDay
+from bridge.admin.filters import EndsWithin, FieldFilter, FromDay, OneOf, PatronNumber, UntilDay
 from bridge.admin.forms import UnlinkForm
 from bridge.admin.progress import describe_move
 from bridge.admin.words import (
@@ -56,6 +63,13 @@ SHORT_ID = 8
 
 DATE_AND_TIME = lazy_gettext("d MMM y, HH:mm")
 """A pattern of Unicode's CLDR (TR 35), so that each language has its own order."""
+
+
+RENEWAL_PERIODS: Mapping[str, LazyString] = {
+    "30": lazy_gettext("within 30 days"),
+    "90": lazy_gettext("within 90 days"),
+}
+"""Days. A city renews certificates within the last three months."""
 
 
 class Database:
@@ -148,10 +162,18 @@ class LinkList(ReadOnlyList):
         "linked_at",
         "not_after",
         "last_used_at",
+        "revocation_as_of",
         "linked_by",
         "ended_reason",
     )
-    column_sortable_list = ("patron_id", "state", "linked_at", "not_after", "last_used_at")
+    column_sortable_list = (
+        "patron_id",
+        "state",
+        "linked_at",
+        "not_after",
+        "last_used_at",
+        "revocation_as_of",
+    )
     column_default_sort = ("linked_at", True)
     column_labels: ClassVar = {
         "patron_id": lazy_gettext("Koha patron number"),
@@ -160,24 +182,38 @@ class LinkList(ReadOnlyList):
         "not_after": lazy_gettext("Valid until"),
         "last_used_at": lazy_gettext("Last used"),
         "linked_by": lazy_gettext("Linked by"),
-        "ended_reason": lazy_gettext("Reason of the end"),
+        "revocation_as_of": lazy_gettext("Certificate confirmed"),
+        "ended_reason": lazy_gettext("Why ended or suspended"),
     }
     column_formatters: ClassVar = {
         "state": lambda _view, _context, row, _name: LINK_STATES[row.state],
         "patron_id": lambda _view, _context, row, _name: row.patron_id or gettext("not known"),
         "not_after": lambda _view, _context, row, _name: format_date(row.not_after, "long"),
         "linked_by": lambda _view, context, row, _name: staff_name(context, row.linked_by),
-        "ended_reason": lambda _view, _context, row, _name: words_of(row.ended_reason),
+        "revocation_as_of": lambda view, _context, row, _name: view.last_answer(row),
+        "ended_reason": lambda _view, _context, row, _name: why_over(row),
     }
-    column_filters = (
-        PatronNumber(CardLinkRow.patron_id, lazy_gettext("Koha patron number")),
-        OneOf(CardLinkRow.state, lazy_gettext("State"), LINK_STATES),
-        FromDay(CardLinkRow.not_after, lazy_gettext("Valid until, from")),
-        UntilDay(CardLinkRow.not_after, lazy_gettext("Valid until, to")),
-    )
 
     def __init__(self, services: Services, database: Database) -> None:
+        self.column_filters = (
+            PatronNumber(CardLinkRow.patron_id, lazy_gettext("Koha patron number")),
+            OneOf(CardLinkRow.state, lazy_gettext("State"), LINK_STATES),
+            FromDay(CardLinkRow.not_after, lazy_gettext("Valid until, from")),
+            UntilDay(CardLinkRow.not_after, lazy_gettext("Valid until, to")),
+            EndsWithin(CardLinkRow.not_after, lazy_gettext("To be renewed"), RENEWAL_PERIODS, services.clock),
+        )
         super().__init__(CardLinkRow, services, database, "links", lazy_gettext("Links"))
+
+    def last_answer(self, row: CardLinkRow) -> str:
+        """Return as of when the certificate was last known to be good or revoked, and how old that is."""
+        if row.revocation_as_of is None:
+            return ""
+        words: str = gettext(
+            "%(moment)s (%(age)s old)",
+            moment=format_datetime(row.revocation_as_of, str(DATE_AND_TIME)),
+            age=format_timedelta(self.services.clock() - row.revocation_as_of),
+        )
+        return words
 
     def row_actions(self, row: CardLinkRow) -> list[tuple[str, str]]:
         """Return addresses and words of what can be done with a row: end a link that has not ended."""
@@ -289,7 +325,7 @@ class AuditList(ReadOnlyList):
         "actor": lambda _view, context, row, _name: actor(context, row),
         "subject": lambda _view, _context, row, _name: short(row.subject),
         "details": lambda _view, _context, row, _name: ", ".join(
-            words_of(word) for word in row.details.values()
+            detail(name, word) for name, word in row.details.items()
         ),
     }
     column_filters = (
@@ -300,6 +336,24 @@ class AuditList(ReadOnlyList):
 
     def __init__(self, services: Services, database: Database) -> None:
         super().__init__(AuditEventRow, services, database, "audit", lazy_gettext("Audit log"))
+
+
+def why_over(row: CardLinkRow) -> str:
+    """Return why a link has ended or is suspended; of a revoked certificate also why it was revoked."""
+    if row.ended_at is not None:
+        return words_of(row.ended_reason)
+    if row.suspended_at is None:
+        return ""
+    return " ".join(filter(None, (words_of(row.suspended_reason), words_of(row.revocation_reason))))
+
+
+def detail(name: str, word: str) -> str:
+    """Return the words for one detail of the audit log; a moment is shown as such."""
+    if name == "as_of":
+        moment = datetime.fromisoformat(word)
+        words: str = gettext("as of %(moment)s", moment=format_datetime(moment, str(DATE_AND_TIME)))
+        return words
+    return words_of(word)
 
 
 def short(word: str) -> str:

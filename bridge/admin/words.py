@@ -22,6 +22,7 @@ from bridge.models import (
     TerminalKind,
     UnlinkReason,
 )
+from jpki.revocation import CERTIFICATE_HOLD, UnknownReason
 
 PROBLEMS: Mapping[str, LazyString] = MappingProxyType(
     {
@@ -66,7 +67,9 @@ PROBLEMS: Mapping[str, LazyString] = MappingProxyType(
         # links
         "already-linked": lazy_gettext("This card is linked already."),
         "not-linked": lazy_gettext("This card is not linked."),
-        "link-suspended": lazy_gettext("The link is suspended."),
+        "link-suspended": lazy_gettext(
+            "The link is suspended. Once the patron has a new certificate, end it and link the card again."
+        ),
         "link-ended": lazy_gettext("The link has ended."),
         "link-not-found": lazy_gettext("There is no such link, or it has ended."),
         "no-link-request": lazy_gettext("No link has been started at this terminal."),
@@ -153,11 +156,13 @@ AUDIT_TAGS: Mapping[str, LazyString] = MappingProxyType(
         AuditTag.LINK_CREATED: lazy_gettext("Card linked"),
         AuditTag.LINK_REFUSED: lazy_gettext("Link refused"),
         AuditTag.LINK_ENDED: lazy_gettext("Link ended"),
+        AuditTag.LINK_SUSPENDED: lazy_gettext("Link suspended"),
         AuditTag.LINK_UPGRADED: lazy_gettext("Link now points to the Koha patron number"),
         AuditTag.CATEGORY_MOVED: lazy_gettext("Patron category changed"),
         AuditTag.CATEGORY_LEFT_ALONE: lazy_gettext("Patron category left as it is"),
         AuditTag.CATEGORY_MOVE_FAILED: lazy_gettext("Patron category not changed yet"),
         AuditTag.SESSION_OPENED: lazy_gettext("Self-check session opened"),
+        AuditTag.SESSION_FOR_REVIEW: lazy_gettext("Card accepted without an answer: to be reviewed"),
         AuditTag.SESSION_DENIED: lazy_gettext("Self-check session refused"),
         AuditTag.SESSION_CLOSED: lazy_gettext("Self-check session closed"),
         AuditTag.SESSION_ANOTHER_PATRON: lazy_gettext("Alarm: Koha answered about another patron"),
@@ -223,6 +228,32 @@ SESSION_ENDS: Mapping[str, LazyString] = MappingProxyType(
 )
 """What ended a session at a self-check machine: the words of ``sip2_adapter`` and ``bridge.borrowing``."""
 
+REASONS: Mapping[str, LazyString] = MappingProxyType(
+    {
+        # why nobody could tell whether a certificate is revoked
+        UnknownReason.RESPONDER_SAYS_UNKNOWN.value: lazy_gettext(
+            "The source does not know this certificate."
+        ),
+        UnknownReason.UNREACHABLE.value: lazy_gettext("The source of revocation information did not answer."),
+        UnknownReason.STALE.value: lazy_gettext("What the source knows is too old."),
+        UnknownReason.NOT_TRUSTED.value: lazy_gettext("The source's answer was not signed as it must be."),
+        UnknownReason.MALFORMED.value: lazy_gettext("The source's answer could not be read."),
+        UnknownReason.NO_SOURCE.value: lazy_gettext("No source of revocation information is set up for it."),
+        # why a certificate was revoked (RFC 5280, 5.3.1, as the CPS of JPKI uses it)
+        "unspecified": lazy_gettext("No reason is given."),
+        "keyCompromise": lazy_gettext("The card's key may be known to others."),
+        "cACompromise": lazy_gettext("The authority's key may be known to others."),
+        "affiliationChanged": lazy_gettext("What the certificate says has changed."),
+        "superseded": lazy_gettext("It was replaced by a new certificate."),
+        "cessationOfOperation": lazy_gettext("It is no longer used."),
+        CERTIFICATE_HOLD: lazy_gettext("It is suspended for the time being, as after a lost card."),
+        "removeFromCRL": lazy_gettext("It was taken off the list of suspended certificates."),
+        "privilegeWithdrawn": lazy_gettext("Its use was withdrawn."),
+        "aACompromise": lazy_gettext("The authority's key may be known to others."),
+    }
+)
+"""What tells apart refusals of one kind (``bridge.errors.why_of``)."""
+
 LANGUAGES: Mapping[str, str] = MappingProxyType({"ja": "日本語", "en": "English"})
 """The languages of the admin, each by its own name."""
 
@@ -231,4 +262,5 @@ def words_of(word: str | None) -> str:
     """Return the sentence for a word that a link or the audit log keeps; an unknown word as it is."""
     if word is None:
         return ""
-    return str(UNLINK_REASONS.get(word) or SESSION_ENDS.get(word) or PROBLEMS.get(word) or word)
+    tables = (UNLINK_REASONS, SESSION_ENDS, PROBLEMS, REASONS)
+    return str(next((table[word] for table in tables if word in table), word))

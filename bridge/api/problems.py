@@ -110,10 +110,13 @@ PROBLEMS: Mapping[str, ProblemType] = MappingProxyType(
             HTTPStatus.FORBIDDEN, "対応していない暗号アルゴリズムです", "Unsupported algorithm"
         ),
         "certificate-revoked": ProblemType(
-            HTTPStatus.FORBIDDEN, "電子証明書は失効しています", "Certificate revoked"
+            HTTPStatus.FORBIDDEN, "電子証明書は失効しています", "Certificate revoked", ("why",)
         ),
         "revocation-unknown": ProblemType(
-            HTTPStatus.SERVICE_UNAVAILABLE, "電子証明書の有効性を確認できません", "Revocation status unknown"
+            HTTPStatus.SERVICE_UNAVAILABLE,
+            "電子証明書の有効性を確認できません",
+            "Revocation status unknown",
+            ("why",),
         ),
         # the challenge and its response
         "invalid-signature": ProblemType(HTTPStatus.FORBIDDEN, "署名が正しくありません", "Invalid signature"),
@@ -142,7 +145,9 @@ PROBLEMS: Mapping[str, ProblemType] = MappingProxyType(
         "not-linked": ProblemType(
             HTTPStatus.FORBIDDEN, "このカードは連携登録されていません", "Card not linked"
         ),
-        "link-suspended": ProblemType(HTTPStatus.FORBIDDEN, "連携登録は停止中です", "Link suspended"),
+        "link-suspended": ProblemType(
+            HTTPStatus.FORBIDDEN, "連携登録は停止中です", "Link suspended", ("why",)
+        ),
         "link-ended": ProblemType(HTTPStatus.FORBIDDEN, "連携登録は終了しています", "Link ended"),
         "link-not-found": ProblemType(HTTPStatus.NOT_FOUND, "該当する連携登録がありません", "Link not found"),
         "no-link-request": ProblemType(

@@ -1,4 +1,4 @@
-"""``koha-jpki revocation``: ask about one certificate, as the bridge would."""
+"""``koha-jpki revocation``: ask about one certificate as the bridge would, and sweep over all links."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from bridge.cli.common import FAILED, load, refusals_told
+from bridge.cli.sweep import sweep
 from bridge.wiring import build_card_policy
 from jpki.certificate import UserAuthenticationCertificate
 from jpki.errors import MalformedCertificate
@@ -19,13 +20,14 @@ from jpki.verify import verify_certificate
 
 @click.group()
 def revocation() -> None:
-    """Ask whether certificates are revoked."""
+    """Ask whether certificates are revoked; suspend the links of those that are."""
 
 
 @revocation.command("check")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--library", help="Ask as this library does.  [default: the first of the settings]")
 @click.pass_context
-def check_command(ctx: click.Context, file: Path) -> None:
+def check_command(ctx: click.Context, file: Path, library: str | None) -> None:
     """Ask the configured sources about the certificate in FILE (DER or PEM); exit with 0 if it is good."""
     settings = load(ctx)
     with refusals_told(ctx):
@@ -33,11 +35,16 @@ def check_command(ctx: click.Context, file: Path) -> None:
         certificate = UserAuthenticationCertificate.from_der(_der(file.read_bytes()))
         now = datetime.now(UTC)
         issuer = verify_certificate(certificate, policy.trust_store, policy.certificate, now)
-        answer = policy.revocation.evaluate(policy.revocation_source.check(certificate, issuer, now), now)
+        revocation_of_library = policy.revocation_of(library or settings.libraries[0].library_id)
+        answer = revocation_of_library.source.check(certificate, issuer, now)
+        answer = revocation_of_library.rule.freshness.evaluate(answer, now)
     for said in (answer, *answer.consulted):
         click.echo(_words(said))
     if answer.status is not RevocationStatus.GOOD:
         ctx.exit(FAILED)
+
+
+revocation.add_command(sweep)
 
 
 def _der(content: bytes) -> bytes:

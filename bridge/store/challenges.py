@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import delete, update
 
@@ -26,14 +27,35 @@ def _pending(row: ChallengeRow) -> PendingChallenge:
             expires_at=row.expires_at,
             certificate_digest=row.certificate_digest,
         ),
-        revocation=RevocationAnswer(
-            status=row.revocation_status,
-            source=row.revocation_source,
-            as_of=row.revocation_as_of,
-            next_update=row.revocation_next_update,
-        ),
+        revocation=_revocation(row),
         link_request_id=row.link_request_id,
     )
+
+
+def _revocation(row: ChallengeRow) -> RevocationAnswer | None:
+    if row.revocation_status is None or row.revocation_source is None or row.revocation_as_of is None:
+        return None
+    return RevocationAnswer(
+        status=row.revocation_status,
+        source=row.revocation_source,
+        as_of=row.revocation_as_of,
+        next_update=row.revocation_next_update,
+        reason=row.revocation_reason,
+        why=row.revocation_why,
+    )
+
+
+def _revocation_columns(answer: RevocationAnswer | None) -> dict[str, Any]:
+    if answer is None:
+        return {}
+    return {
+        "revocation_status": answer.status,
+        "revocation_source": answer.source,
+        "revocation_as_of": answer.as_of,
+        "revocation_next_update": answer.next_update,
+        "revocation_reason": answer.reason,
+        "revocation_why": answer.why,
+    }
 
 
 class ChallengeQueries(Queries):
@@ -41,7 +63,7 @@ class ChallengeQueries(Queries):
 
     def add_challenge(self, pending: PendingChallenge) -> None:
         """Keep a challenge until it is answered."""
-        challenge, revocation = pending.challenge, pending.revocation
+        challenge = pending.challenge
         self._add(
             ChallengeRow(
                 challenge_id=challenge.challenge_id,
@@ -52,11 +74,8 @@ class ChallengeQueries(Queries):
                 issued_at=challenge.issued_at,
                 expires_at=challenge.expires_at,
                 certificate_digest=challenge.certificate_digest,
-                revocation_status=revocation.status,
-                revocation_source=revocation.source,
-                revocation_as_of=revocation.as_of,
-                revocation_next_update=revocation.next_update,
                 link_request_id=pending.link_request_id,
+                **_revocation_columns(pending.revocation),
             )
         )
 
@@ -64,6 +83,14 @@ class ChallengeQueries(Queries):
         """Return a challenge, answered or not."""
         row = self._session.get(ChallengeRow, challenge_id)
         return None if row is None else _pending(row)
+
+    def set_challenge_revocation(self, challenge_id: str, answer: RevocationAnswer) -> None:
+        """See ``bridge.ports.Transaction``."""
+        self._session.execute(
+            update(ChallengeRow)
+            .where(ChallengeRow.challenge_id == challenge_id)
+            .values(**_revocation_columns(answer))
+        )
 
     def consume_challenge(self, challenge_id: str, now: datetime) -> PendingChallenge:
         """See ``bridge.ports.Transaction``. Of two at the same moment, one wins."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import ColumnElement, and_, or_, select, update
+from sqlalchemy import ColumnElement, and_, func, or_, select, update
 
 from bridge.errors import AlreadyLinked, LinkNotFound, LinkRequestNotFound, LinkRequestPending
 from bridge.models import (
@@ -16,9 +17,10 @@ from bridge.models import (
     LinkState,
     Terminal,
 )
-from bridge.ports import EncryptedValue
+from bridge.ports import EncryptedValue, ExpiringLink, SweptLink
 from bridge.store.queries import Queries
 from bridge.store.tables import CardLinkRow, LinkRequestRow
+from jpki.revocation import RevocationAnswer
 
 OPEN_REQUEST_STATES = [state for state in LinkRequestState if state.is_open]
 
@@ -37,7 +39,34 @@ def _link(row: CardLinkRow) -> CardLink:
         ended_at=row.ended_at,
         ended_reason=row.ended_reason,
         patron_reference=row.patron_reference,
+        revocation=_revocation(row),
+        suspended_at=row.suspended_at,
+        suspended_reason=row.suspended_reason,
     )
+
+
+def _revocation(row: CardLinkRow) -> RevocationAnswer | None:
+    if row.revocation_status is None or row.revocation_source is None or row.revocation_as_of is None:
+        return None
+    return RevocationAnswer(
+        row.revocation_status, row.revocation_source, row.revocation_as_of, reason=row.revocation_reason
+    )
+
+
+def _serial(key_id: str | None, nonce: bytes | None, ciphertext: bytes | None) -> EncryptedValue | None:
+    """Return what an open link keeps of the serial number; an ended one keeps nothing."""
+    if key_id is None or nonce is None or ciphertext is None:
+        return None
+    return EncryptedValue(key_id, nonce, ciphertext)
+
+
+def _revocation_columns(answer: RevocationAnswer) -> dict[str, Any]:
+    return {
+        "revocation_status": answer.status,
+        "revocation_source": answer.source,
+        "revocation_as_of": answer.as_of,
+        "revocation_reason": answer.reason,
+    }
 
 
 def _link_request(row: LinkRequestRow) -> LinkRequest:
@@ -51,6 +80,7 @@ def _link_request(row: LinkRequestRow) -> LinkRequest:
         started_at=row.started_at,
         expires_at=row.expires_at,
         problem=row.problem,
+        problem_why=row.problem_why,
         attempts_remaining=row.attempts_remaining,
         link_id=row.link_id,
         patron_reference=row.patron_reference,
@@ -78,6 +108,7 @@ class LinkQueries(Queries):
                 not_after=link.not_after,
                 linked_at=link.linked_at,
                 linked_by=link.linked_by,
+                **({} if link.revocation is None else _revocation_columns(link.revocation)),
             ),
             taken=AlreadyLinked,
         )
@@ -173,6 +204,74 @@ class LinkQueries(Queries):
             update(CardLinkRow).where(CardLinkRow.link_id == link_id).values(last_used_at=at)
         )
 
+    def remember_revocation(self, link_ids: Sequence[str], answer: RevocationAnswer) -> None:
+        """See ``bridge.ports.Transaction``."""
+        self._session.execute(
+            update(CardLinkRow)
+            .where(
+                CardLinkRow.link_id.in_(link_ids),
+                or_(
+                    CardLinkRow.revocation_as_of.is_(None),
+                    CardLinkRow.revocation_as_of < answer.as_of,
+                ),
+            )
+            .values(**_revocation_columns(answer))
+            .execution_options(synchronize_session=False)
+        )
+
+    def suspend_link(self, link_id: str, answer: RevocationAnswer, reason: str, at: datetime) -> bool:
+        """See ``bridge.ports.Transaction``."""
+        met = self._changed(
+            update(CardLinkRow)
+            .where(CardLinkRow.link_id == link_id, CardLinkRow.state == LinkState.ACTIVE)
+            .values(
+                state=LinkState.SUSPENDED,
+                suspended_at=at,
+                suspended_reason=reason,
+                **_revocation_columns(answer),
+            )
+        )
+        return met == 1
+
+    def count_active_links(self) -> int:
+        """Return how many links are active, in all libraries."""
+        return self._session.scalar(select(func.count()).where(CardLinkRow.state == LinkState.ACTIVE)) or 0
+
+    def active_links_after(self, position: str, limit: int) -> Sequence[SweptLink]:
+        """See ``bridge.ports.Transaction``. Reads columns, not mapped rows: there may be a million."""
+        rows = self._session.execute(
+            select(
+                CardLinkRow.link_id,
+                CardLinkRow.library_id,
+                CardLinkRow.serial_key_id,
+                CardLinkRow.serial_nonce,
+                CardLinkRow.serial_ciphertext,
+            )
+            .where(
+                CardLinkRow.link_id > position,
+                CardLinkRow.state == LinkState.ACTIVE,
+            )
+            .order_by(CardLinkRow.link_id)
+            .limit(limit)
+        )
+        return [
+            SweptLink(link_id, library_id, _serial(key_id, nonce, ciphertext))
+            for link_id, library_id, key_id, nonce, ciphertext in rows
+        ]
+
+    def expiring_links(self, after: datetime, until: datetime) -> Sequence[ExpiringLink]:
+        """See ``bridge.ports.Transaction``."""
+        rows = self._session.execute(
+            select(CardLinkRow.link_id, CardLinkRow.library_id, CardLinkRow.not_after)
+            .where(
+                CardLinkRow.ended_at.is_(None),
+                CardLinkRow.not_after > after,
+                CardLinkRow.not_after <= until,
+            )
+            .order_by(CardLinkRow.not_after, CardLinkRow.link_id)
+        )
+        return [ExpiringLink(*row) for row in rows]
+
 
 class LinkRequestQueries(Queries):
     """Queries on requests for a link."""
@@ -201,6 +300,7 @@ class LinkRequestQueries(Queries):
                 started_at=request.started_at,
                 expires_at=request.expires_at,
                 problem=request.problem,
+                problem_why=request.problem_why,
                 attempts_remaining=request.attempts_remaining,
                 link_id=request.link_id,
             ),
@@ -239,6 +339,7 @@ class LinkRequestQueries(Queries):
             .values(
                 state=request.state,
                 problem=request.problem,
+                problem_why=request.problem_why,
                 attempts_remaining=request.attempts_remaining,
                 link_id=request.link_id,
                 patron_reference=request.patron_reference if request.state.is_open else None,

@@ -16,6 +16,7 @@ from bridge.store.links import LinkQueries, LinkRequestQueries
 from bridge.store.records import RecordQueries
 from bridge.store.sessions import SessionQueries
 from bridge.store.staff import StaffQueries
+from bridge.store.sweeps import SweepQueries
 
 
 class SqlTransaction(
@@ -25,6 +26,7 @@ class SqlTransaction(
     CategoryMoveQueries,
     ChallengeQueries,
     SessionQueries,
+    SweepQueries,
     RecordQueries,
 ):
     """All queries over one session; implements ``bridge.ports.Transaction``."""

@@ -39,7 +39,7 @@ from bridge.models import (
 )
 from bridge.store.columns import UtcDateTime
 from jpki.challenge import ChallengePurpose
-from jpki.revocation import RevocationStatus
+from jpki.revocation import RevocationStatus, UnknownReason
 
 NAMING_CONVENTION = {
     "ix": "ix_%(column_0_label)s",
@@ -78,6 +78,7 @@ class Base(DeclarativeBase):
         MoveState: _words(MoveState),
         RevocationStatus: _words(RevocationStatus),
         TerminalKind: _words(TerminalKind),
+        UnknownReason: _words(UnknownReason),
     }
 
 
@@ -158,6 +159,12 @@ class CardLinkRow(Base):
     last_used_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
     ended_reason: Mapped[str | None]
+    revocation_status: Mapped[RevocationStatus | None]
+    revocation_source: Mapped[str | None]
+    revocation_as_of: Mapped[datetime | None]
+    revocation_reason: Mapped[str | None]
+    suspended_at: Mapped[datetime | None]
+    suspended_reason: Mapped[str | None]
 
 
 class CategoryMoveRow(Base):
@@ -217,6 +224,7 @@ class LinkRequestRow(Base):
     started_at: Mapped[datetime]
     expires_at: Mapped[datetime]
     problem: Mapped[str | None]
+    problem_why: Mapped[str | None]
     attempts_remaining: Mapped[int | None]
     link_id: Mapped[str | None] = mapped_column(ForeignKey("card_link.link_id"))
 
@@ -234,12 +242,28 @@ class ChallengeRow(Base):
     issued_at: Mapped[datetime]
     expires_at: Mapped[datetime] = mapped_column(index=True)
     certificate_digest: Mapped[bytes]
-    revocation_status: Mapped[RevocationStatus]
-    revocation_source: Mapped[str]
-    revocation_as_of: Mapped[datetime]
+    revocation_status: Mapped[RevocationStatus | None]
+    revocation_source: Mapped[str | None]
+    revocation_as_of: Mapped[datetime | None]
     revocation_next_update: Mapped[datetime | None]
+    revocation_reason: Mapped[str | None]
+    revocation_why: Mapped[UnknownReason | None]
     link_request_id: Mapped[str | None] = mapped_column(ForeignKey("link_request.request_id"))
     used_at: Mapped[datetime | None]
+
+
+class RevocationSweepRow(Base):
+    """A sweep over all active links. One that was cut off goes on where it stopped."""
+
+    __tablename__ = "revocation_sweep"
+
+    sweep_id: Mapped[str] = mapped_column(primary_key=True)
+    started_at: Mapped[datetime]
+    position: Mapped[str]
+    good: Mapped[int]
+    suspended: Mapped[int]
+    unknown: Mapped[int]
+    finished_at: Mapped[datetime | None]
 
 
 class CardSessionRow(Base):

@@ -25,11 +25,11 @@ from bridge.services import Services
 from bridge.staff import StaffService
 from bridge.store import SqlStore, open_engine, upgrade
 from bridge.tokens import TokenPolicy, TokenShape
-from bridge.verification import CardPolicy, CardVerification
+from bridge.verification import CardPolicy, CardVerification, LibraryRevocation
 from config.settings import WebSettings
 from jpki.card import JpkiSession, Pin
 from jpki.errors import InvalidPinError
-from jpki.revocation import RevocationAnswer, RevocationPolicy, RevocationStatus
+from jpki.revocation import RevocationAnswer, RevocationStatus
 from jpki.simulator.card import SimulatedCard, SimulatedConnection
 from jpki.simulator.pki import CardPki, CardProfile
 from jpki.verify import CertificatePolicy
@@ -190,7 +190,10 @@ def world(tmp_path, pki, empty_database):
     keys = KeyRing([MasterKey("k1", bytes(range(32)))], secrets.token_bytes)
     environment = Environment(store, keys, libraries, clock, secrets.token_bytes)
     policy = CardPolicy(
-        pki.trust_store(), CertificatePolicy(), revocations, RevocationPolicy(), timedelta(minutes=2)
+        pki.trust_store(),
+        CertificatePolicy(),
+        dict.fromkeys(libraries, LibraryRevocation(revocations)),
+        timedelta(minutes=2),
     )
     verification = CardVerification(environment, policy)
     # The cheapest parameters: the hashing is argon2's own business and tested there.

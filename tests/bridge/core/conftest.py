@@ -45,10 +45,10 @@ from bridge.staff import StaffService
 from bridge.store import AuditEventRow, SqlStore, open_engine, upgrade
 from bridge.store.tables import Base
 from bridge.tokens import TokenPolicy, TokenShape
-from bridge.verification import CardPolicy, CardVerification
+from bridge.verification import CardPolicy, CardVerification, LibraryRevocation
 from config import Settings, load_settings
 from jpki.challenge import Challenge
-from jpki.revocation import RevocationAnswer, RevocationPolicy, RevocationStatus, UnknownReason
+from jpki.revocation import RevocationAnswer, RevocationStatus, UnknownReason
 from jpki.simulator.pki import Authority, CardMaterial, CardPki, CardProfile
 from jpki.trust import TrustStore, import_anchor
 from jpki.verify import CertificatePolicy
@@ -294,8 +294,7 @@ class Place:
         policy = CardPolicy(
             trust_store(pki),
             CertificatePolicy(),
-            self.revocation,
-            RevocationPolicy(),
+            dict.fromkeys(libraries, LibraryRevocation(self.revocation)),
             timedelta(seconds=120),
         )
         self.verification = CardVerification(self.environment, policy)

@@ -31,10 +31,16 @@ ROWS = (
         "'2026-01-01 00:00:00', '2026-01-01 00:15:00', 'k1', 't', '2026-01-01 00:01:00')"
     ),
 )
+CHALLENGE = (
+    "INSERT INTO challenge (challenge_id, purpose, library_id, terminal_id, nonce, issued_at, expires_at, "
+    "certificate_digest, revocation_status, revocation_source, revocation_as_of) VALUES ('c1', 'borrow', "
+    "'central', 'check-1', 'n', '2026-01-01 00:00:00', '2026-01-01 00:02:00', 'd', 'good', 'ocsp', "
+    "'2026-01-01 00:00:00')"
+)
 
 
 @pytest.fixture
-def first_revision(database_url):
+def first_revision(request, database_url):
     engine = open_engine(database_url)
     config = _config()
     with engine.connect() as connection, tables_may_be_rebuilt(connection), connection.begin():
@@ -42,6 +48,7 @@ def first_revision(database_url):
         command.upgrade(config, "0001")
         for row in ROWS:
             connection.execute(text(row))
+        command.upgrade(config, getattr(request, "param", "0001"))
     yield engine
     engine.dispose()
 
@@ -74,3 +81,19 @@ def test_an_open_identifier_is_still_unique_after_the_rebuilding(first_revision)
     upgrade(first_revision)
     with pytest.raises(IntegrityError), first_revision.begin() as connection:
         connection.execute(text(ROWS[3].replace("link-1", "link-2")))
+
+
+@pytest.mark.parametrize("first_revision", ["0003"], indirect=True)
+def test_a_challenge_on_its_way_keeps_its_answer_and_a_new_one_may_wait_for_it(first_revision):
+    with first_revision.begin() as connection:
+        connection.execute(text(CHALLENGE))
+    assert upgrade(first_revision) == ("0003", head_revision())
+    with first_revision.begin() as connection:
+        kept = connection.execute(text("SELECT revocation_status, revocation_why FROM challenge")).one()
+        assert kept == ("good", None)
+        waiting = CHALLENGE.replace("'c1'", "'c2'").replace("'good', 'ocsp'", "NULL, NULL")
+        connection.execute(text(waiting))
+        link = connection.execute(
+            text("SELECT state, revocation_status, suspended_reason FROM card_link")
+        ).one()
+        assert link == ("active", None, None)

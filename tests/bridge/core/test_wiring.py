@@ -11,11 +11,12 @@ from bridge.errors import Denied, KohaNotReachable, NoSuchPatron
 from bridge.keys import write_new_key_file
 from bridge.koha import KohaPatronDirectory
 from bridge.machines import MachinePolicy, ScreenLanguage
-from bridge.models import Librarian, LibrarianRole
+from bridge.models import Librarian, LibrarianRole, Terminal, TerminalKind
 from bridge.rules import DenialReason
 from bridge.store import open_engine, upgrade
 from bridge.tokens import CheckDigit, TokenShape
 from bridge.wiring import build_bridge, build_proxies
+from jpki.challenge import ChallengePurpose
 from koha_client import KohaClient, OAuth2ClientCredentials, Transport
 from koha_client.simulator import DemoPatron, KohaRestServer, demo_state
 from sip2_adapter.framing import Terminator
@@ -74,9 +75,11 @@ def test_koha_closed_is_not_reachable(bridge, koha):
 
 def test_a_card_is_refused_where_no_source_is_configured(bridge, present_pki):
     card = present_pki.issue_card()
+    verification = bridge.services.registration._verification
+    counter = Terminal("counter-1", "central", "counter-1", TerminalKind.COUNTER)
     with pytest.raises(Denied) as caught:
-        bridge.services.registration._verification.check(card.certificate_der)
-    assert caught.value.reason is DenialReason.REVOCATION_UNKNOWN
+        verification.issue(ChallengePurpose.LINK, counter, verification.check(card.certificate_der))
+    assert (caught.value.reason, caught.value.why) == (DenialReason.REVOCATION_UNKNOWN, "no-source")
 
 
 def test_names_of_libraries_come_from_the_settings(bridge):

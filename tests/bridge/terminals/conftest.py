@@ -25,10 +25,10 @@ from bridge.services import Services
 from bridge.staff import StaffService
 from bridge.store import SqlStore, open_engine, upgrade
 from bridge.tokens import TokenPolicy, TokenShape
-from bridge.verification import CardPolicy, CardVerification
+from bridge.verification import CardPolicy, CardVerification, LibraryRevocation
 from config import WebSettings
 from jpki.errors import CardInUse, NoCard
-from jpki.revocation import RevocationAnswer, RevocationPolicy, RevocationStatus, UnknownReason
+from jpki.revocation import RevocationAnswer, RevocationStatus, UnknownReason
 from jpki.simulator.card import SimulatedCard, SimulatedConnection
 from jpki.simulator.pki import CardPki, CardProfile, PkiKeys
 from jpki.verify import CertificatePolicy
@@ -153,8 +153,7 @@ def bridge(tmp_path, pki):
     policy = CardPolicy(
         trust_store=pki.trust_store(),
         certificate=CertificatePolicy(frozenset({"1.2.392.200149.8.5.1.3.30"})),
-        revocation_source=revocations,
-        revocation=RevocationPolicy(),
+        revocation={LIBRARY: LibraryRevocation(revocations)},
         challenge_lifetime=timedelta(seconds=120),
     )
     verification = CardVerification(environment, policy)
