@@ -9,7 +9,7 @@ from __future__ import annotations
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum, unique
 from ipaddress import ip_address
 from urllib.parse import quote, urlsplit
@@ -22,6 +22,9 @@ from jpki.challenge import ChallengePurpose
 
 CONNECT_TIMEOUT = 5.0
 """Seconds until the bridge must have accepted the connection."""
+
+LONGEST_LIFETIME = 3600
+"""Seconds. A bridge that gives a challenge more has another notion of time."""
 
 PROBLEM_TYPE_PREFIX = "urn:koha-jpki-bridge:problem:"
 RFC9457_MEMBERS = frozenset({"type", "title", "status", "detail", "instance"})
@@ -51,11 +54,11 @@ class TerminalState:
 
 @dataclass(frozen=True)
 class IssuedChallenge:
-    """What the card is to sign."""
+    """What the card is to sign, and for how long after it was asked for the bridge takes the answer."""
 
     challenge_id: str
     message: bytes
-    expires_at: datetime
+    lifetime: timedelta
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,7 @@ class BridgeApi:
         body = {"purpose": purpose.value, "certificate": _base64(certificate)}
         answer = self._call("POST", "/challenges", body)
         return IssuedChallenge(
-            _text(answer, "challenge_id"), _bytes(answer, "message"), _moment(answer, "expires_at")
+            _text(answer, "challenge_id"), _bytes(answer, "message"), _seconds(answer, "expires_in")
         )
 
     def progress(self, challenge_id: str, step: ProgressStep, attempts_remaining: int | None = None) -> None:
@@ -240,6 +243,13 @@ def _moment(answer: Mapping[str, object], name: str) -> datetime:
     if moment.tzinfo is None:
         raise BridgeAnswerMalformed(name)
     return moment
+
+
+def _seconds(answer: Mapping[str, object], name: str) -> timedelta:
+    seconds = answer.get(name)
+    if not isinstance(seconds, int) or isinstance(seconds, bool) or not 0 < seconds <= LONGEST_LIFETIME:
+        raise BridgeAnswerMalformed(name)
+    return timedelta(seconds=seconds)
 
 
 def _base64(data: bytes) -> str:

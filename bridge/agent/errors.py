@@ -8,6 +8,7 @@
     │  ├ BridgeProblem(slug, …)     an answer, and it is no
     │  └ BridgeAnswerMalformed      an answer that cannot be
     ├ GivenUp                       the patron entered no PIN
+    ├ PinTooLate                    the PIN came when the bridge no longer took the answer
     └ WrongSettings                 the agent cannot run like this
 """
 
@@ -51,6 +52,10 @@ class BridgeProblem(BridgeCallError):
 
 class GivenUp(AgentError):
     """The patron entered no PIN, or three times something that is none. No try was spent."""
+
+
+class PinTooLate(AgentError):
+    """The PIN was entered when the bridge would no longer take the signature. No try was spent."""
 
 
 class WrongSettings(AgentError):

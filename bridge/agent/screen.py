@@ -18,6 +18,7 @@ from bridge.agent.errors import (
     BridgeProblem,
     BridgeUnreachable,
     GivenUp,
+    PinTooLate,
     WrongSettings,
 )
 from jpki import errors as jpki_errors
@@ -186,6 +187,10 @@ ERROR_WORDS: Mapping[type[Exception], Words] = MappingProxyType(
         ),
         JpkiError: _ask_staff("カードを使えませんでした。", "The card could not be used."),
         GivenUp: Words("中止しました。カードを取ってください。", "Stopped. Please take your card."),
+        PinTooLate: Words(
+            "時間切れです。暗証番号は使われていません。カードを置き直してください。",
+            "Time is up. Your PIN was not used. Please lay your card again.",
+        ),
         BridgeUnreachable: _ask_staff(
             "図書館のサーバーに接続できません。", "The library's server cannot be reached."
         ),

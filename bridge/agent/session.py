@@ -7,11 +7,13 @@ once: after a wrong PIN the patron is told the tries left, and lays the card aga
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 from bridge.agent.api_client import BridgeApi, Linked, ProgressStep, SessionOpened, TerminalState
-from bridge.agent.errors import AgentError, BridgeCallError
+from bridge.agent.errors import AgentError, BridgeCallError, PinTooLate
 from bridge.agent.pin import PinPad, ask_pin, require_spare_attempt
 from bridge.agent.reader import Connect, use_card
 from bridge.agent.screen import Screen, VisitStep
@@ -56,12 +58,15 @@ class CardVisit:
         bridge: BridgeApi,
         screen: Screen,
         pin_pad: PinPad,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._terminal = terminal
         self._purpose = purpose
         self._bridge = bridge
         self._screen = screen
         self._pin_pad = pin_pad
+        self._monotonic = monotonic
         self._challenge_id: str | None = None
 
     def serve(self, connect: Connect) -> Outcome:
@@ -86,6 +91,7 @@ class CardVisit:
         self._screen.show_step(VisitStep.READING)
         certificate = card.read_certificate()
         self._screen.show_step(VisitStep.CHECKING)
+        asked_at = self._monotonic()
         challenge = self._bridge.begin(self._purpose, certificate)
         self._challenge_id = challenge.challenge_id
         purpose = check_message(
@@ -101,7 +107,11 @@ class CardVisit:
         self._screen.show_step(VisitStep.ATTEMPTS_REMAINING, attempts_remaining=attempts)
         # A request that is over meanwhile is refused here, before the PIN.
         self._bridge.progress(challenge.challenge_id, ProgressStep.PIN_REQUESTED, attempts)
-        card.verify_pin(ask_pin(self._pin_pad, self._screen))
+        pin = ask_pin(self._pin_pad, self._screen)
+        # A card left on the reader: whoever types now may be somebody else, and a try would be wasted.
+        if self._monotonic() - asked_at >= challenge.lifetime.total_seconds():
+            raise PinTooLate
+        card.verify_pin(pin)
         self._screen.show_step(VisitStep.SIGNING)
         signature = card.sign(challenge.message)
         return SignedChallenge(challenge.challenge_id, certificate, signature)

@@ -117,6 +117,7 @@ def challenge_answer(challenge: Challenge) -> dict[str, object]:
         "challenge_id": challenge.challenge_id,
         "message": b64encode(challenge.message()).decode("ascii"),
         "expires_at": rfc3339(challenge.expires_at),
+        "expires_in": int((challenge.expires_at - challenge.issued_at).total_seconds()),
     }
 
 

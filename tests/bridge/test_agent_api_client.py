@@ -4,7 +4,7 @@ import inspect
 import json
 import threading
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -103,11 +103,9 @@ def test_no_work_is_no_purpose(api, recorded):
 
 
 def test_a_challenge_is_begun(api, recorded):
-    says(
-        recorded, {"challenge_id": "a1", "message": "bWVzc2FnZQ==", "expires_at": "2026-11-01T09:00:00Z"}, 201
-    )
+    says(recorded, {"challenge_id": "a1", "message": "bWVzc2FnZQ==", "expires_in": 120}, 201)
     begun = api.begin(ChallengePurpose.BORROW, b"DER")
-    assert begun == IssuedChallenge("a1", b"message", datetime(2026, 11, 1, 9, tzinfo=UTC))
+    assert begun == IssuedChallenge("a1", b"message", timedelta(seconds=120))
     method, path, _, body = recorded.requests[0]
     assert (method, path) == ("POST", "/api/v1/challenges")
     assert json.loads(body) == {"purpose": "borrow", "certificate": "REVS"}
@@ -188,16 +186,21 @@ def test_an_answer_that_cannot_be_is_malformed(api, recorded, status, content):
 
 @pytest.mark.parametrize("message", ["***", "", 5])
 def test_a_challenge_that_cannot_be_is_malformed(api, recorded, message):
-    says(
-        recorded, {"challenge_id": "a", "message": message or None, "expires_at": "2026-11-01T09:00:00Z"}, 201
-    )
+    says(recorded, {"challenge_id": "a", "message": message or None, "expires_in": 120}, 201)
     with pytest.raises(BridgeAnswerMalformed):
         api.begin(ChallengePurpose.LINK, b"DER")
 
 
 @pytest.mark.parametrize("moment", ["soon", "2026-11-01T09:00:00"])
 def test_a_moment_without_zone_is_malformed(api, recorded, moment):
-    says(recorded, {"challenge_id": "a", "message": "bQ==", "expires_at": moment}, 201)
+    says(recorded, {"result": "linked", "not_after": moment}, 201)
+    with pytest.raises(BridgeAnswerMalformed):
+        api.respond("a", b"DER", b"signature")
+
+
+@pytest.mark.parametrize("seconds", [None, 0, -1, 1.5, True, "120", 10**6])
+def test_a_lifetime_that_cannot_be_is_malformed(api, recorded, seconds):
+    says(recorded, {"challenge_id": "a", "message": "bQ==", "expires_in": seconds}, 201)
     with pytest.raises(BridgeAnswerMalformed):
         api.begin(ChallengePurpose.LINK, b"DER")
 

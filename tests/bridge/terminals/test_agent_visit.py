@@ -5,13 +5,14 @@ What is looked at most is the order: nothing of the PIN before the bridge has sa
 
 import io
 import re
+import time
 from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
 
 from bridge.agent.api_client import BridgeApi, Linked, SessionOpened
-from bridge.agent.errors import BridgeProblem, GivenUp
+from bridge.agent.errors import BridgeProblem, GivenUp, PinTooLate
 from bridge.agent.pin import PipedPinPad
 from bridge.agent.screen import Language, TerminalScreen
 from bridge.agent.session import CardRefused, CardVisit
@@ -77,12 +78,12 @@ class Desk:
         finally:
             self.journal.append("card off")
 
-    def lay(self, card, typed):
+    def lay(self, card, typed, monotonic=time.monotonic):
         """Serve one card; *typed* is what the patron types, None where nobody may be asked."""
         terminal = self.api.terminal()
         self.journal.clear()
         pin_pad = NoPinPad() if typed is None else PipedPinPad(io.StringIO(typed))
-        visit = CardVisit(terminal, terminal.purpose, self.api, self.screen, pin_pad)
+        visit = CardVisit(terminal, terminal.purpose, self.api, self.screen, pin_pad, monotonic=monotonic)
         outcome = visit.serve(lambda: self.connect(card))
         if isinstance(outcome, CardRefused):
             self.screen.show_error(outcome.error)
@@ -389,6 +390,17 @@ def test_a_patron_may_give_up(counter, bridge, make_card, typed):
     assert was_never_asked_for_its_pin(card)
     shown = bridge.request(request)
     assert (shown.state, shown.problem) == (LinkRequestState.WAITING_FOR_CARD, "given-up")
+
+
+def test_a_pin_typed_after_the_challenge_ran_out_is_not_tried(counter, bridge, make_card):
+    request = bridge.start_link()
+    card = make_card()
+    moments = iter([1000.0, 1120.0])  # asked for the challenge, PIN typed: two minutes
+    outcome = counter.lay(card, PIN, monotonic=lambda: next(moments))
+    assert isinstance(outcome.error, PinTooLate)
+    assert was_never_asked_for_its_pin(card)
+    assert "was not used" in counter.output.getvalue()
+    assert bridge.request(request).problem == "given-up"
 
 
 # -- trouble on the way
