@@ -141,9 +141,11 @@ class ControlServer(socketserver.ThreadingUnixStreamServer):
     def __init__(self, path: Path, host: CardHost) -> None:
         self.host = host
         self.lock = threading.Lock()
-        with contextlib.suppress(FileNotFoundError):
-            path.unlink()
-        super().__init__(str(path), _ControlHandler)
+        # The path appears when the socket listens, not before: who waits for it connects at once.
+        draft = path.with_name(f"{path.name}.new")
+        draft.unlink(missing_ok=True)
+        super().__init__(str(draft), _ControlHandler)
+        draft.rename(path)
 
 
 class _ControlHandler(socketserver.StreamRequestHandler):
