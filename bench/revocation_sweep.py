@@ -123,7 +123,7 @@ def _make_links(folder: Path, serial_numbers: list[int], issued: range) -> None:
                         "serial_ciphertext": serial.ciphertext,
                         "state": LinkState.ACTIVE,
                         "not_after": now + timedelta(days=1000),
-                        "linked_at": now,
+                        "linked_at": now - timedelta(seconds=LINKS - start - len(rows)),
                         "linked_by": "bench",
                     }
                 )

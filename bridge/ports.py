@@ -126,6 +126,7 @@ class SweptLink(NamedTuple):
     """Of an active link what a sweep needs, and no more: there may be a million of them."""
 
     link_id: str
+    linked_at: datetime
     library_id: str
     serial: EncryptedValue | None
 
@@ -140,10 +141,14 @@ class ExpiringLink(NamedTuple):
 
 @dataclass(frozen=True)
 class RevocationSweepState:
-    """How far a sweep over all active links has come: the last link that is done, and what was found."""
+    """How far a sweep over all active links has come, and what was found.
+
+    ``position`` is the last link that is done and ``position_at`` when it was made; at first none.
+    """
 
     sweep_id: str
     started_at: datetime
+    position_at: datetime | None = None
     position: str = ""
     good: int = 0
     suspended: int = 0
@@ -233,8 +238,10 @@ class Transaction(Protocol):
     def count_active_links(self) -> int:
         """Return how many links are active, in all libraries."""
 
-    def active_links_after(self, position: str, limit: int) -> Sequence[SweptLink]:
-        """Return the next active links of all libraries, in the order of their ids."""
+    def active_links_after(
+        self, position_at: datetime | None, position: str, limit: int
+    ) -> Sequence[SweptLink]:
+        """Return the next active links of all libraries, in the order in which they were made."""
 
     def expiring_links(self, after: datetime, until: datetime) -> Sequence[ExpiringLink]:
         """Return the open links whose certificate's validity ends in that time, the earliest first."""

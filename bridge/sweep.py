@@ -1,8 +1,9 @@
 """The sweep: every active link held against what is known of revocation.
 
-It finds what nobody uses: a certificate is checked at each use anyway. The links are taken in the order of
-their ids, a batch at a time; what a batch brings about and how far the sweep has come are written in one
-transaction. So a sweep that is killed goes on where it stopped, and two at the same time share the work.
+It finds what nobody uses: a certificate is checked at each use anyway. The links are taken in the order in
+which they were made, a batch at a time; what a batch brings about and how far the sweep has come are
+written in one transaction. So a sweep that is killed goes on where it stopped, and two at the same time
+share the work.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from bridge.ports import ExpiringLink, RevocationSweepState, SweptLink, Transact
 from bridge.rules import STRICT, RevocationRule
 from bridge.serial_record import read_serial_record
 from bridge.suspension import suspend
-from jpki.certificate import SerialNumber
+from jpki.certificate import MAXIMUM_SERIAL_OCTETS, SerialNumber
 from jpki.circuit_breaker import CircuitBreaker
-from jpki.crl_index import CrlDirectory
+from jpki.crl_index import CrlDirectory, CrlIndex, RevokedCertificateEntry
 from jpki.errors import CrlIndexDamaged, MalformedCertificate
 from jpki.revocation import RevocationAnswer, RevocationStatus, UnknownReason, unknown_answer
 from jpki.trust import TrustAnchor, TrustStore
@@ -48,12 +49,18 @@ class SweepSource(Protocol):
 
 
 class CrlSweepSource:
-    """The CRLs in force. All that one does not list share one answer."""
+    """The CRLs in force. All that one does not list share one answer.
+
+    Of the CRL that was asked last the serial numbers are kept in a set: for as many questions as a sweep
+    has that is quicker than searching each, and takes 130 MB for a million of them.
+    """
 
     name = "crl"
 
     def __init__(self, directory: CrlDirectory) -> None:
         self._directory = directory
+        self._opened: CrlIndex | None = None
+        self._listed: frozenset[bytes] = frozenset()
 
     def check_all(
         self, serial_numbers: Sequence[SerialNumber], issuer: TrustAnchor, now: datetime
@@ -72,15 +79,16 @@ class CrlSweepSource:
             return
         head = index.head
         good = RevocationAnswer(RevocationStatus.GOOD, self.name, head.this_update, head.next_update)
+        if index is not self._opened:
+            self._opened, self._listed = index, frozenset(index.serial_numbers())
         for serial_number in serial_numbers:
-            entry = index.find(serial_number)
-            yield (
-                good
-                if entry is None
-                else replace(
-                    good, status=RevocationStatus.REVOKED, revoked_at=entry.revoked_at, reason=entry.reason
-                )
-            )
+            listed = serial_number.value.to_bytes(MAXIMUM_SERIAL_OCTETS, "big") in self._listed
+            entry = index.find(serial_number) if listed else None
+            yield good if entry is None else _revoked(good, entry)
+
+
+def _revoked(good: RevocationAnswer, entry: RevokedCertificateEntry) -> RevocationAnswer:
+    return replace(good, status=RevocationStatus.REVOKED, revoked_at=entry.revoked_at, reason=entry.reason)
 
 
 class SerialNumberSource(Protocol):
@@ -174,7 +182,7 @@ class RevocationSweep:
         while True:
             with self._environment.store.transaction() as transaction:
                 state = transaction.open_sweep(begun, now - RESUMED_WITHIN)
-                links = transaction.active_links_after(state.position, self._batch)
+                links = transaction.active_links_after(state.position_at, state.position, self._batch)
             step = self._sweep_batch(state, links, total)
             if step is None:
                 continue  # another run was faster with this batch
@@ -198,6 +206,7 @@ class RevocationSweep:
         good = sum(map(len, findings.good.values()))
         after = replace(
             before,
+            position_at=links[-1].linked_at if links else before.position_at,
             position=links[-1].link_id if links else before.position,
             good=before.good + good,
             suspended=before.suspended + len(findings.revoked),

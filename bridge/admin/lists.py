@@ -38,6 +38,7 @@ from bridge.admin.words import (
     MOVE_STATES,
     TERMINAL_KINDS,
     words_of,
+    words_of_why,
 )
 from bridge.models import ActorKind, LinkState, MoveDirection, MoveState, UnlinkReason
 from bridge.store.tables import (
@@ -344,7 +345,7 @@ def why_over(row: CardLinkRow) -> str:
         return words_of(row.ended_reason)
     if row.suspended_at is None:
         return ""
-    return " ".join(filter(None, (words_of(row.suspended_reason), words_of(row.revocation_reason))))
+    return " ".join(filter(None, (words_of(row.suspended_reason), words_of_why(row.revocation_reason))))
 
 
 def detail(name: str, word: str) -> str:
@@ -353,7 +354,7 @@ def detail(name: str, word: str) -> str:
         moment = datetime.fromisoformat(word)
         words: str = gettext("as of %(moment)s", moment=format_datetime(moment, str(DATE_AND_TIME)))
         return words
-    return words_of(word)
+    return words_of_why(word) if name == "why" else words_of(word)
 
 
 def short(word: str) -> str:

@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from flask_babel import LazyString, format_date, gettext, lazy_gettext, ngettext
 
-from bridge.admin.words import MOVE_OUTCOMES, PROBLEMS, REQUEST_STATES, words_of
+from bridge.admin.words import MOVE_OUTCOMES, PROBLEMS, REQUEST_STATES, words_of_why
 from bridge.errors import BridgeError
 from bridge.models import CategoryMove, LinkRequest, LinkRequestState, MoveState
 
@@ -133,7 +133,7 @@ def _details(request: LinkRequest, linked_until: datetime | None) -> list[str]:
     if request.problem is not None:
         details.append(str(PROBLEMS.get(request.problem, PROBLEMS[BridgeError.slug])))
     if request.problem_why is not None:
-        details.append(words_of(request.problem_why))
+        details.append(words_of_why(request.problem_why))
     if request.state is LinkRequestState.WAITING_FOR_PIN and request.attempts_remaining is not None:
         details.append(ngettext("%(num)s try left.", "%(num)s tries left.", request.attempts_remaining))
     if linked_until is not None:

@@ -262,5 +262,13 @@ def words_of(word: str | None) -> str:
     """Return the sentence for a word that a link or the audit log keeps; an unknown word as it is."""
     if word is None:
         return ""
-    tables = (UNLINK_REASONS, SESSION_ENDS, PROBLEMS, REASONS)
+    tables = (UNLINK_REASONS, SESSION_ENDS, PROBLEMS)
     return str(next((table[word] for table in tables if word in table), word))
+
+
+def words_of_why(why: str | None) -> str:
+    """Return the sentence for what tells refusals of one kind apart.
+
+    A revocation and a session may both have been "superseded", which is not the same.
+    """
+    return str(REASONS[why]) if why is not None and why in REASONS else words_of(why)

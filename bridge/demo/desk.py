@@ -15,6 +15,9 @@ CSRF_FIELD = re.compile(r'name="csrf_token"[^>]*value="([^"]+)"')
 LINK_TO_END = re.compile(r"/admin/links/[0-9a-f]+/unlink")
 
 
+REASON_CELL = re.compile('<td class="col-ended_reason"[^>]*>([^<]*)</td>')
+
+
 class DeskError(Exception):
     """The admin did not do what the librarian asked."""
 
@@ -53,6 +56,11 @@ class Desk:
             raise DeskError("the patron has no link")
         form = self._get(address[0])
         return self._post(address[0], form, reason="patron_request", confirmed="y")
+
+    def reasons_of_links(self) -> list[str]:
+        """Return what the list of links says of those that have ended or are suspended, the newest first."""
+        cells = REASON_CELL.findall(self._get("/admin/links/").text)
+        return [unescape(cell) for cell in cells if cell.strip()]
 
     def watch(self, request_id: str) -> dict[str, object]:
         """Return how far a link has come, as the page's script sees it."""

@@ -27,6 +27,7 @@ from koha_client.simulator.entities import SimulatedPatron
 from koha_client.simulator.state import KohaState
 
 LIBRARY_ID = "central"
+SETTINGS_FILE = "bridge.toml"
 PIN = "1234"
 WRONG_PIN = "9999"
 COMMAND_SECONDS = 60
@@ -99,6 +100,10 @@ class Stack:
             raise LookupError(patron.name)
         return found
 
+    def run_command(self, *arguments: str) -> str:
+        """Run one of the product's commands, as an administrator would; return what it printed."""
+        return _run(command("--config", str(self.directory / SETTINGS_FILE), *arguments), "")
+
     def loans_of(self, patron: DemoPatron) -> set[str]:
         """Return the barcodes that Koha has on loan to a patron."""
         return {loan.barcode for loan in self.koha.loans_of(self.patron(patron))}
@@ -126,7 +131,7 @@ def running_stack(directory: Path, say: Callable[[str], None], *, with_reader: b
 
         web_port, proxy_port = free_port(), free_port()
         _secret_file(directory / "koha_client_secret", koha.client_secret)
-        settings = directory / "bridge.toml"
+        settings = directory / SETTINGS_FILE
         settings.write_text(
             _settings(directory, pki, responder.url, koha, web_port, proxy_port), encoding="utf-8"
         )

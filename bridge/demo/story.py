@@ -95,6 +95,8 @@ class Story:
             self._step("連携していないカード / a card that was never linked", self._stranger)
             self._step("利用者カードの期限切れ / expired library card", self._expired_library_card)
             self._step("失効した電子証明書 / revoked certificate, no PIN asked", self._revoked)
+            self._step("失効した証明書の一括点検 / the sweep suspends the link of a revoked one", self._sweep)
+            self._step("停止中の連携 / the machine asks no PIN, staff see why", self._suspended)
             self._step("これまでのプラスチックカード / a plastic card passes as ever", self._plastic)
         return self._told
 
@@ -283,6 +285,19 @@ class Story:
         card = self._stack.cards.second
         self._stack.revoke(card)
         return self._refused_before_the_pin(card)
+
+    def _sweep(self) -> str:
+        self._stack.revoke(self._stack.cards.resident)
+        told = self._stack.run_command("revocation", "sweep").splitlines()
+        suspended = [line for line in told if line.startswith("suspended: link ")]
+        expect(len(suspended) == 1, f"the sweep suspended {len(suspended)} links")
+        return f"{suspended[0]}; {told[-1]}"
+
+    def _suspended(self) -> str:
+        said = self._refused_before_the_pin(self._stack.cards.resident)
+        reasons = self._desk.reasons_of_links()
+        expect(any("失効" in reason for reason in reasons), "the list of links does not say why")
+        return f"{said} / {reasons[0]}"
 
     def _plastic(self) -> str:
         kiosk = self._open_kiosk()

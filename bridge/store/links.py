@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, func, literal, or_, select, true, tuple_, update
 
 from bridge.errors import AlreadyLinked, LinkNotFound, LinkRequestNotFound, LinkRequestPending
 from bridge.models import (
@@ -237,26 +237,34 @@ class LinkQueries(Queries):
         """Return how many links are active, in all libraries."""
         return self._session.scalar(select(func.count()).where(CardLinkRow.state == LinkState.ACTIVE)) or 0
 
-    def active_links_after(self, position: str, limit: int) -> Sequence[SweptLink]:
-        """See ``bridge.ports.Transaction``. Reads columns, not mapped rows: there may be a million."""
+    def active_links_after(
+        self, position_at: datetime | None, position: str, limit: int
+    ) -> Sequence[SweptLink]:
+        """See ``bridge.ports.Transaction``.
+
+        Reads columns, not mapped rows: there may be a million. As they were made is how they lie on the
+        disk, so that a batch touches few pages.
+        """
+        after: ColumnElement[bool] = true()
+        if position_at is not None:
+            last = tuple_(literal(position_at, CardLinkRow.linked_at.type), literal(position))
+            after = tuple_(CardLinkRow.linked_at, CardLinkRow.link_id) > last
         rows = self._session.execute(
             select(
                 CardLinkRow.link_id,
+                CardLinkRow.linked_at,
                 CardLinkRow.library_id,
                 CardLinkRow.serial_key_id,
                 CardLinkRow.serial_nonce,
                 CardLinkRow.serial_ciphertext,
             )
-            .where(
-                CardLinkRow.link_id > position,
-                CardLinkRow.state == LinkState.ACTIVE,
-            )
-            .order_by(CardLinkRow.link_id)
+            .where(after, CardLinkRow.state == LinkState.ACTIVE)
+            .order_by(CardLinkRow.linked_at, CardLinkRow.link_id)
             .limit(limit)
         )
         return [
-            SweptLink(link_id, library_id, _serial(key_id, nonce, ciphertext))
-            for link_id, library_id, key_id, nonce, ciphertext in rows
+            SweptLink(link_id, linked_at, library_id, _serial(key_id, nonce, ciphertext))
+            for link_id, linked_at, library_id, key_id, nonce, ciphertext in rows
         ]
 
     def expiring_links(self, after: datetime, until: datetime) -> Sequence[ExpiringLink]:

@@ -16,6 +16,7 @@ def _state(row: RevocationSweepRow) -> RevocationSweepState:
     return RevocationSweepState(
         sweep_id=row.sweep_id,
         started_at=row.started_at,
+        position_at=row.position_at,
         position=row.position,
         good=row.good,
         suspended=row.suspended,
@@ -53,6 +54,7 @@ class SweepQueries(Queries):
                 RevocationSweepRow.finished_at.is_(None),
             )
             .values(
+                position_at=after.position_at,
                 position=after.position,
                 good=after.good,
                 suspended=after.suspended,

@@ -133,6 +133,7 @@ class CardLinkRow(Base):
             postgresql_where=text("ended_at IS NULL"),
         ),
         Index("ix_card_link_patron", "library_id", "patron_id"),
+        Index("ix_card_link_linked_at", "linked_at", "link_id"),
         Index("ix_card_link_patron_reference", "library_id", "patron_reference"),
         CheckConstraint("(ended_at IS NULL) = (digest IS NOT NULL)", name="open_has_identifier"),
         CheckConstraint("patron_id IS NULL OR patron_reference IS NULL", name="patron_has_one_name"),
@@ -259,6 +260,7 @@ class RevocationSweepRow(Base):
 
     sweep_id: Mapped[str] = mapped_column(primary_key=True)
     started_at: Mapped[datetime]
+    position_at: Mapped[datetime | None]
     position: Mapped[str]
     good: Mapped[int]
     suspended: Mapped[int]

@@ -29,7 +29,7 @@ from bridge.verification import CardPolicy, CardVerification, LibraryRevocation
 from config.settings import WebSettings
 from jpki.card import JpkiSession, Pin
 from jpki.errors import InvalidPinError
-from jpki.revocation import RevocationAnswer, RevocationStatus
+from jpki.revocation import RevocationAnswer, RevocationStatus, UnknownReason
 from jpki.simulator.card import SimulatedCard, SimulatedConnection
 from jpki.simulator.pki import CardPki, CardProfile
 from jpki.verify import CertificatePolicy
@@ -71,9 +71,10 @@ class Revocations:
 
     status: RevocationStatus = RevocationStatus.GOOD
     name: str = "test"
+    why: UnknownReason | None = None
 
     def check(self, certificate, issuer, now):
-        return RevocationAnswer(self.status, self.name, now)
+        return RevocationAnswer(self.status, self.name, now, why=self.why)
 
 
 class Reader:

@@ -13,7 +13,7 @@ from bridge.admin.words import PROBLEMS
 from bridge.errors import AlreadyLinked, BridgeError, Denied, KohaNotReachable
 from bridge.models import Actor, ActorKind, AgentStep, LinkRequestState
 from jpki.errors import JpkiError
-from jpki.revocation import RevocationStatus
+from jpki.revocation import RevocationStatus, UnknownReason
 from jpki.simulator.pki import CardProfile
 
 GOOD = "2000100000017"
@@ -220,11 +220,14 @@ def test_a_card_that_is_not_good_is_refused_before_the_pin(world, desk, profile,
 
 
 def test_an_unknown_revocation_is_not_called_a_revoked_card(world, desk):
-    world.revocations.status = RevocationStatus.UNKNOWN
+    world.revocations.status, world.revocations.why = RevocationStatus.UNKNOWN, UnknownReason.UNREACHABLE
     watch = start(desk).location
     with pytest.raises(Denied):
         world.reader(world.card()).lay_card()
-    assert "確認できなかったため" in state(desk, watch)["details"][0]
+    refusal, why = state(desk, watch)["details"]
+    assert "確認できなかったため" in refusal
+    assert why == "失効情報の照会先から応答がありませんでした。"
+    assert why in desk.get("/admin/audit/").text
 
 
 def test_a_card_that_is_linked_already_is_refused(world, desk):

@@ -10,7 +10,10 @@ from sqlalchemy import event
 
 from bridge.models import Actor, ActorKind, LibrarianRole, LinkState, UnlinkReason
 from bridge.store import CardLinkRow
+from bridge.suspension import suspend
+from jpki.revocation import RevocationAnswer, RevocationStatus
 
+SWEEP = Actor(ActorKind.COMMAND, "sweep")
 LISTS = ("links", "categories", "terminals", "audit")
 
 
@@ -44,6 +47,36 @@ def test_a_list_shows_its_own_library_only(desk, links, browser_of):
     audit = desk.get("/admin/audit/").text
     assert "北野 司" not in audit
     assert "北野 司" in browser_of("kita").get("/admin/audit/").text
+
+
+def test_a_link_shows_when_its_certificate_was_confirmed_and_why_it_is_suspended(world, desk, links):
+    world.clock.now += timedelta(days=2)
+    revoked = RevocationAnswer(RevocationStatus.REVOKED, "crl", world.clock.now, reason="superseded")
+    with world.store.transaction() as transaction:
+        suspend(
+            world.services.registration._environment, transaction, "chuo", links[2].link_id, revoked, SWEEP
+        )
+    world.clock.now += timedelta(hours=3)
+    desk.log_in()  # the time without a click was long
+    shown = rows(desk.get("/admin/links/").text)
+    (suspended,) = [row for row in shown if row[1] == "停止中"]
+    assert "3 時間前" in suspended[5]
+    assert "失効しています" in suspended[-1]
+    assert "更新されました" in suspended[-1]
+    assert all("2 日前" in row[5] for row in shown if row is not suspended)
+    assert "連携の停止" in desk.get("/admin/audit/").text
+
+
+def test_links_whose_certificate_ends_soon_are_found(world, desk, links):
+    filter_number = re.search(
+        r'name="(flt\d+_\d+)"[^>]*>\s*<option value="">[^<]*</option>\s*<option value="30"',
+        desk.get("/admin/links/").text,
+    )[1]
+    world.clock.now = links[0].not_after - timedelta(days=60)
+    desk.log_in()  # the time without a click was long
+    assert len(rows(desk.get(f"/admin/links/?{filter_number}=90").text)) == 3
+    assert rows(desk.get(f"/admin/links/?{filter_number}=30").text) == []
+    assert "できません" in desk.get(f"/admin/links/?{filter_number}=31").text
 
 
 def test_the_link_of_another_library_cannot_be_ended(world, links, browser_of):

@@ -29,6 +29,8 @@ from bridge.models import (
 )
 from bridge.registration import AGENT_STEPS
 from bridge.rules import DenialReason
+from jpki.crl import REASON_NAMES
+from jpki.revocation import UnknownReason
 from sip2_adapter.resolver import SessionEnd
 
 ADMIN = Path(bridge.admin.__file__).parent
@@ -201,6 +203,7 @@ def test_every_problem_has_words():
         (words.MOVE_DIRECTIONS, MoveDirection),
         (words.MOVE_STATES, MoveState),
         (words.MOVE_OUTCOMES, MoveState),
+        (words.REASONS, [*(why.value for why in UnknownReason), *REASON_NAMES.values()]),
         (words.SESSION_ENDS, [*SessionEnd, "superseded", "overdue"]),
         (STEP_NAMES, Step),
         (STATUS_WORDS, StepStatus),

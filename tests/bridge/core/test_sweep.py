@@ -162,7 +162,7 @@ def test_a_batch_that_another_run_has_done_meanwhile_is_not_done_again(place, ca
         before = transaction.open_sweep(
             RevocationSweepState("sweep", place.clock()), place.clock() - timedelta(days=1)
         )
-        batch = transaction.active_links_after("", 2)
+        batch = transaction.active_links_after(None, "", 2)
     assert sweep._sweep_batch(before, batch, CARDS) is not None
     assert sweep._sweep_batch(before, batch, CARDS) is None
     assert len(place.audit(AuditTag.LINK_SUSPENDED)) == 2

@@ -311,6 +311,7 @@ def test_no_word_on_revocation_is_no_good_word(counter, bridge, card):
     bridge.revocations.down = True
     response = counter.begin(card, "link")
     assert (response.status_code, slug(response)) == (503, "revocation-unknown")
+    assert response.json["why"] == "unreachable"
 
 
 def test_without_a_request_no_card_is_linked(counter, card):

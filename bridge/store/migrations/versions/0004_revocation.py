@@ -26,6 +26,7 @@ def upgrade() -> None:
     op.add_column("card_link", sa.Column("revocation_reason", TEXT))
     op.add_column("card_link", sa.Column("suspended_at", MOMENT))
     op.add_column("card_link", sa.Column("suspended_reason", TEXT))
+    op.create_index("ix_card_link_linked_at", "card_link", ["linked_at", "link_id"])
     op.add_column("link_request", sa.Column("problem_why", TEXT))
     op.add_column("challenge", sa.Column("revocation_reason", TEXT))
     op.add_column("challenge", sa.Column("revocation_why", WORD))
@@ -43,6 +44,7 @@ def upgrade() -> None:
         "revocation_sweep",
         sa.Column("sweep_id", TEXT, nullable=False),
         sa.Column("started_at", MOMENT, nullable=False),
+        sa.Column("position_at", MOMENT),
         sa.Column("position", TEXT, nullable=False),
         sa.Column("good", sa.Integer(), nullable=False),
         sa.Column("suspended", sa.Integer(), nullable=False),
