@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from flask import Blueprint
 
+from bridge.api.calls import CALLS
+from bridge.api.document_views import documentation_page, openapi_json
 from bridge.api.problems import log_unexpected, render_problem
 from bridge.api.schemas import MAXIMUM_BODY
 from bridge.api.views import ApiViews
@@ -18,13 +20,15 @@ URL_PREFIX = f"{API_ROOT}v1"
 def create_blueprint(services: Services) -> Blueprint:
     """Return the API's blueprint over *services*."""
     views = ApiViews(services)
-    blueprint = Blueprint("api", __name__, url_prefix=URL_PREFIX)
-    blueprint.add_url_rule("/terminal", "terminal", views.terminal, methods=["GET"])
-    blueprint.add_url_rule("/challenges", "begin", views.begin, methods=["POST"])
-    blueprint.add_url_rule(
-        "/challenges/<challenge_id>/progress", "progress", views.progress, methods=["POST"]
+    blueprint = Blueprint(
+        "api", __name__, url_prefix=URL_PREFIX, template_folder="templates", static_folder="static"
     )
-    blueprint.add_url_rule("/challenges/<challenge_id>/response", "respond", views.respond, methods=["POST"])
+    for call in CALLS:
+        path = call.path.replace("{", "<").replace("}", ">")
+        view = getattr(views, call.operation_id)
+        blueprint.add_url_rule(path, call.operation_id, view, methods=[call.method])
+    blueprint.add_url_rule("/openapi.json", "openapi", openapi_json, methods=["GET"])
+    blueprint.add_url_rule("/docs", "docs", documentation_page, methods=["GET"])
     blueprint.register_error_handler(Exception, render_problem)
     return blueprint
 

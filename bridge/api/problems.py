@@ -228,7 +228,7 @@ def render_problem(error: Exception) -> Response:
     status = error.code if isinstance(error, HTTPException) and error.code else problem.status
     if status == HTTPStatus.INTERNAL_SERVER_ERROR:
         log_unexpected(error)
-    english = request.accept_languages.best_match(["ja", "en"], default="ja") == "en"
+    english = preferred_language() == "en"
     body: dict[str, object] = {
         "type": TYPE_PREFIX + slug,
         "title": problem.title_en if english else problem.title_ja,
@@ -248,6 +248,11 @@ def render_problem(error: Exception) -> Response:
     if isinstance(error, MethodNotAllowed) and error.valid_methods:
         response.headers["Allow"] = ", ".join(error.valid_methods)  # RFC 9110, 15.5.6
     return response
+
+
+def preferred_language() -> str:
+    """Return ``ja`` or ``en``, whichever the request prefers; Japanese where it says nothing."""
+    return request.accept_languages.best_match(["ja", "en"], default="ja") or "ja"
 
 
 def _slug(error: Exception) -> str:

@@ -5,17 +5,22 @@ Nothing is judged but the shape; whether a certificate is one is the service's w
 
 from __future__ import annotations
 
-import json
-from base64 import b64decode, b64encode
-from collections.abc import Mapping, Set
+from base64 import b64encode
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
-from typing import NoReturn, Self, TypeVar
+from typing import Self
 
-from bridge.api.errors import MalformedRequest, RequestFault
+from bridge.api.fields import (
+    AnswerField,
+    AnswerShape,
+    Base64Field,
+    Bilingual,
+    BodyShape,
+    SmallNumberField,
+    WordField,
+)
 from bridge.borrowing import OpenedSession
-from bridge.models import AgentStep, CardLink, Terminal
+from bridge.models import AgentStep, CardLink, Terminal, TerminalKind
 from jpki.challenge import Challenge, ChallengePurpose
 from jpki.errors import ChallengeUnknown
 
@@ -34,7 +39,32 @@ MAXIMUM_ATTEMPTS = 15
 MAXIMUM_ID = 64
 """Characters of a challenge's id in a path; the bridge makes 32 hex digits."""
 
-Word = TypeVar("Word", bound=StrEnum)
+PURPOSE = WordField(
+    "purpose",
+    ChallengePurpose,
+    Bilingual("カードを何に使うか", "What the card is to be used for"),
+)
+CERTIFICATE = Base64Field(
+    "certificate",
+    MAXIMUM_CERTIFICATE,
+    Bilingual(
+        "カードから読み取った利用者証明用電子証明書（DER）",
+        "The user authentication certificate as read from the card (DER)",
+    ),
+)
+SIGNATURE = Base64Field(
+    "signature",
+    MAXIMUM_SIGNATURE,
+    Bilingual("チャレンジのmessageに対するカードの署名", "The card's signature over the challenge's message"),
+)
+STEP = WordField(
+    "step", AgentStep, Bilingual("読み取り機での作業の段階", "How far the work at the reader has come")
+)
+ATTEMPTS_REMAINING = SmallNumberField(
+    "attempts_remaining",
+    MAXIMUM_ATTEMPTS,
+    Bilingual("カードが答えた暗証番号の残り回数", "The PIN tries left, as the card tells them"),
+)
 
 
 @dataclass(frozen=True)
@@ -44,14 +74,13 @@ class BeginRequest:
     purpose: ChallengePurpose
     certificate: bytes
 
+    SHAPE = BodyShape((PURPOSE, CERTIFICATE))
+
     @classmethod
     def from_body(cls, body: bytes) -> Self:
         """Raises ``MalformedRequest``."""
-        fields = _object(body, required={"purpose", "certificate"})
-        return cls(
-            _word(fields, "purpose", ChallengePurpose),
-            _base64(fields, "certificate", MAXIMUM_CERTIFICATE),
-        )
+        fields = cls.SHAPE.parse(body)
+        return cls(PURPOSE.read(fields), CERTIFICATE.read(fields))
 
 
 @dataclass(frozen=True)
@@ -61,17 +90,13 @@ class ProgressReport:
     step: AgentStep
     attempts_remaining: int | None
 
+    SHAPE = BodyShape((STEP, ATTEMPTS_REMAINING))
+
     @classmethod
     def from_body(cls, body: bytes) -> Self:
         """Raises ``MalformedRequest``."""
-        fields = _object(body, required={"step"}, optional={"attempts_remaining"})
-        attempts = fields.get("attempts_remaining")
-        if attempts is not None:
-            if type(attempts) is not int:  # a bool is an int to isinstance
-                raise MalformedRequest(RequestFault.WRONG_TYPE, "attempts_remaining")
-            if not 0 <= attempts <= MAXIMUM_ATTEMPTS:
-                raise MalformedRequest(RequestFault.NOT_ALLOWED, "attempts_remaining")
-        return cls(_word(fields, "step", AgentStep), attempts)
+        fields = cls.SHAPE.parse(body)
+        return cls(STEP.read(fields), ATTEMPTS_REMAINING.read(fields))
 
 
 @dataclass(frozen=True)
@@ -81,14 +106,13 @@ class ResponseRequest:
     certificate: bytes
     signature: bytes
 
+    SHAPE = BodyShape((CERTIFICATE, SIGNATURE))
+
     @classmethod
     def from_body(cls, body: bytes) -> Self:
         """Raises ``MalformedRequest``."""
-        fields = _object(body, required={"certificate", "signature"})
-        return cls(
-            _base64(fields, "certificate", MAXIMUM_CERTIFICATE),
-            _base64(fields, "signature", MAXIMUM_SIGNATURE),
-        )
+        fields = cls.SHAPE.parse(body)
+        return cls(CERTIFICATE.read(fields), SIGNATURE.read(fields))
 
 
 def challenge_id_in_path(text: str) -> str:
@@ -96,6 +120,26 @@ def challenge_id_in_path(text: str) -> str:
     if len(text) > MAXIMUM_ID or not (text.isascii() and text.isalnum()):
         raise ChallengeUnknown
     return text
+
+
+TERMINAL_ANSWER = AnswerShape(
+    (
+        AnswerField("terminal_id", "string", Bilingual("この端末のID", "The id of this terminal")),
+        AnswerField("library_id", "string", Bilingual("図書館のID", "The library's id")),
+        AnswerField("library_name", "string", Bilingual("図書館の名前", "The library's name")),
+        AnswerField("kind", "string", Bilingual("端末の種類", "The kind of terminal"), words=TerminalKind),
+        AnswerField(
+            "purpose",
+            "string",
+            Bilingual(
+                "今カードが置かれたら何に使うか。nullは「今はカードを使わない」",
+                "What a card laid here now would be used for; null where no card is wanted now",
+            ),
+            words=ChallengePurpose,
+            nullable=True,
+        ),
+    )
+)
 
 
 def terminal_answer(
@@ -111,6 +155,33 @@ def terminal_answer(
     }
 
 
+CHALLENGE_ANSWER = AnswerShape(
+    (
+        AnswerField("challenge_id", "string", Bilingual("チャレンジのID", "The challenge's id")),
+        AnswerField(
+            "message",
+            "string",
+            Bilingual(
+                "カードが署名するバイト列（Base64）。署名の前に、自分の端末とこの証明書の名前があることを確かめる",
+                "The bytes that the card is to sign (base64). Check before that they name this terminal and "
+                "this certificate",
+            ),
+        ),
+        AnswerField(
+            "expires_at", "string", Bilingual("有効期限（UTC）", "When it expires (UTC)"), format="date-time"
+        ),
+        AnswerField(
+            "expires_in",
+            "integer",
+            Bilingual(
+                "有効期限までの秒数。時計のずれた端末のため",
+                "Seconds until then, for a terminal with a wrong clock",
+            ),
+        ),
+    )
+)
+
+
 def challenge_answer(challenge: Challenge) -> dict[str, object]:
     """``POST /challenges``: what the card is to sign."""
     return {
@@ -121,9 +192,46 @@ def challenge_answer(challenge: Challenge) -> dict[str, object]:
     }
 
 
+LINKED_ANSWER = AnswerShape(
+    (
+        AnswerField("result", "string", Bilingual("連携登録した", "The card is linked"), constant="linked"),
+        AnswerField(
+            "not_after",
+            "string",
+            Bilingual("電子証明書の有効期限（UTC）", "The end of the certificate's validity (UTC)"),
+            format="date-time",
+        ),
+    )
+)
+
+
 def linked_answer(link: CardLink) -> dict[str, object]:
     """``POST …/response`` at a counter: the card is linked, until its certificate ends."""
     return {"result": "linked", "not_after": rfc3339(link.not_after)}
+
+
+SESSION_ANSWER = AnswerShape(
+    (
+        AnswerField(
+            "result", "string", Bilingual("利用者を確認した", "The patron is known"), constant="session"
+        ),
+        AnswerField(
+            "token",
+            "string",
+            Bilingual(
+                "一回限りの番号。利用者カードのバーコードの代わりに自動貸出機へ渡し、保存しない",
+                "The one-time number. Give it to the self-check machine in place of the library card's "
+                "barcode; never keep it",
+            ),
+        ),
+        AnswerField(
+            "expires_at",
+            "string",
+            Bilingual("番号の有効期限（UTC）", "When it expires (UTC)"),
+            format="date-time",
+        ),
+    )
+)
 
 
 def session_answer(opened: OpenedSession) -> dict[str, object]:
@@ -138,56 +246,3 @@ def session_answer(opened: OpenedSession) -> dict[str, object]:
 def rfc3339(moment: datetime) -> str:
     """Return an aware moment as RFC 3339 in UTC, in whole seconds: ``2026-11-01T09:00:00Z``."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _object(body: bytes, *, required: Set[str], optional: Set[str] = frozenset()) -> Mapping[str, object]:
-    try:
-        fields = json.loads(body.decode("utf-8"), object_pairs_hook=_unrepeated, parse_constant=_not_a_number)
-    except (ValueError, RecursionError):  # RecursionError: brackets nested by the thousand
-        raise MalformedRequest(RequestFault.NOT_JSON) from None
-    if not isinstance(fields, dict):
-        raise MalformedRequest(RequestFault.NOT_AN_OBJECT)
-    for name in sorted(required):
-        if name not in fields:
-            raise MalformedRequest(RequestFault.MISSING, name)
-    if fields.keys() - required - optional:
-        raise MalformedRequest(RequestFault.UNKNOWN)
-    return fields
-
-
-def _unrepeated(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    # RFC 8259, 4: which of two equal names counts is not defined.
-    fields = dict(pairs)
-    if len(fields) != len(pairs):
-        raise MalformedRequest(RequestFault.REPEATED)
-    return fields
-
-
-def _not_a_number(_constant: str) -> NoReturn:
-    # Python reads NaN and Infinity; RFC 8259 has neither.
-    raise MalformedRequest(RequestFault.NOT_JSON)
-
-
-def _word(fields: Mapping[str, object], name: str, words: type[Word]) -> Word:
-    text = _text(fields, name)
-    try:
-        return words(text)
-    except ValueError:
-        raise MalformedRequest(RequestFault.NOT_ALLOWED, name) from None
-
-
-def _base64(fields: Mapping[str, object], name: str, maximum: int) -> bytes:
-    try:
-        data = b64decode(_text(fields, name), validate=True)
-    except ValueError:
-        raise MalformedRequest(RequestFault.NOT_BASE64, name) from None
-    if len(data) > maximum:
-        raise MalformedRequest(RequestFault.TOO_LONG, name)
-    return data
-
-
-def _text(fields: Mapping[str, object], name: str) -> str:
-    value = fields[name]
-    if not isinstance(value, str):
-        raise MalformedRequest(RequestFault.WRONG_TYPE, name)
-    return value

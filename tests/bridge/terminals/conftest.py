@@ -7,11 +7,14 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+import jsonschema
 import pytest
 from argon2 import PasswordHasher
+from flask import request
 from sqlalchemy import inspect, text
 from werkzeug.serving import make_server
 
+from bridge.api.openapi import openapi_document
 from bridge.app import create_app_from
 from bridge.borrowing import BorrowingService
 from bridge.category import CategoryService
@@ -199,10 +202,45 @@ def add_staff_and_terminals(bridge):
 
 @pytest.fixture
 def app(bridge):
+    """The application; every answer that it gives in a test must be one that its document foresees."""
     web = WebSettings(host="127.0.0.1", port=0, secret_key="k" * 32, secure_cookies=True)
     scoped_session = bridge.store.scoped_session()
-    yield create_app_from(bridge.services, scoped_session, web)
+    app = create_app_from(bridge.services, scoped_session, web)
+    judge = DocumentJudge()
+    app.after_request(judge.compare)
+    yield app
     scoped_session.remove()
+    assert judge.unforeseen == []
+
+
+class DocumentJudge:
+    """Holds the API's answers against the API's document."""
+
+    def __init__(self):
+        self._paths = openapi_document("/api/v1", "en")["paths"]
+        self.unforeseen = []
+
+    def compare(self, response):
+        endpoint = request.endpoint or ""
+        operation = self._operation(endpoint.removeprefix("api."))
+        if operation is not None and request.method != "OPTIONS":  # Flask answers that by itself
+            try:
+                self._validate(operation["responses"], response)
+            except (KeyError, jsonschema.ValidationError) as error:
+                told = getattr(error, "message", repr(error))
+                self.unforeseen.append(f"{endpoint} {response.status_code}: {told}")
+        return response
+
+    def _operation(self, operation_id):
+        operations = (each for path in self._paths.values() for each in path.values())
+        return next((each for each in operations if each["operationId"] == operation_id), None)
+
+    def _validate(self, foreseen, response):
+        content = foreseen[str(response.status_code)].get("content")
+        if content is None:
+            assert response.get_data() == b""
+            return
+        jsonschema.validate(response.get_json(), content[response.mimetype]["schema"])
 
 
 class RecordingMiddleware:
