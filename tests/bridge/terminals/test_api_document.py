@@ -90,7 +90,7 @@ def test_the_readable_page_shows_every_call_and_problem(app, language):
 
 
 @pytest.mark.parametrize("terminal", ["counter", "self-check"])
-def test_schemathesis_finds_no_answer_that_the_document_does_not_foresee(server, bridge, terminal):
+def test_schemathesis_finds_no_answer_that_the_document_does_not_foresee(server, bridge, terminal, tmp_path):
     token = bridge.counter_token if terminal == "counter" else bridge.self_check_token
     program = [sys.executable, "-c", "from schemathesis.cli import schemathesis; schemathesis()", "run"]
     ended = subprocess.run(  # our own arguments, no shell
@@ -103,6 +103,7 @@ def test_schemathesis_finds_no_answer_that_the_document_does_not_foresee(server,
             *("--seed", "20261121", "--no-color", "--workers", "1"),
             *("--suppress-health-check", "all", "--generation-database", ":memory:"),
         ],
+        cwd=tmp_path,  # where it keeps what it found
         capture_output=True,
         text=True,
         timeout=SCHEMATHESIS_SECONDS,
