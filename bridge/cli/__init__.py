@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "keys": ("bridge.cli.keys", "keys", "Make the master key."),
     "librarian": ("bridge.cli.staff", "librarian", "Staff accounts of the admin."),
     "revocation": ("bridge.cli.revocation", "revocation", "Ask whether a certificate is revoked."),
+    "sandbox": ("bridge.cli.sandbox", "sandbox", "Run the bridge over simulators, for a vendor's program."),
     "serve": ("bridge.cli.serve", "serve", "Run the middleware and the admin."),
     "simulate-koha": ("bridge.cli.simulate_koha", "simulate_koha", "Run a simulated Koha."),
     "sip2-proxy": ("bridge.cli.proxy", "sip2_proxy", "Run the SIP2 proxy for self-check machines."),
