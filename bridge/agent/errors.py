@@ -8,6 +8,7 @@
     │  ├ BridgeProblem(slug, …)     an answer, and it is no
     │  └ BridgeAnswerMalformed      an answer that cannot be
     ├ GivenUp                       the patron entered no PIN
+    ├ OutputUnavailable(device)     the way to the self-check machine is not there
     ├ PinTooLate                    the PIN came when the bridge no longer took the answer
     └ WrongSettings                 the agent cannot run like this
 """
@@ -52,6 +53,15 @@ class BridgeProblem(BridgeCallError):
 
 class GivenUp(AgentError):
     """The patron entered no PIN, or three times something that is none. No try was spent."""
+
+
+class OutputUnavailable(AgentError):
+    """The token cannot be handed to the self-check machine: *device* is missing, busy or refuses."""
+
+    def __init__(self, device: str, why: str) -> None:
+        super().__init__(f"{device}: {why}")
+        self.device = device
+        self.why = why
 
 
 class PinTooLate(AgentError):
