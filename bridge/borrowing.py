@@ -6,12 +6,14 @@ asks at every message what the token stands for, so a link that ends takes the t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum, unique
 
 from bridge.environment import Environment
 from bridge.errors import BridgeError, Denied, NotLinked, WrongTerminalKind, slug_of, why_of
+from bridge.guessing import DEFAULT_GUESSING_RULE, GuessingRule
 from bridge.keys import KeyUse
 from bridge.link_upgrade import upgrade_link
 from bridge.models import (
@@ -39,6 +41,12 @@ PROXY = Actor(ActorKind.PROXY, "sip2-proxy")
 NO_SESSION = "-"
 """In the audit log, where a token was never given."""
 
+NOT_LOGGED_IN = ""
+"""The SIP2 log-in of a machine that has none yet."""
+
+USE_WRITTEN_WITHIN = timedelta(seconds=10)
+"""How late ``touch`` may be told of a use: a machine's messages do not each wait for the disk."""
+
 
 @dataclass(frozen=True)
 class OpenedSession:
@@ -56,9 +64,14 @@ class NotOurs:
 
 @dataclass(frozen=True)
 class Borrower:
-    """Whom a token stands for: the card number for Koha."""
+    """Whom a token stands for: the card number for Koha.
+
+    Still true while nothing changes in the database, until ``good_until``, and as long as the token is
+    used within the idle limit.
+    """
 
     session_id: str
+    good_until: datetime
     cardnumber: str = field(repr=False)
 
 
@@ -66,6 +79,8 @@ class Borrower:
 class TokenProblem(StrEnum):
     """Why a token is worth nothing."""
 
+    GUESSING = "token-guessing"
+    """So many were wrong at this machine that none is looked up for a while."""
     UNKNOWN = "token-unknown"
     WRONG_TERMINAL = "token-wrong-terminal"
     CLOSED = "token-closed"
@@ -82,21 +97,37 @@ _PROBLEM_OF_CERTIFICATE = {
 }
 """A refusal that is not listed counts against the link."""
 
+_GUESSES = frozenset({TokenProblem.UNKNOWN, TokenProblem.WRONG_TERMINAL})
+"""What a machine presents that nobody gave it."""
+
 
 @dataclass(frozen=True)
 class NoLongerValid:
-    """A token that is worth nothing here and now."""
+    """A token that is worth nothing here and now; ``alarm`` where it was one wrong token too many."""
 
     problem: TokenProblem
+    alarm: bool = False
 
 
 class BorrowingService:
     """Card sessions: opened by a proof, asked at every SIP2 message, closed."""
 
-    def __init__(self, environment: Environment, verification: CardVerification, tokens: TokenPolicy) -> None:
+    def __init__(
+        self,
+        environment: Environment,
+        verification: CardVerification,
+        tokens: TokenPolicy,
+        guessing: GuessingRule = DEFAULT_GUESSING_RULE,
+    ) -> None:
         self._environment = environment
         self._verification = verification
         self._tokens = tokens
+        self._guessing = guessing
+
+    @property
+    def idle_limit(self) -> timedelta:
+        """The longest time between two uses of a token."""
+        return self._tokens.idle_limit
 
     def begin(self, terminal: Terminal, certificate_der: bytes) -> Challenge:
         """Check the card on the reader and its link; return the challenge it shall sign.
@@ -145,26 +176,39 @@ class BorrowingService:
         return self._tokens.matches(library_id, patron_identifier)
 
     def resolve(
-        self, library_id: str, sip2_login: str | None, patron_identifier: str
+        self,
+        library_id: str,
+        sip2_login: str | None,
+        patron_identifier: str,
+        last_used_at: datetime | None = None,
     ) -> NotOurs | Borrower | NoLongerValid:
         """Say what an identifier from a self-check machine stands for, now.
 
-        ``sip2_login`` is the name under which Koha accepted that machine. A use counts against the
-        idle limit; a session found over is closed.
+        ``sip2_login`` is the name under which Koha accepted that machine; ``last_used_at`` a use that
+        the caller has not told ``touch`` of yet. A session found over is closed. Only what was not
+        presented a moment ago is written down, so that a machine can fill neither log nor disk.
         """
         if not self.is_token(library_id, patron_identifier):
             return NotOurs()
         digests = self._environment.keys.token_digests(library_id, SessionToken(patron_identifier))
         with self._environment.store.transaction() as transaction:
+            guesses = transaction.find_guesses(library_id, sip2_login or NOT_LOGGED_IN)
+            if guesses is not None and guesses.is_locked(self._environment.clock()):
+                return NoLongerValid(TokenProblem.GUESSING)
             terminal = _terminal_of(transaction, library_id, sip2_login)
             found = transaction.find_session_by_token(library_id, [each.digest for each in digests])
             session, cardnumber = found or (None, None)
-            problem = self._problem(transaction, session, terminal)
-            if session is not None and cardnumber is not None and problem is None:
-                return self._use(transaction, session, cardnumber)
-            problem = problem or TokenProblem.CLOSED
-            self._record_problem(transaction, library_id, session, terminal, problem)
-        return NoLongerValid(problem)
+            standing = self._standing(transaction, session, terminal, last_used_at)
+            if session is not None and cardnumber is not None and isinstance(standing, datetime):
+                return self._borrower(session, cardnumber, standing)
+        problem = standing if isinstance(standing, TokenProblem) else TokenProblem.CLOSED
+        return self._refuse(library_id, sip2_login, session, problem, digests[0].digest)
+
+    def touch(self, used: Mapping[str, datetime]) -> None:
+        """Write down when sessions, by id, were last used; see ``USE_WRITTEN_WITHIN``."""
+        with self._environment.store.transaction() as transaction:
+            for session_id, at in used.items():
+                transaction.touch_session(session_id, at)
 
     def close(self, session_id: str, reason: str) -> None:
         """End a session; one that is over already is left alone. *reason* is one short word."""
@@ -263,16 +307,20 @@ class BorrowingService:
         transaction.add_session(session, digests[0].key_id, digests[0].digest, cardnumber)
         return token
 
-    def _use(self, transaction: Transaction, session: CardSession, cardnumber: EncryptedValue) -> Borrower:
-        transaction.touch_session(session.session_id, self._environment.clock())
+    def _borrower(self, session: CardSession, cardnumber: EncryptedValue, good_until: datetime) -> Borrower:
         plaintext = self._environment.keys.decrypt(
             KeyUse.CARDNUMBER_ENCRYPTION, session.library_id, session.session_id, cardnumber
         )
-        return Borrower(session.session_id, plaintext.decode())
+        return Borrower(session.session_id, good_until, plaintext.decode())
 
-    def _problem(
-        self, transaction: Transaction, session: CardSession | None, terminal: Terminal | None
-    ) -> TokenProblem | None:
+    def _standing(
+        self,
+        transaction: Transaction,
+        session: CardSession | None,
+        terminal: Terminal | None,
+        last_used_at: datetime | None,
+    ) -> datetime | TokenProblem:
+        """Return why a session's token is worth nothing, or else until when it is good by itself."""
         now = self._environment.clock()
         if session is None:
             return TokenProblem.UNKNOWN
@@ -282,7 +330,8 @@ class BorrowingService:
             return TokenProblem.CLOSED
         if now >= session.expires_at:
             return TokenProblem.EXPIRED
-        if now - (session.last_used_at or session.opened_at) > self._tokens.idle_limit:
+        uses = (session.opened_at, session.last_used_at, last_used_at)
+        if now - max(use for use in uses if use is not None) > self._tokens.idle_limit:
             return TokenProblem.IDLE
         link = transaction.find_link(session.library_id, session.link_id)
         if link is None:
@@ -290,38 +339,59 @@ class BorrowingService:
         decision = judge_link(link, now)
         if decision.allowed:
             decision = self._verification.judge_again(link.library_id, link.not_after, session.revocation)
-        if decision.denial is None:
-            return None
-        return _PROBLEM_OF_CERTIFICATE.get(decision.denial, TokenProblem.LINK_NOT_VALID)
+        if decision.denial is not None:
+            return _PROBLEM_OF_CERTIFICATE.get(decision.denial, TokenProblem.LINK_NOT_VALID)
+        fresh_until = self._verification.fresh_until(link.library_id, session.revocation)
+        return min(session.expires_at, link.not_after, fresh_until)
 
-    def _record_problem(
+    def _refuse(
         self,
-        transaction: Transaction,
         library_id: str,
+        sip2_login: str | None,
         session: CardSession | None,
-        terminal: Terminal | None,
         problem: TokenProblem,
-    ) -> None:
-        # A token seen at another machine was copied or mistyped there: its owner keeps the session.
-        if session is not None and problem is not TokenProblem.WRONG_TERMINAL:
-            self._close(transaction, session.session_id, problem.value)
-        transaction.add_audit_event(
-            self._environment.event(
-                AuditTag.SESSION_DENIED,
-                library_id,
-                PROXY,
-                NO_SESSION if session is None else session.session_id,
-                terminal_id=None if terminal is None else terminal.terminal_id,
-                problem=problem.value,
+        digest: str,
+    ) -> NoLongerValid:
+        """Record a token that is worth nothing, unless it was presented a moment ago."""
+        with self._environment.store.transaction() as transaction:
+            # A token seen at another machine was copied or mistyped there: its owner keeps the session.
+            if session is not None and problem is not TokenProblem.WRONG_TERMINAL:
+                self._close(transaction, session.session_id, problem.value)
+            machine = library_id, sip2_login or NOT_LOGGED_IN
+            before = transaction.find_guesses(*machine, to_change=True)
+            after = self._guessing.after(
+                before, digest, self._environment.clock(), is_guess=problem in _GUESSES
             )
-        )
+            if after is before:
+                return NoLongerValid(problem)
+            transaction.keep_guesses(*machine, after)
+            terminal = _terminal_of(transaction, library_id, sip2_login)
+            place = None if terminal is None else terminal.terminal_id
+            transaction.add_audit_event(
+                self._environment.event(
+                    AuditTag.SESSION_DENIED,
+                    library_id,
+                    PROXY,
+                    NO_SESSION if session is None else session.session_id,
+                    terminal_id=place,
+                    problem=problem.value,
+                )
+            )
+            if after.locked_until is not None:
+                transaction.add_audit_event(
+                    self._environment.event(
+                        AuditTag.SESSION_GUESSING, library_id, PROXY, NO_SESSION, terminal_id=place
+                    )
+                )
+        return NoLongerValid(problem, alarm=after.locked_until is not None)
 
     def _close_others(self, transaction: Transaction, link: CardLink) -> None:
         """Close what runs on the link, and wipe the card numbers that nobody came back for."""
         now = self._environment.clock()
         for session in transaction.open_sessions_of_link(link.link_id):
             self._close(transaction, session.session_id, "superseded")
-        for session in transaction.overdue_sessions(now, now - self._tokens.idle_limit):
+        idle_since = now - self._tokens.idle_limit - USE_WRITTEN_WITHIN
+        for session in transaction.overdue_sessions(now, idle_since):
             self._close(transaction, session.session_id, "overdue")
 
     def _close(self, transaction: Transaction, session_id: str, reason: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 from enum import StrEnum, unique
 from types import MappingProxyType
 from typing import Final
@@ -100,55 +99,3 @@ class MachinePolicies:
     def of(self, kiosk: Kiosk) -> MachinePolicy:
         """Return how a machine is served; one that has not logged in yet is served as usual."""
         return self.by_login.get(kiosk.login or "", self.usual)
-
-
-@dataclass
-class _Guesses:
-    last: str
-    wrong: int
-    since: datetime
-    locked_until: datetime | None = None
-
-
-class GuessingGuard:
-    """Counts wrong tokens at each machine; too many, and none is looked up for a while.
-
-    A token has at least ten digits of chance, so that *limit* tries in each *lockout* find nobody's.
-    The same number again is the machine asking again, not another guess.
-    """
-
-    def __init__(
-        self,
-        *,
-        limit: int = 5,
-        window: timedelta = timedelta(minutes=1),
-        lockout: timedelta = timedelta(minutes=1),
-    ) -> None:
-        self._limit = limit
-        self._window = window
-        self._lockout = lockout
-        self._guesses: dict[tuple[str, str], _Guesses] = {}
-
-    def is_locked(self, kiosk: Kiosk, now: datetime) -> bool:
-        """Say whether a machine has to wait."""
-        guesses = self._guesses.get(_machine(kiosk))
-        return guesses is not None and guesses.locked_until is not None and now < guesses.locked_until
-
-    def count_wrong(self, kiosk: Kiosk, token: str, now: datetime) -> bool:
-        """Count a wrong token; return True where it was one too many: the moment for the alarm."""
-        machine = _machine(kiosk)
-        guesses = self._guesses.get(machine)
-        if guesses is None or guesses.locked_until is not None or now - guesses.since > self._window:
-            self._guesses[machine] = guesses = _Guesses(token, 1, now)
-        elif guesses.last != token:
-            guesses.last = token
-            guesses.wrong += 1
-        if guesses.wrong < self._limit:
-            return False
-        guesses.locked_until = now + self._lockout
-        return True
-
-
-def _machine(kiosk: Kiosk) -> tuple[str, str]:
-    # The log-in and not the peer: a new connection is still the same machine.
-    return kiosk.listener, kiosk.login or ""

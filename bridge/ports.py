@@ -13,6 +13,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import NamedTuple, Protocol
 
+from bridge.guessing import Guesses
 from bridge.models import (
     AuditEvent,
     CardIdentifier,
@@ -34,6 +35,10 @@ Clock = Callable[[], datetime]
 
 RandomBytes = Callable[[int], bytes]
 """Returns that many unpredictable bytes (``secrets.token_bytes``)."""
+
+
+ChangeCounter = Callable[[], int]
+"""Returns another number after anybody, in any process, has committed a change to the database."""
 
 
 @dataclass(frozen=True)
@@ -310,6 +315,13 @@ class Transaction(Protocol):
     def overdue_sessions(self, now: datetime, idle_since: datetime) -> Sequence[CardSession]:
         """Return the open sessions that have expired, or were last used before *idle_since*."""
 
+    # guessed tokens
+    def find_guesses(self, library_id: str, sip2_login: str, *, to_change: bool = False) -> Guesses | None:
+        """Return what was kept of a machine; *to_change* where ``keep_guesses`` follows."""
+
+    def keep_guesses(self, library_id: str, sip2_login: str, guesses: Guesses) -> None:
+        """Keep what a machine presented that was worth nothing, in place of what was kept before."""
+
     # audit
     def add_audit_event(self, event: AuditEvent) -> None: ...
 
@@ -326,3 +338,9 @@ class Store(Protocol):
 
     def transaction(self) -> AbstractContextManager[Transaction]:
         """Commit at the end of the block; roll back on any exception."""
+
+    def change_counter(self) -> ChangeCounter | None:
+        """Return what tells whether anything has changed; None where asking is no quicker than looking.
+
+        For one thread, which may ask as often as it likes.
+        """

@@ -249,6 +249,12 @@ class CardVerification:
         rule = self._policy.revocation_of(library_id).rule
         return judge_certificate(not_after, answer, now, rule, last_known=answer)
 
+    def fresh_until(self, library_id: str, answer: RevocationAnswer | None) -> datetime:
+        """Return until when ``judge_again`` need not be asked again as to the age of *answer*."""
+        if answer is None:
+            return self._environment.clock()
+        return self._policy.revocation_of(library_id).rule.freshness.fresh_until(answer)
+
     def identifiers(
         self, library_id: str, certificate: UserAuthenticationCertificate
     ) -> tuple[CardIdentifier, ...]:

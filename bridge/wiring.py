@@ -23,6 +23,7 @@ from bridge.keys import load_key_ring
 from bridge.koha import KohaPatronDirectory
 from bridge.machines import MachinePolicies, MachinePolicy, ScreenLanguage
 from bridge.models import Actor
+from bridge.ports import ChangeCounter
 from bridge.registration import RegistrationService
 from bridge.resolver import TokenResolver
 from bridge.rules import OutagePolicy, RevocationRule
@@ -126,9 +127,12 @@ def build_proxies(settings: Settings, observer: ProxyObserver | None = None) -> 
 
     *observer* counts what they do.
     """
-    borrowing = build_bridge(settings).services.borrowing
+    bridge = build_bridge(settings)
+    changes = bridge.store.change_counter()
     return {
-        library.library_id: _proxy(library, library.sip2, borrowing, settings.tokens, observer)
+        library.library_id: _proxy(
+            library, library.sip2, bridge.services.borrowing, changes, settings.tokens, observer
+        )
         for library in settings.libraries
         if library.sip2 is not None
     }
@@ -138,11 +142,12 @@ def _proxy(
     library: LibrarySettings,
     sip2: Sip2Settings,
     borrowing: BorrowingService,
+    changes: ChangeCounter | None,
     tokens: TokenSettings,
     observer: ProxyObserver | None,
 ) -> Sip2Proxy:
     time_zone = ZoneInfo(library.time_zone)
-    resolver = TokenResolver(borrowing, _machines(library, sip2), clock=now, time_zone=time_zone)
+    resolver = TokenResolver(borrowing, _machines(library, sip2), changes, clock=now, time_zone=time_zone)
     return Sip2Proxy(
         [
             Listener(

@@ -89,6 +89,11 @@ class RevocationPolicy:
     maximum_age: timedelta = timedelta(hours=24)
     clock_skew: timedelta = timedelta(minutes=5)
 
+    def fresh_until(self, answer: RevocationAnswer) -> datetime:
+        """Return the last moment at which ``evaluate`` does not call *answer* stale."""
+        oldest = answer.as_of + self.maximum_age
+        return oldest if answer.next_update is None else min(oldest, answer.next_update + self.clock_skew)
+
     def evaluate(self, answer: RevocationAnswer, now: datetime) -> RevocationAnswer:
         """Return *answer*, or UNKNOWN(STALE) where a GOOD has outlived its time.
 

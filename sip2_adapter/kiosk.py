@@ -487,11 +487,17 @@ class KioskConnection:
     def _refuse_patron(self, request: Sip2Message, refused: Refused) -> tuple[bytes, Result]:
         if self._observer is not None:
             self._observer.patron_refused(self._listener.name, refused.refusal)
-        return self._refuse(request, refused.screen_message, Result.REFUSED)
+        return self._refuse(request, refused.screen_message, Result.REFUSED, refused.mask)
 
-    def _refuse(self, request: Sip2Message, screen_message: str, result: Result) -> tuple[bytes, Result]:
+    def _refuse(
+        self, request: Sip2Message, screen_message: str, result: Result, mask: bytes | None = None
+    ) -> tuple[bytes, Result]:
         text = text_value(screen_message, self._screen.encoding)
-        answer = refuse(request, text, self._surroundings.clock())
+        patron = self._session.patron
+        if mask is None and patron is not None and patron_identifier(request) == patron.token:
+            mask = patron.resolved.mask
+        echoed = request if mask is None else put_patron_identifier(request, mask)
+        answer = refuse(echoed, text, self._surroundings.clock())
         return encode(seal(answer, request.sequence)), result
 
     async def _end_patron_session(self, end: SessionEnd) -> None:

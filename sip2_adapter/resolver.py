@@ -64,10 +64,14 @@ class Resolved:
 
 @dataclass(frozen=True)
 class Refused:
-    """An identifier that is worth nothing here; *screen_message* is the AF text for the patron."""
+    """An identifier that is worth nothing here; *screen_message* is the AF text for the patron.
+
+    In the answer it is echoed, or *mask* stands in its place.
+    """
 
     refusal: Refusal
     screen_message: str
+    mask: bytes | None = None
 
 
 Resolution = PassThrough | Resolved | Refused

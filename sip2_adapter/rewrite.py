@@ -53,9 +53,17 @@ def restore_patron_identifier(answer: Sip2Message, cardnumber: bytes, token: byt
 def _replace_number(value: bytes, cardnumber: bytes, token: bytes) -> bytes:
     if len(value) == len(cardnumber):
         return token
-    # Bounded, so that a short card number is not found inside a date or a price.
-    pattern = rb"(?<![0-9A-Za-z])" + re.escape(cardnumber) + rb"(?![0-9A-Za-z])"
+    # A number that goes on is another one: a short card number stands in dates and prices.
+    pattern = (
+        _not_within(cardnumber[:1], b"?<!") + re.escape(cardnumber) + _not_within(cardnumber[-1:], b"?!")
+    )
     return re.sub(pattern, lambda _: token, value, flags=re.IGNORECASE)
+
+
+def _not_within(end: bytes, where: bytes) -> bytes:
+    """Return the pattern for "no more digits", or "no more letters", beyond one *end* of a number."""
+    more = rb"\d" if end.isdigit() else rb"[A-Za-z]" if end.isalpha() else b""
+    return b"(" + where + more + b")" if more else b""
 
 
 def drop_other_patrons(answer: Sip2Message, cardnumber: bytes | None) -> Sip2Message:

@@ -82,6 +82,27 @@ def tables_may_be_rebuilt(connection: Connection) -> Iterator[None]:
         driver.execute("PRAGMA foreign_keys = ON")
 
 
+class SqliteChanges:
+    """``bridge.ports.ChangeCounter`` for SQLite: ``PRAGMA data_version`` over a connection of its own.
+
+    That number tells of the commits of every other connection, in this process or another
+    (sqlite.org/pragma.html#pragma_data_version); this connection never commits anything.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        # Out of the pool for good: it ends with this object.
+        connection = engine.raw_connection()
+        driver = connection.driver_connection
+        connection.detach()
+        assert isinstance(driver, sqlite3.Connection)  # noqa: S101  # for the type checker
+        self._cursor = driver.cursor()
+
+    def __call__(self) -> int:
+        """Return the number now. Raises ``sqlite3.Error`` where the database cannot be read."""
+        version: int = self._cursor.execute("PRAGMA data_version").fetchone()[0]
+        return version
+
+
 def _set_up_sqlite(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
     assert isinstance(connection, sqlite3.Connection)  # noqa: S101  # for the type checker
     connection.isolation_level = None  # the driver must not begin by itself: _begin_on_sqlite does

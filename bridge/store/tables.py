@@ -304,6 +304,20 @@ class CardSessionRow(Base):
     revocation_next_update: Mapped[datetime | None]
 
 
+class TokenGuessesRow(Base):
+    """Tokens that were worth nothing at a machine, named by its SIP2 log-in; one row for each machine."""
+
+    __tablename__ = "token_guesses"
+
+    library_id: Mapped[str] = mapped_column(primary_key=True)
+    sip2_login: Mapped[str] = mapped_column(primary_key=True)
+    since: Mapped[datetime]
+    refused: Mapped[int]
+    wrong: Mapped[int]
+    locked_until: Mapped[datetime | None]
+    last_digest: Mapped[str]
+
+
 class AuditEventRow(Base):
     """One line of the audit log. Only ever added."""
 

@@ -482,6 +482,21 @@ async def test_a_mask_may_stand_in_the_answers_in_place_of_the_token(place, reso
     assert CARD not in kiosk.received
 
 
+@pytest.mark.parametrize("request_of", [patron_information, checkout, end_session])
+async def test_the_mask_stands_in_our_own_refusals_too(place, resolver, request_of):
+    _, _, kiosk = await place(faults=lambda number, _: Fault.CLOSE if number == 3 else None)
+    resolver.give(TOKEN, CARD, "s1", mask=b"**********0017")
+    await kiosk.ask_sealed(patron_information(TOKEN))
+    unanswered = decode(await kiosk.ask_sealed(request_of(TOKEN)))
+    assert unanswered.value(b"AA") == b"**********0017"
+    assert unanswered.value(b"AF") not in (None, b"")
+    resolver.tokens[OTHER_TOKEN] = Refused(Refusal.WRONG_TERMINAL, "not here", b"**********0025")
+    refused = decode(await kiosk.ask_sealed(request_of(OTHER_TOKEN)))
+    assert refused.value(b"AA") == b"**********0025"
+    assert TOKEN not in kiosk.received
+    assert OTHER_TOKEN not in kiosk.received
+
+
 async def test_each_machine_reads_its_own_language_in_its_own_characters(
     start_acs, connect, cleanup, resolver
 ):

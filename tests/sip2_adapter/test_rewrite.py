@@ -60,6 +60,24 @@ def test_a_short_card_number_is_not_found_inside_other_numbers_nor_in_item_barco
     assert b"for 98" in restored.value(b"AF")
 
 
+@pytest.mark.parametrize(
+    ("card", "text", "shown"),
+    [
+        (b"20000000000001", b"No20000000000001.", b"No98."),
+        (b"20000000000001", b"card_20000000000001x", b"card_98x"),
+        (b"20000000000001", b"(20000000000001)", b"(98)"),
+        (b"20000000000001", b"120000000000001", b"120000000000001"),
+        (b"K-12", b"1K-12", b"198"),
+        (b"K-12", b"BOOK-12", b"BOOK-12"),
+        (b"K-12", b"k-12", b"98"),
+    ],
+)
+@pytest.mark.parametrize("field_id", [b"AF", b"AG", b"AJ", b"BK", b"XX"])
+def test_a_card_number_is_found_in_any_text_unless_it_goes_on_beyond(card, text, shown, field_id):
+    answer = message(b"64", (b"AA", card), (field_id, text))
+    assert restore_patron_identifier(answer, card, b"98").value(field_id) == shown
+
+
 def test_the_case_of_a_card_number_does_not_hide_it():
     answer = message(b"64", (b"AA", b"kp-0001"))
     assert restore_patron_identifier(answer, b"KP-0001", b"98").value(b"AA") == b"98"

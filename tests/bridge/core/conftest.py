@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from sqlalchemy import Connection, Engine, select, text
 from sqlalchemy.exc import OperationalError
 
-from bridge.borrowing import BorrowingService, OpenedSession
+from bridge.borrowing import Borrower, BorrowingService, OpenedSession
 from bridge.category import CategoryService
 from bridge.environment import Environment, Library
 from bridge.errors import KohaNotReachable, NoSuchPatron
@@ -358,7 +358,16 @@ class Place:
         return self.borrowing.complete(terminal, challenge.challenge_id, card.certificate_der, signature)
 
     def resolve(self, opened: OpenedSession, sip2_login: str | None = "sc1"):
-        return self.borrowing.resolve(LIBRARY, sip2_login, opened.token.value)
+        """Ask as a machine's message does, which is a use."""
+        found = self.borrowing.resolve(LIBRARY, sip2_login, opened.token.value)
+        if isinstance(found, Borrower):
+            self.borrowing.touch({found.session_id: self.clock()})
+        return found
+
+    @staticmethod
+    def stands_for(borrower: Borrower) -> tuple[str, str]:
+        """Return session and card number, and leave the rest."""
+        return borrower.session_id, borrower.cardnumber
 
     def card(self, profile: CardProfile = CardProfile.GOOD) -> CardMaterial:
         return self.pki.issue_card(profile)

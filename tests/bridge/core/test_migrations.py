@@ -97,3 +97,11 @@ def test_a_challenge_on_its_way_keeps_its_answer_and_a_new_one_may_wait_for_it(f
             text("SELECT state, revocation_status, suspended_reason FROM card_link")
         ).one()
         assert link == ("active", None, None)
+
+
+@pytest.mark.parametrize("first_revision", ["0004"], indirect=True)
+def test_links_and_sessions_stay_while_machines_get_a_place_for_guesses(first_revision):
+    assert upgrade(first_revision) == ("0004", head_revision())
+    with first_revision.begin() as connection:
+        assert connection.execute(text("SELECT link_id FROM card_session")).scalars().all() == ["link-1"]
+        assert connection.execute(text("SELECT count(*) FROM token_guesses")).scalar_one() == 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.borrowing import Borrower
 from bridge.errors import AlreadyLinked
 from bridge.keys import KeyRing, MasterKey
 from bridge.store import SqlStore, open_engine
@@ -45,7 +44,7 @@ def test_a_session_and_its_token_survive(place, restarted):
     card = place.card()
     place.link(card)
     opened = place.borrow(card)
-    assert restarted().resolve(opened) == Borrower(opened.session_id, place.cardnumber)
+    assert place.stands_for(restarted().resolve(opened)) == (opened.session_id, place.cardnumber)
 
 
 def test_a_request_and_a_challenge_survive_and_a_used_one_stays_used(place, restarted):
