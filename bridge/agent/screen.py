@@ -18,6 +18,7 @@ from bridge.agent.errors import (
     BridgeProblem,
     BridgeUnreachable,
     GivenUp,
+    OutputUnavailable,
     PinTooLate,
     WrongSettings,
 )
@@ -197,6 +198,10 @@ ERROR_WORDS: Mapping[type[Exception], Words] = MappingProxyType(
         BridgeAnswerMalformed: _ask_staff(
             "図書館のサーバーの応答が正しくありません。",
             "The library's server gave an answer that cannot be.",
+        ),
+        OutputUnavailable: _ask_staff(
+            "自動貸出機に番号を渡せませんでした。",
+            "The number could not be handed to the self-check machine.",
         ),
         WrongSettings: Words(
             "この端末の設定に誤りがあります。職員にお声がけください。（{reason}）",
