@@ -17,11 +17,7 @@ def main(arguments: list[str]) -> int:
     for area in arguments or AREAS:
         for figure in import_module(f"bench.{area}").measure():
             print(figure.as_json(), flush=True)
-            word = "reached" if figure.reached else "MISSED"
-            print(
-                f"  {figure.bench}: {figure.value:.3f} {figure.unit}, goal {figure.goal} {word}",
-                file=sys.stderr,
-            )
+            print(f"  {figure.as_text()}", file=sys.stderr)
     return 0
 
 

@@ -30,6 +30,7 @@ from jpki import challenge as card_challenge
 from jpki.certificate import UserAuthenticationCertificate
 from jpki.challenge import CardResponse, Challenge, ChallengeNonce, ChallengePurpose, VerifiedCard
 from jpki.errors import ChallengeUnknown, WrongTerminal
+from jpki.proven import ProvenCertificates
 from jpki.revocation import RevocationAnswer, RevocationSource, UnknownReason, unknown_answer
 from jpki.trust import TrustAnchor, TrustStore
 from jpki.verify import CertificatePolicy, verify_certificate
@@ -110,6 +111,7 @@ class CardVerification:
         self._environment = environment
         self._policy = policy
         self._inquiries = RevocationInquiries()
+        self._proven = ProvenCertificates()
 
     def check(self, certificate_der: bytes) -> CheckedCard:
         """Check a certificate by itself, before anybody is asked for anything.
@@ -154,6 +156,7 @@ class CardVerification:
             lifetime=self._policy.challenge_lifetime,
             trust_store=self._policy.trust_store,
             policy=self._policy.certificate,
+            proven=self._proven,
         )
         with self._environment.store.transaction() as transaction:
             transaction.purge_challenges(now - REMEMBERED_AFTER_EXPIRY)
@@ -193,6 +196,7 @@ class CardVerification:
             trust_store=self._policy.trust_store,
             policy=self._policy.certificate,
             now=self._environment.clock(),
+            proven=self._proven,
         )
 
     def await_answer(self, pending: PendingChallenge) -> RevocationAnswer:

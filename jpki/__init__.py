@@ -23,6 +23,7 @@ from jpki.challenge import (
 from jpki.connection import SmartCardConnection
 from jpki.constants import TokenKind
 from jpki.errors import JpkiError
+from jpki.proven import ProvenCertificates
 from jpki.revocation import (
     RevocationAnswer,
     RevocationPolicy,
@@ -44,6 +45,7 @@ __all__ = [
     "JpkiError",
     "JpkiSession",
     "Pin",
+    "ProvenCertificates",
     "RevocationAnswer",
     "RevocationPolicy",
     "RevocationSource",

@@ -1,4 +1,4 @@
-"""The challenge that a card signs, and the proof that it did. Pure.
+"""The challenge that a card signs, and the proof that it did. Pure, but for a memory that is passed in.
 
 ``begin`` checks a certificate and makes a challenge for it, ``complete`` checks the answer. The
 caller keeps the challenge in between and sees to it that it is used once (``ChallengeUnknown``,
@@ -28,8 +28,9 @@ from jpki.errors import (
     WrongCertificate,
     WrongTerminal,
 )
+from jpki.proven import ProvenCertificates
 from jpki.trust import TrustAnchor, TrustStore
-from jpki.verify import CertificatePolicy, verify_certificate, verify_signature
+from jpki.verify import CertificatePolicy, verify_signature
 
 MESSAGE_PREFIX = b"koha-jpki-bridge/challenge/v1\x00"
 NONCE_SIZE = 32
@@ -131,14 +132,18 @@ def begin(
     lifetime: timedelta,
     trust_store: TrustStore,
     policy: CertificatePolicy,
+    proven: ProvenCertificates | None = None,
 ) -> Challenge:
     """Verify *certificate*, then make a challenge for it that lives for *lifetime*.
 
-    A card that would be refused later is refused here, before its owner is asked for a PIN. Raises
-    what ``verify_certificate`` raises.
+    A card that would be refused later is refused here, before its owner is asked for a PIN. With
+    *proven* the proof is remembered as long as the challenge lives. Raises what
+    ``verify_certificate`` raises.
     """
-    verify_certificate(certificate, trust_store, policy, now)
     issued_at = now.astimezone(UTC).replace(microsecond=0)
+    expires_at = issued_at + lifetime
+    proven = ProvenCertificates() if proven is None else proven
+    proven.prove(certificate, trust_store, policy, now, until=expires_at)
     return Challenge(
         challenge_id=challenge_id,
         purpose=purpose,
@@ -146,7 +151,7 @@ def begin(
         terminal_id=terminal_id,
         nonce=nonce,
         issued_at=issued_at,
-        expires_at=issued_at + lifetime,
+        expires_at=expires_at,
         certificate_digest=certificate.digest,
     )
 
@@ -160,13 +165,15 @@ def complete(
     trust_store: TrustStore,
     policy: CertificatePolicy,
     now: datetime,
+    proven: ProvenCertificates | None = None,
 ) -> VerifiedCard:
     """Check *response*, which came from the named terminal, and return the proof.
 
     In this order, each raising: the challenge's id (``ChallengeUnknown``), the place
     (``WrongTerminal``), the time (``ChallengeExpired``), the same certificate
     (``WrongCertificate``), the certificate once more (``verify_certificate``), the signature
-    (``InvalidSignature``). That a challenge is answered only once is the caller's business.
+    (``InvalidSignature``). Of a certificate that ``begin`` left in *proven*, once more means the dates,
+    its own and its CA's. That a challenge is answered only once is the caller's business.
     """
     if response.challenge_id != challenge.challenge_id:
         raise ChallengeUnknown("the response answers another challenge")
@@ -177,12 +184,12 @@ def complete(
     digest = hashlib.sha256(response.certificate_der).digest()
     if not hmac.compare_digest(digest, challenge.certificate_digest):
         raise WrongCertificate("the response carries another certificate")
-    certificate = UserAuthenticationCertificate.from_der(response.certificate_der)
-    issuer = verify_certificate(certificate, trust_store, policy, now)
-    verify_signature(certificate, challenge.message(), response.signature)
+    proven = ProvenCertificates() if proven is None else proven
+    card = proven.prove_again(response.certificate_der, trust_store, policy, now)
+    verify_signature(card.certificate, challenge.message(), response.signature)
     return VerifiedCard(
-        certificate=certificate,
-        issuer=issuer,
+        certificate=card.certificate,
+        issuer=card.issuer,
         purpose=challenge.purpose,
         library_id=challenge.library_id,
         terminal_id=challenge.terminal_id,

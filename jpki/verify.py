@@ -61,13 +61,26 @@ def verify_certificate(
     if issuer is None:
         # It is refused; what follows finds the reason, the first in the order above.
         issuer = trust_store.find_issuer(certificate)
-        _check_validity(certificate, issuer, now)
+        check_validity(certificate, issuer, now)
         raise WrongCertificatePolicy(
             "the issuer's name, a critical extension or the form of a date does not fit"
         )
-    _check_validity(certificate, issuer, now)
+    check_validity(certificate, issuer, now)
     _check_extensions(certificate.x509.extensions, policy)
     return issuer
+
+
+def check_validity(certificate: UserAuthenticationCertificate, issuer: TrustAnchor, now: datetime) -> None:
+    """Check the dates of both to the microsecond, of which the path's validation knows nothing.
+
+    Raises ``CertificateNotYetValid``, ``CertificateExpired``, or ``UntrustedIssuer`` for the CA's own.
+    """
+    if now < certificate.not_before:
+        raise CertificateNotYetValid(certificate.not_before)
+    if now > certificate.not_after:
+        raise CertificateExpired(certificate.not_after)
+    if not issuer.not_before <= now <= issuer.not_after:
+        raise UntrustedIssuer("the CA's own certificate is not valid at this time")
 
 
 def verify_signature(certificate: UserAuthenticationCertificate, message: bytes, signature: bytes) -> None:
@@ -77,16 +90,6 @@ def verify_signature(certificate: UserAuthenticationCertificate, message: bytes,
     """
     if not is_signed_by(certificate.public_key, message, signature):
         raise InvalidSignature("the signature is not this card's")
-
-
-def _check_validity(certificate: UserAuthenticationCertificate, issuer: TrustAnchor, now: datetime) -> None:
-    """Check the dates to the microsecond, of which the path's validation knows nothing."""
-    if now < certificate.not_before:
-        raise CertificateNotYetValid(certificate.not_before)
-    if now > certificate.not_after:
-        raise CertificateExpired(certificate.not_after)
-    if not issuer.not_before <= now <= issuer.not_after:
-        raise UntrustedIssuer("the CA's own certificate is not valid at this time")
 
 
 def _check_extensions(extensions: x509.Extensions, policy: CertificatePolicy) -> None:

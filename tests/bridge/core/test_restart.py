@@ -8,6 +8,7 @@ from bridge.errors import AlreadyLinked
 from bridge.keys import KeyRing, MasterKey
 from bridge.store import SqlStore, open_engine
 from jpki.errors import ChallengeAlreadyUsed
+from jpki.trust import TrustStore
 
 
 @pytest.fixture
@@ -56,3 +57,26 @@ def test_a_request_and_a_challenge_survive_and_a_used_one_stays_used(place, rest
     again.complete_link(again.counter, card, challenge)
     with pytest.raises(ChallengeAlreadyUsed):
         restarted().complete_link(place.counter, card, challenge)
+
+
+def test_what_was_proven_before_the_pin_is_proven_again_only_after_a_restart(place, restarted, monkeypatch):
+    proofs = []
+    proven_issuer = TrustStore.proven_issuer
+
+    def counted(self, certificate, now):
+        proofs.append(now)
+        return proven_issuer(self, certificate, now)
+
+    monkeypatch.setattr(TrustStore, "proven_issuer", counted)
+    card = place.card()
+    place.start()
+    challenge = place.registration.begin(place.counter, card.certificate_der)
+    before = len(proofs)
+    place.complete_link(place.counter, card, challenge)
+    assert len(proofs) == before
+
+    challenge = place.borrowing.begin(place.self_check, card.certificate_der)
+    again = restarted()
+    before = len(proofs)
+    assert again.complete_borrow(again.self_check, card, challenge)
+    assert len(proofs) == before + 1
