@@ -180,8 +180,8 @@ class Trust:
 def _load_trust(ctx: click.Context, now: datetime) -> Trust:
     """Read the settings and the imported CAs. A machine that has only a reader has neither.
 
-    Raises ``WrongSettings`` where an imported file is not accepted; ends with 2 where the settings are
-    wrong.
+    Raises ``WrongSettings`` where an imported file is not accepted or cannot be read; ends with 2 where
+    the settings are wrong.
     """
     root = ctx.find_root()
     path: Path = root.obj["config"]
@@ -200,6 +200,10 @@ def _load_trust(ctx: click.Context, now: datetime) -> Trust:
         return Trust(None, f"no CA certificate has been imported: {jpki.trust_directory} does not exist")
     except TrustFileRefused as error:
         raise WrongSettings(f"a file in the trust directory is not accepted: {error}") from error
+    except OSError as error:
+        raise WrongSettings(
+            f"the trust directory cannot be read: {error.filename}: {error.strerror}"
+        ) from error
     if not store.anchors:
         return Trust(None, f"no CA certificate has been imported into {jpki.trust_directory}")
     policy = CertificatePolicy(frozenset(jpki.policy_oids))

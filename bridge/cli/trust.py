@@ -7,14 +7,14 @@ matter.
 
 from __future__ import annotations
 
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
 import click
 
-from config import Mode, Settings, SettingsError, load_settings
+from bridge.cli.common import FAILED, load, refusals_told
+from config import Mode
 from jpki.certificate import CertificateType
 from jpki.errors import (
     CertificateError,
@@ -25,9 +25,6 @@ from jpki.errors import (
 )
 from jpki.trust import AuthorityCertificate, import_anchor
 from jpki.trust_files import load_directory, write_anchor
-
-REFUSED = 1
-WRONG_SETTINGS = 2
 
 _KINDS = {
     CertificateType.USER_AUTHENTICATION: "CA for user authentication (利用者証明用)",
@@ -49,7 +46,7 @@ def import_command(ctx: click.Context, file: Path | None, *, from_card: bool, re
     """Import the CA certificate in FILE (DER or PEM), if its fingerprint is pinned in the settings."""
     if from_card == (file is not None):
         raise click.UsageError("name a FILE, or say --from-card")
-    settings = _load_settings(ctx)
+    settings = load(ctx)
     try:
         data = file.read_bytes() if file is not None else _read_from_card(reader)
         authority = AuthorityCertificate.from_bytes(data)
@@ -71,7 +68,8 @@ def import_command(ctx: click.Context, file: Path | None, *, from_card: bool, re
         )
     except TestAuthorityRefused:
         _refuse(ctx, "Not imported: a test CA is accepted in development mode only.")
-    path = write_anchor(settings.jpki.trust_directory, anchor)
+    with refusals_told(ctx):
+        path = write_anchor(settings.jpki.trust_directory, anchor)
     click.echo(f"Imported to {path}.")
 
 
@@ -79,31 +77,23 @@ def import_command(ctx: click.Context, file: Path | None, *, from_card: bool, re
 @click.pass_context
 def list_command(ctx: click.Context) -> None:
     """List the imported CA certificates with their expiry, checking the pins again."""
-    settings = _load_settings(ctx)
+    settings = load(ctx)
     directory = settings.jpki.trust_directory
-    try:
-        store = load_directory(
-            directory,
-            settings.jpki.pinned_fingerprints,
-            allow_test=settings.mode is Mode.DEVELOPMENT,
-        )
-    except FileNotFoundError:
-        _refuse(ctx, f"No CA certificate has been imported: {directory} does not exist.")
-    except TrustFileRefused as error:
-        _refuse(ctx, f"A file is not accepted, so the bridge would not start. {error}")
+    with refusals_told(ctx):
+        try:
+            store = load_directory(
+                directory,
+                settings.jpki.pinned_fingerprints,
+                allow_test=settings.mode is Mode.DEVELOPMENT,
+            )
+        except FileNotFoundError:
+            _refuse(ctx, f"No CA certificate has been imported: {directory} does not exist.")
+        except TrustFileRefused as error:
+            _refuse(ctx, f"A file is not accepted, so the bridge would not start. {error}")
     if not store.anchors:
         _refuse(ctx, f"No CA certificate has been imported into {directory}.")
     now = datetime.now(UTC)
     click.echo("\n\n".join(_description(anchor, now) for anchor in store.anchors))
-
-
-def _load_settings(ctx: click.Context) -> Settings:
-    try:
-        return load_settings(ctx.obj["config"], os.environ)
-    except SettingsError as error:
-        for problem in error.problems:
-            click.echo(problem, err=True)
-        ctx.exit(WRONG_SETTINGS)
 
 
 def _read_from_card(reader: str | None) -> bytes:
@@ -142,4 +132,4 @@ def _time_left(authority: AuthorityCertificate, now: datetime) -> str:
 
 def _refuse(ctx: click.Context, words: str) -> NoReturn:
     click.echo(words, err=True)
-    ctx.exit(REFUSED)
+    ctx.exit(FAILED)

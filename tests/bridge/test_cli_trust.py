@@ -136,6 +136,19 @@ def test_an_empty_list_says_so(settings_file, tmp_path, make):
     assert "No CA certificate has been imported" in result.stderr
 
 
+def test_a_file_in_the_place_of_the_directory_is_named_without_a_traceback(
+    settings_file, ca_file, ca, tmp_path
+):
+    (tmp_path / "trust").write_bytes(ca)
+    settings = settings_file(fingerprint(ca))
+    for arguments in (["list"], ["import", ca_file]):
+        result = trust(settings, *arguments)
+        assert result.exit_code == 1
+        assert result.stderr.count("\n") == 1
+        assert str(tmp_path / "trust") in result.stderr
+    assert (tmp_path / "trust").read_bytes() == ca
+
+
 def test_wrong_settings_are_named_and_nothing_is_done(tmp_path):
     (tmp_path / "bridge.toml").write_text("mode = 1")
     result = trust(tmp_path / "bridge.toml", "list")

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from bridge.agent.api_client import BridgeApi
-from bridge.agent.errors import BridgeUnreachable
+from bridge.agent.errors import BridgeUnreachable, WrongSettings
 from bridge.agent.pin import PipedPinPad
 from bridge.agent.run import POLL_INTERVAL, TROUBLE_PAUSE, Agent, ExitCode
 from bridge.agent.screen import PROBLEM_WORDS, STEP_WORDS, VisitStep
@@ -122,12 +122,24 @@ def test_a_bridge_that_does_not_answer_is_a_refusal_with_words(run, bridge, make
         ({"url": "http://bridge.example"}, "https"),
         ({"url": "bridge.example"}, "https"),
         ({"mode": 0o604}, "chmod"),
+        ({"mode": 0o640}, "chmod"),
+        ({"mode": 0o620}, "chmod"),
         ({"token": ""}, "token"),
         ({"token": "two words"}, "token"),
         ({"token": "トークン"}, "token"),
         ({"token": "unknown-token"}, "not known"),
     ],
-    ids=["plain http", "no scheme", "readable by all", "empty", "two words", "not ASCII", "unknown"],
+    ids=[
+        "plain http",
+        "no scheme",
+        "readable by all",
+        "readable by the group",
+        "writable by the group",
+        "empty",
+        "two words",
+        "not ASCII",
+        "unknown",
+    ],
 )
 def test_wrong_settings_are_named(run, bridge, make_reader, changes, word):
     changes = dict(changes)
@@ -143,6 +155,25 @@ def test_a_missing_token_file_is_named(tmp_path):
     result = CliRunner().invoke(main, [*arguments, *ONCE])
     assert result.exit_code == ExitCode.WRONG_SETTINGS
     assert "FileNotFoundError" in result.stderr
+
+
+def test_the_token_file_that_was_looked_at_is_the_one_that_is_read(tmp_path, monkeypatch):
+    """Another file that takes its place in between, open to all, is neither read nor judged."""
+    token_file, other = tmp_path / "terminal.token", tmp_path / "other"
+    for path, token, mode in ((token_file, "ours", 0o600), (other, "foreign", 0o644)):
+        path.write_text(token, encoding="ascii")
+        path.chmod(mode)
+    fstat = os.fstat
+
+    def swapped_under_way(descriptor):
+        other.replace(token_file)
+        monkeypatch.setattr(os, "fstat", fstat)
+        return fstat(descriptor)
+
+    monkeypatch.setattr(os, "fstat", swapped_under_way)
+    assert agent_command.read_token(token_file) == "ours"
+    with pytest.raises(WrongSettings, match="chmod"):
+        agent_command.read_token(token_file)
 
 
 def test_missing_options_are_named():

@@ -413,6 +413,15 @@ def test_an_imported_file_that_is_not_accepted_is_wrong_settings(try_card, make_
     assert "other.der" in result.stderr
 
 
+def test_a_file_in_the_place_of_the_trust_directory_is_wrong_settings(try_card, make_card, settings_file):
+    (settings_file.parent / "trust").write_bytes(b"")
+    card = make_card()
+    result = try_card(card, "--config", settings_file)
+    assert result.exit_code == ExitCode.WRONG_SETTINGS
+    assert "trust: Not a directory" in result.stderr
+    assert card.apdu_count == 0
+
+
 @pytest.mark.parametrize("command", ["status", "selftest"])
 def test_without_pyscard_it_is_named(monkeypatch, command):
     for module in ("bridge.agent.pcsc_reader", "jpki.pcsc"):
