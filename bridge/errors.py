@@ -25,6 +25,7 @@ counter page. It never changes once released. Sentences for people are made at t
     ├ LogInFailed                  unknown name, wrong password, or locked after too many of these
     ├ NameTaken                    the name or id is in use
     ├ KeyProblem                   the master key is missing, unsafe or not the one data was made with
+    ├ AuditFileMalformed           a file that is no exported audit log
     └ StoreProblem                 the database is missing, or of another version of the program
 
 The errors of ``jpki`` reach the same places; ``slug_of`` names those too.
@@ -169,6 +170,12 @@ class KeyProblem(BridgeError):
     """The master key is missing, readable by others, malformed, or not the one data was made with."""
 
     slug = "key-problem"
+
+
+class AuditFileMalformed(BridgeError):
+    """A line of a file is not what an export or a check of the audit log wrote."""
+
+    slug = "audit-file-malformed"
 
 
 class StoreProblem(BridgeError):

@@ -27,9 +27,10 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESSIV
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from bridge.audit_chain import ChainHead
 from bridge.errors import KeyProblem, NameTaken
 from bridge.models import CardIdentifier, IdentifierKind, SessionToken
-from bridge.ports import EncryptedValue, RandomBytes, Store
+from bridge.ports import AuditSeal, EncryptedValue, RandomBytes, Store
 from jpki.certificate import SerialNumber
 
 KEY_LENGTH = 32
@@ -48,6 +49,7 @@ class KeyUse(StrEnum):
     TOKEN_DIGEST = "token-digest"  # noqa: S105  # not a password
     CARDNUMBER_ENCRYPTION = "cardnumber-encryption"
     PATRON_REFERENCE = "patron-reference"
+    AUDIT_SEAL = "audit-seal"
     KEY_CHECK = "key-check"
 
 
@@ -191,6 +193,17 @@ class KeyRing:
         except InvalidTag:
             raise KeyProblem(f"a value does not open with the key {encrypted.key_id}") from None
 
+    def seal_head(self, head: ChainHead) -> AuditSeal:
+        """Return the seal of an audit log's last event: only who has the key can make it."""
+        return _seal(self._current, head)
+
+    def is_sealed(self, head: ChainHead, seal: AuditSeal) -> bool:
+        """Say whether *seal* belongs to *head*. Raises ``KeyProblem`` where its key is not in the ring."""
+        key = self._keys.get(seal.key_id)
+        if key is None:
+            raise KeyProblem(f"the master key {seal.key_id} is missing")
+        return hmac.compare_digest(_seal(key, head).mac, seal.mac)
+
     def confirm(self, store: Store) -> None:
         """Make sure that these are the keys the data was made with; remember new ones.
 
@@ -270,6 +283,13 @@ def _parse_line(line: str, where: str) -> MasterKey:
 
 def _reference_cipher(key: MasterKey, library_id: str) -> AESSIV:
     return AESSIV(key.derive(KeyUse.PATRON_REFERENCE, library_id, SIV_KEY_LENGTH))
+
+
+def _seal(key: MasterKey, head: ChainHead) -> AuditSeal:
+    message = _join(head.library_id.encode(), head.sequence.to_bytes(8, "big"), head.hash)
+    return AuditSeal(
+        key.key_id, hmac.digest(key.derive(KeyUse.AUDIT_SEAL, head.library_id), message, "sha256")
+    )
 
 
 def _hmac(key: bytes, message: bytes) -> str:

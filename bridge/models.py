@@ -284,6 +284,19 @@ class AuditTag(StrEnum):
     LIBRARIAN_ADDED = "librarian:added"
     LOGIN_SUCCEEDED = "librarian:login:success"
     LOGIN_FAILED = "librarian:login:failure"
+    AUDIT_SEALED = "audit_log:sealed"
+
+
+REPEATABLE_TAGS = frozenset(
+    {
+        AuditTag.LINK_REFUSED,
+        AuditTag.SESSION_DENIED,
+        AuditTag.SESSION_ANOTHER_PATRON,
+        AuditTag.SESSION_GUESSING,
+        AuditTag.LOGIN_FAILED,
+    }
+)
+"""What a stranger, or a terminal that runs wild, can bring about without end: repetitions are counted."""
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from typing import NamedTuple, Protocol
 
+from bridge.audit_chain import ChainedEvent, ChainHead
 from bridge.guessing import Guesses
 from bridge.models import (
     AuditEvent,
@@ -125,6 +126,44 @@ class EncryptedValue:
     key_id: str
     nonce: bytes
     ciphertext: bytes = field(repr=False)
+
+
+class AuditSeal(NamedTuple):
+    """HMAC-SHA-256 over the head of an audit log, under a library's key of its own."""
+
+    key_id: str
+    mac: bytes
+
+
+class AuditSealer(Protocol):
+    """Whoever holds the keys that are not in the database."""
+
+    def seal_head(self, head: ChainHead) -> AuditSeal:
+        """Return the seal of *head* under the current key."""
+
+    def is_sealed(self, head: ChainHead, seal: AuditSeal) -> bool:
+        """Say whether *seal* is that of *head*. Raises ``KeyProblem`` where its key is missing."""
+
+
+@dataclass(frozen=True)
+class AuditSnapshot:
+    """One library's audit log at one moment. ``events`` can be gone through once."""
+
+    library_id: str
+    head: ChainHead | None
+    seal: AuditSeal | None
+    total: int
+    events: Iterator[ChainedEvent]
+
+
+class AuditReader(Protocol):
+    """Where the audit logs are read by whoever checks or exports them."""
+
+    def libraries(self) -> Sequence[str]:
+        """Return the libraries that have an audit log, or had one, by id."""
+
+    def snapshot(self, library_id: str) -> AbstractContextManager[AuditSnapshot]:
+        """Open a library's log; writers are not held up meanwhile, and memory does not grow with it."""
 
 
 class SweptLink(NamedTuple):
@@ -323,7 +362,17 @@ class Transaction(Protocol):
         """Keep what a machine presented that was worth nothing, in place of what was kept before."""
 
     # audit
-    def add_audit_event(self, event: AuditEvent) -> None: ...
+    def add_audit_event(self, event: AuditEvent) -> None:
+        """Append an event when the transaction commits, as the last thing that it does.
+
+        Equal refusals in quick succession (``REPEATABLE_TAGS``) are counted, and told with one event.
+        """
+
+    def seal_audit_log(self, library_id: str) -> None:
+        """Let the head of a library's audit log be its last event, sealed, whatever stood against it.
+
+        Raises ``LibraryNotFound`` where the library has no log.
+        """
 
     # keys
     def key_checks(self) -> Mapping[str, str]:

@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 from argon2 import PasswordHasher, profiles
 from sqlalchemy.orm import Session, scoped_session
 
+from bridge.audit import AuditService
 from bridge.borrowing import BorrowingService
 from bridge.category import CategoryService
 from bridge.environment import Environment, Library
@@ -109,6 +110,12 @@ def build_staff(settings: Settings) -> StaffService:
 def build_categories(settings: Settings) -> CategoryService:
     """Return the service that moves patrons between categories; it needs no CAs either."""
     return CategoryService(_environment(settings)[1])
+
+
+def build_audit(settings: Settings) -> AuditService:
+    """Return the service that checks and exports the audit logs."""
+    store, environment = _environment(settings)
+    return AuditService(environment, store.audit_log())
 
 
 def build_sweep(settings: Settings, actor: Actor) -> RevocationSweep:
@@ -255,8 +262,8 @@ def _require_anchors(trust_store: TrustStore) -> None:
 def _environment(settings: Settings) -> tuple[SqlStore, Environment]:
     engine = open_engine(settings.database.url)
     check_version(engine)
-    store = SqlStore(engine)
     keys = load_key_ring(settings.keys.master_key_file, secrets.token_bytes)
+    store = SqlStore(engine, keys)
     keys.confirm(store)
     environment = Environment(
         store=store,

@@ -34,6 +34,7 @@ from bridge.admin.words import (
     ACTOR_KINDS,
     AUDIT_TAGS,
     LINK_STATES,
+    MOMENTS,
     MOVE_DIRECTIONS,
     MOVE_STATES,
     TERMINAL_KINDS,
@@ -350,10 +351,12 @@ def why_over(row: CardLinkRow) -> str:
 
 def detail(name: str, word: str) -> str:
     """Return the words for one detail of the audit log; a moment is shown as such."""
-    if name == "as_of":
-        moment = datetime.fromisoformat(word)
-        words: str = gettext("as of %(moment)s", moment=format_datetime(moment, str(DATE_AND_TIME)))
-        return words
+    if name in MOMENTS:
+        moment = format_datetime(datetime.fromisoformat(word), str(DATE_AND_TIME))
+        return str(MOMENTS[name]) % {"moment": moment}
+    if name == "repeated":
+        repeated: str = gettext("and %(count)s times more", count=word)
+        return repeated
     return words_of_why(word) if name == "why" else words_of(word)
 
 

@@ -99,6 +99,9 @@ PROBLEMS: Mapping[str, LazyString] = MappingProxyType(
         "name-taken": lazy_gettext("This name is in use."),
         "key-problem": lazy_gettext("The system is not set up correctly. Please tell the administrator."),
         "store-problem": lazy_gettext("The system is not set up correctly. Please tell the administrator."),
+        "audit-file-malformed": lazy_gettext(
+            "Something went wrong in the system. Please tell the administrator."
+        ),
         "internal-error": lazy_gettext("Something went wrong in the system. Please tell the administrator."),
     }
 )
@@ -172,6 +175,7 @@ AUDIT_TAGS: Mapping[str, LazyString] = MappingProxyType(
         AuditTag.LIBRARIAN_ADDED: lazy_gettext("Staff account added"),
         AuditTag.LOGIN_SUCCEEDED: lazy_gettext("Logged in"),
         AuditTag.LOGIN_FAILED: lazy_gettext("Log-in failed"),
+        AuditTag.AUDIT_SEALED: lazy_gettext("Audit log sealed"),
     }
 )
 
@@ -253,6 +257,14 @@ REASONS: Mapping[str, LazyString] = MappingProxyType(
     }
 )
 """What tells apart refusals of one kind (``bridge.errors.why_of``)."""
+
+MOMENTS: Mapping[str, LazyString] = MappingProxyType(
+    {
+        "as_of": lazy_gettext("as of %(moment)s"),
+        "until": lazy_gettext("the last time on %(moment)s"),
+    }
+)
+"""How a detail of the audit log that is a moment is told."""
 
 LANGUAGES: Mapping[str, str] = MappingProxyType({"ja": "日本語", "en": "English"})
 """The languages of the admin, each by its own name."""

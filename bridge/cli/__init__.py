@@ -16,6 +16,7 @@ import click
 COMMANDS: dict[str, tuple[str, str, str]] = {
     # name: (module, attribute, one line of help)
     "agent": ("bridge.cli.agent", "agent", "Run beside a card reader: card, PIN, signature."),
+    "audit": ("bridge.cli.audit", "audit", "Check and export the audit log."),
     "card": ("bridge.cli.card", "card", "Look at the card on a reader; let it sign for a test."),
     "categories": ("bridge.cli.categories", "categories", "Put patrons' categories in Koha right."),
     "check-config": ("bridge.cli.check_config", "check_config", "Check the settings file."),

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
-from bridge.ports import ChangeCounter, Transaction
+from bridge.ports import AuditSealer, ChangeCounter, Transaction
+from bridge.store.audit import AuditLog, AuditQueries
 from bridge.store.categories import CategoryMoveQueries
 from bridge.store.challenges import ChallengeQueries
 from bridge.store.engine import BEGIN_OPTION, SqliteChanges
@@ -30,15 +31,20 @@ class SqlTransaction(
     GuessQueries,
     SweepQueries,
     RecordQueries,
+    AuditQueries,
 ):
     """All queries over one session; implements ``bridge.ports.Transaction``."""
 
 
 class SqlStore:
-    """Where the bridge remembers: implements ``bridge.ports.Store`` over an engine."""
+    """Where the bridge remembers: implements ``bridge.ports.Store`` over an engine.
 
-    def __init__(self, engine: Engine) -> None:
+    *sealer* seals the audit logs; without one they stay unsealed.
+    """
+
+    def __init__(self, engine: Engine, sealer: AuditSealer | None = None) -> None:
         self._engine = engine
+        self._sealer = sealer
         self._writing = sessionmaker(
             engine.execution_options(**{BEGIN_OPTION: "IMMEDIATE"}), expire_on_commit=False
         )
@@ -50,7 +56,9 @@ class SqlStore:
         On SQLite each one waits for its turn to write from its beginning, for up to five seconds.
         """
         with self._writing.begin() as session:
-            yield SqlTransaction(session)
+            transaction = SqlTransaction(session, self._sealer)
+            yield transaction
+            transaction.append_audit_events()
 
     def change_counter(self) -> ChangeCounter | None:
         """See ``bridge.ports.Store``: for SQLite, where it takes two microseconds."""
@@ -62,6 +70,10 @@ class SqlStore:
         Whoever uses it calls ``remove()`` at the end of each request. It is not for writing.
         """
         return scoped_session(sessionmaker(self._engine, autoflush=False))
+
+    def audit_log(self) -> AuditLog:
+        """Return the audit logs, to be read."""
+        return AuditLog(self._engine)
 
     def dispose(self) -> None:
         """Close the connections, before the process forks or ends."""

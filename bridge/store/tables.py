@@ -319,10 +319,16 @@ class TokenGuessesRow(Base):
 
 
 class AuditEventRow(Base):
-    """One line of the audit log. Only ever added."""
+    """One line of the audit log. Only ever added: triggers refuse UPDATE and DELETE.
+
+    ``sequence`` counts the events of one library without gaps; ``hash`` chains them (``bridge.audit_chain``).
+    """
 
     __tablename__ = "audit_event"
-    __table_args__ = (Index("ix_audit_event_library", "library_id", "at"),)
+    __table_args__ = (
+        Index("ix_audit_event_library", "library_id", "at"),
+        UniqueConstraint("library_id", "sequence", name="uq_audit_event_sequence"),
+    )
 
     event_id: Mapped[int] = mapped_column(
         # SQLite numbers rows by itself only where the type is exactly INTEGER.
@@ -338,6 +344,43 @@ class AuditEventRow(Base):
     subject: Mapped[str]
     terminal_id: Mapped[str | None]
     details: Mapped[dict[str, str]] = mapped_column(JSON)
+    sequence: Mapped[int] = mapped_column(BigInteger)
+    hash: Mapped[bytes]
+
+
+class AuditHeadRow(Base):
+    """The last event of a library's audit log, sealed under a key that is not in the database.
+
+    Whoever appends locks it, so that the chain never forks. ``repetitions_end_at`` is when the first
+    window of counted repetitions ends.
+    """
+
+    __tablename__ = "audit_head"
+
+    library_id: Mapped[str] = mapped_column(primary_key=True)
+    sequence: Mapped[int] = mapped_column(BigInteger)
+    hash: Mapped[bytes]
+    seal_key_id: Mapped[str | None]
+    seal: Mapped[bytes | None]
+    repetitions_end_at: Mapped[datetime | None]
+
+
+class AuditRepetitionRow(Base):
+    """Equal refusals within one window: the first few are events of their own, the others are counted."""
+
+    __tablename__ = "audit_repetition"
+
+    library_id: Mapped[str] = mapped_column(primary_key=True)
+    digest: Mapped[bytes] = mapped_column(primary_key=True)
+    tag: Mapped[AuditTag]
+    actor_kind: Mapped[ActorKind]
+    actor_id: Mapped[str]
+    subject: Mapped[str]
+    terminal_id: Mapped[str | None]
+    details: Mapped[dict[str, str]] = mapped_column(JSON)
+    times: Mapped[int] = mapped_column(BigInteger)
+    ends_at: Mapped[datetime]
+    last_at: Mapped[datetime]
 
 
 class KeyCheckRow(Base):

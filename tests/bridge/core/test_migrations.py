@@ -7,7 +7,9 @@ from alembic import command
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
+from bridge.audit_chain import ChainVerifier
 from bridge.store import open_engine, upgrade
+from bridge.store.audit import AuditLog
 from bridge.store.engine import tables_may_be_rebuilt
 from bridge.store.schema import _config, head_revision
 
@@ -105,3 +107,27 @@ def test_links_and_sessions_stay_while_machines_get_a_place_for_guesses(first_re
     with first_revision.begin() as connection:
         assert connection.execute(text("SELECT link_id FROM card_session")).scalars().all() == ["link-1"]
         assert connection.execute(text("SELECT count(*) FROM token_guesses")).scalar_one() == 0
+
+
+@pytest.mark.parametrize("first_revision", ["0005"], indirect=True)
+def test_events_of_before_are_chained_and_can_no_longer_be_changed(first_revision):
+    with first_revision.begin() as connection:
+        for number in range(7):
+            connection.execute(
+                text(
+                    "INSERT INTO audit_event (at, library_id, tag, actor_kind, actor_id, subject, "
+                    "terminal_id, details) VALUES ('2026-01-01 00:00:00.5', :library, "
+                    "'card_session:denied', 'terminal', 'c1', 's1', NULL, :details)"
+                ),
+                {"library": ("central", "harbour")[number % 2], "details": '{"why": "x", "problem": "y"}'},
+            )
+    upgrade(first_revision)
+    log = AuditLog(first_revision)
+    assert log.libraries() == ["central", "harbour"]
+    for library_id, count in (("central", 4), ("harbour", 3)):
+        with log.snapshot(library_id) as snapshot:
+            verifier = ChainVerifier(library_id)
+            assert [*verifier.follow(snapshot.events), *verifier.end(snapshot.head)] == []
+            assert (verifier.head.sequence, snapshot.seal) == (count, None)
+    with pytest.raises(IntegrityError), first_revision.begin() as connection:
+        connection.execute(text("DELETE FROM audit_event"))

@@ -1,0 +1,143 @@
+"""``koha-jpki audit``: the audit log checked, exported, sealed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import click
+
+from bridge.audit import AuditService, CheckedLog, Outcome, check_export, read_anchors
+from bridge.audit_chain import ChainHead, Finding, FindingKind
+from bridge.cli.common import FAILED, command_actor, load, refusals_told
+from bridge.wiring import build_audit
+
+WORDS: Mapping[FindingKind, str] = {
+    FindingKind.CHANGED: "changed, put in or moved; or the event before it was rewritten",
+    FindingKind.MISSING: "missing",
+    FindingKind.BEYOND_HEAD: "added by hand behind the last event",
+    FindingKind.HEAD_CHANGED: "the record of the last event was changed by hand",
+    FindingKind.NOT_SEALED: "not sealed; if the log was checked, run koha-jpki audit seal",
+    FindingKind.OTHER_THAN_ANCHOR: "not the event that --against knows: the log was rewritten",
+}
+
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.group()
+def audit() -> None:
+    """Check and export the audit log."""
+
+
+@audit.command()
+@click.argument("export_file", required=False, type=FILE, metavar="[EXPORT]")
+@click.option("--library", "library_id", help="Id of one library; without it all of them.")
+@click.option("--against", type=FILE, help="An earlier export, or what an earlier --json wrote.")
+@click.option("--json", "as_json", is_flag=True, help="Write one JSON object a line.")
+@click.pass_context
+def verify(
+    ctx: click.Context,
+    export_file: Path | None,
+    *,
+    library_id: str | None,
+    against: Path | None,
+    as_json: bool,
+) -> None:
+    """Find what was changed, removed, put in or moved in the audit log, or in an EXPORT of it.
+
+    Exit with 1 where anything is found. Keep what --json writes on another machine: with --against it
+    shows that nothing up to then was rewritten or taken away since. Progress goes to standard error.
+    """
+    whole = True
+    with refusals_told(ctx):
+        anchors = {} if against is None else _anchors(against)
+        if export_file is None:
+            outcomes = _check_database(build_audit(load(ctx)), library_id, anchors)
+        else:
+            outcomes = _check_file(export_file, library_id, anchors)
+        for outcome in outcomes:
+            click.echo(_as_json(outcome) if as_json else _as_text(outcome))
+            whole = whole and isinstance(outcome, CheckedLog)
+    if not whole:
+        ctx.exit(FAILED)
+
+
+@audit.command()
+@click.option("--library", "library_id", help="Id of one library; without it all of them.")
+@click.pass_context
+def export(ctx: click.Context, *, library_id: str | None) -> None:
+    """Write the audit log to standard output, one JSON object a line, with the hashes of its chain.
+
+    It names no patron. koha-jpki audit verify EXPORT checks it, without settings, database or keys.
+    """
+    with refusals_told(ctx):
+        service = build_audit(load(ctx))
+        for each in _chosen(service, library_id):
+            for line in service.export(each):
+                click.echo(line)
+
+
+@audit.command()
+@click.option("--library", "library_id", help="Id of one library; without it all of them.")
+@click.pass_context
+def seal(ctx: click.Context, *, library_id: str | None) -> None:
+    """Seal the audit log as it stands: after an upgrade, or when what verify found has been looked into.
+
+    That this was done is itself an event. What was found stays to be found, but for the seal.
+    """
+    with refusals_told(ctx):
+        service = build_audit(load(ctx))
+        for each in _chosen(service, library_id):
+            service.seal(command_actor(), each)
+            click.echo(f"{each}: sealed")
+
+
+def _chosen(service: AuditService, library_id: str | None) -> list[str]:
+    return list(service.libraries()) if library_id is None else [library_id]
+
+
+def _check_database(
+    service: AuditService, library_id: str | None, anchors: Mapping[str, ChainHead]
+) -> Iterator[Outcome]:
+    chosen = sorted({*service.libraries(), *anchors}) if library_id is None else [library_id]
+    for each in chosen:
+        yield from service.check(each, anchors.get(each), _show_progress)
+
+
+def _check_file(path: Path, library_id: str | None, anchors: Mapping[str, ChainHead]) -> Iterator[Outcome]:
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        yield from check_export(lines, library_id, anchors)
+
+
+def _anchors(path: Path) -> Mapping[str, ChainHead]:
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        return read_anchors(lines)
+
+
+def _show_progress(library_id: str, done: int, total: int) -> None:
+    if sys.stderr.isatty():
+        click.echo(f"\r{library_id}: {done}/{max(done, total)}", err=True, nl=done >= total)
+
+
+def _as_text(outcome: Outcome) -> str:
+    if isinstance(outcome, Finding):
+        events = f"event {outcome.first}" if outcome.first == outcome.last else _span(outcome)
+        return f"{outcome.library_id}: {events}: {WORDS[outcome.kind]}"
+    word = "whole" if outcome.whole else "NOT WHOLE"
+    last = outcome.last
+    return f"{last.library_id}: {word}; the last event is {last.sequence}, {last.hash.hex()}"
+
+
+def _span(finding: Finding) -> str:
+    return f"events {finding.first} to {finding.last}"
+
+
+def _as_json(outcome: Outcome) -> str:
+    if isinstance(outcome, Finding):
+        where = {"library_id": outcome.library_id, "first": outcome.first, "last": outcome.last}
+        return json.dumps({"event": "finding", "kind": outcome.kind, **where})
+    last = outcome.last
+    where = {"library_id": last.library_id, "sequence": last.sequence}
+    return json.dumps({"event": "checked", "whole": outcome.whole, **where, "hash": last.hash.hex()})

@@ -1,0 +1,265 @@
+"""The audit log: appended under a lock on the library's head, read as a stream.
+
+What a transaction reports is kept until it commits and is appended last of all: nobody waits for another
+lock while holding that of a head, and the heads of several libraries are taken in the order of their ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Engine, Text, cast, func, insert, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from bridge.audit_chain import (
+    GENESIS,
+    ChainedEvent,
+    ChainHead,
+    details_text,
+    event_hash,
+    moment_text,
+)
+from bridge.errors import LibraryNotFound, StoreProblem
+from bridge.models import REPEATABLE_TAGS, Actor, AuditEvent
+from bridge.ports import AuditSeal, AuditSealer, AuditSnapshot
+from bridge.store.engine import is_unique_violation
+from bridge.store.queries import Queries
+from bridge.store.tables import AuditEventRow, AuditHeadRow, AuditRepetitionRow
+
+TOLD_ONE_BY_ONE = 5
+"""Equal refusals within one window that are events of their own. What follows is counted."""
+
+REPETITION_WINDOW = timedelta(minutes=10)
+
+ROWS_AT_ONCE = 2000
+"""Rows that a stream holds in memory."""
+
+
+class AuditQueries(Queries):
+    """Queries that append to the audit log."""
+
+    def __init__(self, session: Session, sealer: AuditSealer | None = None) -> None:
+        super().__init__(session)
+        self._sealer = sealer
+        self._reported: list[AuditEvent] = []
+
+    def add_audit_event(self, event: AuditEvent) -> None:
+        """See ``bridge.ports.Transaction``."""
+        self._reported.append(event)
+
+    def append_audit_events(self) -> None:
+        """Append what was reported; the last thing before the commit."""
+        for library_id in sorted({event.library_id for event in self._reported}):
+            head = self._locked_head(library_id)
+            reported = (event for event in self._reported if event.library_id == library_id)
+            self._append(head, [each for event in reported for each in self._to_be_told(head, event)])
+        self._reported.clear()
+
+    def seal_audit_log(self, library_id: str) -> None:
+        """See ``bridge.ports.Transaction``."""
+        last = self._session.execute(
+            select(AuditEventRow.sequence, AuditEventRow.hash)
+            .where(AuditEventRow.library_id == library_id)
+            .order_by(AuditEventRow.sequence.desc())
+            .limit(1)
+        ).one_or_none()
+        if last is None:
+            raise LibraryNotFound(library_id)
+        head = self._locked_head(library_id)
+        head.sequence, head.hash = last
+        self._seal_head(head)
+        self._session.flush()
+
+    def _append(self, head: AuditHeadRow, events: Sequence[AuditEvent]) -> None:
+        if not events:
+            self._session.flush()
+            return
+        keeps_a_seal = self._keeps_a_seal(head)
+        rows = []
+        for event in events:
+            head.sequence += 1
+            head.hash = event_hash(head.hash, head.library_id, _chained(event, head.sequence))
+            rows.append(_columns(event) | {"at": event.at, "sequence": head.sequence, "hash": head.hash})
+        try:
+            self._session.execute(insert(AuditEventRow), rows)
+        except IntegrityError as error:
+            if not is_unique_violation(error):
+                raise
+            raise StoreProblem(
+                f"the audit log of {head.library_id} was changed by hand: run koha-jpki audit verify"
+            ) from None
+        head.seal_key_id, head.seal = None, None
+        if keeps_a_seal:
+            self._seal_head(head)
+        self._session.flush()
+
+    def _seal_head(self, head: AuditHeadRow) -> None:
+        if self._sealer is not None:
+            head.seal_key_id, head.seal = self._sealer.seal_head(_chain_head(head))
+
+    def _keeps_a_seal(self, head: AuditHeadRow) -> bool:
+        """Say whether the head may be sealed anew: not where somebody else has changed it.
+
+        A log that was tampered with would else be whole again after the next event.
+        """
+        seal = _seal(head)
+        if self._sealer is None or seal is None:
+            return head.sequence == 0
+        return self._sealer.is_sealed(_chain_head(head), seal)
+
+    def _locked_head(self, library_id: str) -> AuditHeadRow:
+        query = select(AuditHeadRow).where(AuditHeadRow.library_id == library_id).with_for_update()
+        head = self._session.scalar(query)
+        if head is not None:
+            return head
+        try:
+            with self._session.begin_nested():
+                self._session.add(AuditHeadRow(library_id=library_id, sequence=0, hash=GENESIS))
+        except IntegrityError as error:  # somebody else wrote the library's first event just now
+            if not is_unique_violation(error):
+                raise
+        return self._session.scalars(query).one()
+
+    def _to_be_told(self, head: AuditHeadRow, event: AuditEvent) -> Iterator[AuditEvent]:
+        """Yield the events to append for *event*: none where it is counted as a repetition."""
+        if head.repetitions_end_at is not None and head.repetitions_end_at <= event.at:
+            yield from self._counted_repetitions(head, event.at)
+        if event.tag not in REPEATABLE_TAGS or not self._is_counted(head, event):
+            yield event
+
+    def _is_counted(self, head: AuditHeadRow, event: AuditEvent) -> bool:
+        digest = _likeness(event)
+        row = self._session.get(AuditRepetitionRow, (event.library_id, digest))
+        if row is None:
+            ends_at = event.at + REPETITION_WINDOW
+            row = AuditRepetitionRow(digest=digest, times=0, ends_at=ends_at, **_columns(event))
+            self._session.add(row)
+            head.repetitions_end_at = min(head.repetitions_end_at or ends_at, ends_at)
+        row.times += 1
+        row.last_at = event.at
+        self._session.flush()
+        return row.times > TOLD_ONE_BY_ONE
+
+    def _counted_repetitions(self, head: AuditHeadRow, now: datetime) -> Iterator[AuditEvent]:
+        """Yield an event for each window that is over and in which more happened than was told."""
+        of_library = AuditRepetitionRow.library_id == head.library_id
+        over = select(AuditRepetitionRow).where(of_library, AuditRepetitionRow.ends_at <= now)
+        for row in self._session.scalars(over.order_by(AuditRepetitionRow.last_at)).all():
+            if row.times > TOLD_ONE_BY_ONE:
+                yield _told_together(row, now)
+            self._session.delete(row)
+        self._session.flush()
+        head.repetitions_end_at = self._session.scalar(
+            select(func.min(AuditRepetitionRow.ends_at)).where(of_library)
+        )
+
+
+class AuditLog:
+    """The audit logs as they stand: implements ``bridge.ports.AuditReader``."""
+
+    def __init__(self, engine: Engine) -> None:
+        # All reads of one snapshot see the same moment: SQLite's transactions always do.
+        options = {} if engine.dialect.name == "sqlite" else {"isolation_level": "REPEATABLE READ"}
+        self._engine = engine.execution_options(**options)
+
+    def libraries(self) -> Sequence[str]:
+        """See ``bridge.ports.AuditReader``."""
+        heads, events = select(AuditHeadRow.library_id), select(AuditEventRow.library_id)
+        with self._engine.connect() as connection:
+            return sorted(connection.scalars(heads.union(events)))
+
+    @contextmanager
+    def snapshot(self, library_id: str) -> Iterator[AuditSnapshot]:
+        """See ``bridge.ports.AuditReader``."""
+        of_library = AuditEventRow.library_id == library_id
+        with Session(self._engine) as session:
+            head = session.get(AuditHeadRow, library_id)
+            yield AuditSnapshot(
+                library_id,
+                None if head is None else _chain_head(head),
+                None if head is None else _seal(head),
+                session.scalar(select(func.count()).where(of_library)) or 0,
+                _stream(session, of_library),
+            )
+
+
+def _stream(session: Session, condition: ColumnElement[bool]) -> Iterator[ChainedEvent]:
+    rows = session.execute(
+        select(
+            AuditEventRow.sequence,
+            AuditEventRow.at,
+            cast(AuditEventRow.tag, Text),
+            cast(AuditEventRow.actor_kind, Text),
+            AuditEventRow.actor_id,
+            AuditEventRow.subject,
+            AuditEventRow.terminal_id,
+            cast(AuditEventRow.details, Text),
+            AuditEventRow.hash,
+        )
+        .where(condition)
+        .order_by(AuditEventRow.sequence)
+        .execution_options(yield_per=ROWS_AT_ONCE)
+    )
+    for sequence, at, tag, actor_kind, actor_id, subject, terminal_id, details, digest in rows:
+        yield ChainedEvent(
+            sequence, moment_text(at), tag, actor_kind, actor_id, subject, terminal_id or "", details, digest
+        )
+
+
+def _columns(event: AuditEvent) -> dict[str, Any]:
+    return {
+        "library_id": event.library_id,
+        "tag": event.tag,
+        "actor_kind": event.actor.kind,
+        "actor_id": event.actor.actor_id,
+        "subject": event.subject,
+        "terminal_id": event.terminal_id,
+        "details": dict(sorted(event.details.items())),
+    }
+
+
+def _chained(event: AuditEvent, sequence: int) -> ChainedEvent:
+    return ChainedEvent(
+        sequence,
+        moment_text(event.at),
+        event.tag.value,
+        event.actor.kind.value,
+        event.actor.actor_id,
+        event.subject,
+        event.terminal_id or "",
+        details_text(event.details),
+        b"",
+    )
+
+
+def _likeness(event: AuditEvent) -> bytes:
+    """Return what equal events have in common: all but the moment."""
+    fields = _chained(event, 0)._replace(at="")
+    return event_hash(GENESIS, event.library_id, fields)
+
+
+def _told_together(row: AuditRepetitionRow, now: datetime) -> AuditEvent:
+    repeated = {"repeated": str(row.times - TOLD_ONE_BY_ONE), "until": row.last_at.isoformat()}
+    return AuditEvent(
+        row.tag,
+        row.library_id,
+        Actor(row.actor_kind, row.actor_id),
+        row.subject,
+        now,
+        row.terminal_id,
+        {**row.details, **repeated},
+    )
+
+
+def _chain_head(row: AuditHeadRow) -> ChainHead:
+    return ChainHead(row.library_id, row.sequence, row.hash)
+
+
+def _seal(row: AuditHeadRow) -> AuditSeal | None:
+    if row.seal_key_id is None or row.seal is None:
+        return None
+    return AuditSeal(row.seal_key_id, row.seal)
