@@ -125,8 +125,8 @@ def renumber(connection, first: int, by: int) -> None:
 
 COPY = (
     "INSERT INTO audit_event (at, library_id, tag, actor_kind, actor_id, subject, terminal_id, details, "
-    "sequence, hash) SELECT at, library_id, tag, actor_kind, actor_id, 'put-in', terminal_id, details, {to}, hash "
-    "FROM audit_event WHERE sequence = {of}"
+    "sequence, hash) SELECT at, library_id, tag, actor_kind, actor_id, 'put-in', terminal_id, details, {to}, "
+    "hash FROM audit_event WHERE sequence = {of}"
 )
 
 CHANGED, MISSING = FindingKind.CHANGED, FindingKind.MISSING
@@ -148,7 +148,10 @@ TAMPERING = {
     ),
     "a hash is changed": (
         [
-            "UPDATE audit_event SET hash = (SELECT hash FROM audit_event WHERE sequence = 1) WHERE sequence = 5"
+            (
+                "UPDATE audit_event SET hash = (SELECT hash FROM audit_event WHERE sequence = 1) "
+                "WHERE sequence = 5"
+            ),
         ],
         [(CHANGED, 5, 6)],
     ),
@@ -317,9 +320,9 @@ def test_each_library_has_a_chain_of_its_own(sealed, service, clock):
 
 def test_what_is_rolled_back_leaves_no_gap(sealed, service, clock):
     fill(sealed, clock, 2)
+    refused = [event_at(clock, 3), replace(event_at(clock, 4), subject="a\nb")]
     with pytest.raises(ValueError, match="line feed"), sealed.transaction() as transaction:
-        transaction.add_audit_event(event_at(clock, 3))
-        transaction.add_audit_event(replace(event_at(clock, 4), subject="a\nb"))
+        list(map(transaction.add_audit_event, refused))
     fill(sealed, clock, 1)
     *_, checked = service.check(CENTRAL)
     assert (checked.last.sequence, checked.whole) == (3, True)
