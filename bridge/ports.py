@@ -248,8 +248,17 @@ class Transaction(Protocol):
     def set_password_hash(self, librarian_id: str, password_hash: str) -> None: ...
 
     # links
-    def add_link(self, link: CardLink, identifier: CardIdentifier, serial: EncryptedValue) -> None:
-        """Raises ``AlreadyLinked`` where the card has a link that has not ended."""
+    def add_link(
+        self,
+        link: CardLink,
+        identifier: CardIdentifier,
+        serial: EncryptedValue,
+        also: Sequence[CardIdentifier] = (),
+    ) -> None:
+        """Raises ``AlreadyLinked`` where the card has a link that has not ended.
+
+        *also* are its identifiers under the other keys: a node that does not use the same one meets them.
+        """
 
     def find_link(self, library_id: str, link_id: str) -> CardLink | None: ...
     def find_open_link(self, library_id: str, identifiers: Sequence[CardIdentifier]) -> CardLink | None:

@@ -321,7 +321,7 @@ class RegistrationService:
             self._open(transaction, request.library_id, request.request_id)
             if transaction.find_open_link(request.library_id, identifiers) is not None:
                 raise AlreadyLinked
-            transaction.add_link(link, identifiers[0], serial)
+            transaction.add_link(link, identifiers[0], serial, identifiers[1:])
             if link.patron_id is not None:
                 self._categories.plan(
                     transaction,

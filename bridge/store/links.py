@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, func, literal, or_, select, true, tuple_, update
+from sqlalchemy import ColumnElement, and_, delete, func, literal, or_, select, true, tuple_, update
 
 from bridge.errors import AlreadyLinked, LinkNotFound, LinkRequestNotFound, LinkRequestPending
 from bridge.models import (
@@ -19,7 +19,7 @@ from bridge.models import (
 )
 from bridge.ports import EncryptedValue, ExpiringLink, SweptLink
 from bridge.store.queries import Queries
-from bridge.store.tables import CardLinkRow, LinkRequestRow
+from bridge.store.tables import CardClaimRow, CardLinkRow, LinkRequestRow
 from jpki.revocation import RevocationAnswer
 
 OPEN_REQUEST_STATES = [state for state in LinkRequestState if state.is_open]
@@ -42,6 +42,16 @@ def _link(row: CardLinkRow) -> CardLink:
         revocation=_revocation(row),
         suspended_at=row.suspended_at,
         suspended_reason=row.suspended_reason,
+    )
+
+
+def _claim(library_id: str, link_id: str, identifier: CardIdentifier) -> CardClaimRow:
+    return CardClaimRow(
+        key_id=identifier.key_id,
+        library_id=library_id,
+        kind=identifier.kind,
+        digest=identifier.digest,
+        link_id=link_id,
     )
 
 
@@ -90,7 +100,13 @@ def _link_request(row: LinkRequestRow) -> LinkRequest:
 class LinkQueries(Queries):
     """Queries on links."""
 
-    def add_link(self, link: CardLink, identifier: CardIdentifier, serial: EncryptedValue) -> None:
+    def add_link(
+        self,
+        link: CardLink,
+        identifier: CardIdentifier,
+        serial: EncryptedValue,
+        also: Sequence[CardIdentifier] = (),
+    ) -> None:
         """See ``bridge.ports.Transaction``."""
         self._add(
             CardLinkRow(
@@ -112,6 +128,8 @@ class LinkQueries(Queries):
             ),
             taken=AlreadyLinked,
         )
+        for each in (identifier, *also):
+            self._add(_claim(link.library_id, link.link_id, each), taken=AlreadyLinked)
 
     def find_link(self, library_id: str, link_id: str) -> CardLink | None:
         """Return a link, ended or not."""
@@ -188,6 +206,7 @@ class LinkQueries(Queries):
         ).scalar_one_or_none()
         if row is None:
             raise LinkNotFound
+        self._session.execute(delete(CardClaimRow).where(CardClaimRow.link_id == link_id))
         return _link(row)
 
     def _open_links(self, library_id: str, condition: ColumnElement[bool]) -> Sequence[CardLink]:

@@ -132,6 +132,13 @@ class CardLinkRow(Base):
             sqlite_where=text("ended_at IS NULL"),
             postgresql_where=text("ended_at IS NULL"),
         ),
+        Index(
+            "ix_card_link_keys",
+            "key_id",
+            "serial_key_id",
+            sqlite_where=text("ended_at IS NULL"),
+            postgresql_where=text("ended_at IS NULL"),
+        ),
         Index("ix_card_link_patron", "library_id", "patron_id"),
         Index("ix_card_link_linked_at", "linked_at", "link_id"),
         Index("ix_card_link_patron_reference", "library_id", "patron_reference"),
@@ -166,6 +173,22 @@ class CardLinkRow(Base):
     revocation_reason: Mapped[str | None]
     suspended_at: Mapped[datetime | None]
     suspended_reason: Mapped[str | None]
+
+
+class CardClaimRow(Base):
+    """A card's digest under one master key, held by its open link: no second link can be made.
+
+    A link has a claim under every key of whoever made it, because the digests of one card under two
+    keys have nothing in common that an index could compare.
+    """
+
+    __tablename__ = "card_claim"
+
+    key_id: Mapped[str] = mapped_column(primary_key=True)
+    library_id: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[IdentifierKind] = mapped_column(primary_key=True)
+    digest: Mapped[str] = mapped_column(primary_key=True)
+    link_id: Mapped[str] = mapped_column(ForeignKey("card_link.link_id"), index=True)
 
 
 class CategoryMoveRow(Base):
@@ -390,3 +413,4 @@ class KeyCheckRow(Base):
 
     key_id: Mapped[str] = mapped_column(primary_key=True)
     check_value: Mapped[str]
+    retired_at: Mapped[datetime | None]

@@ -131,3 +131,11 @@ def test_events_of_before_are_chained_and_can_no_longer_be_changed(first_revisio
             assert (verifier.head.sequence, snapshot.seal) == (count, None)
     with pytest.raises(IntegrityError), first_revision.begin() as connection:
         connection.execute(text("DELETE FROM audit_event"))
+
+
+@pytest.mark.parametrize("first_revision", ["0006"], indirect=True)
+def test_the_cards_of_open_links_are_claimed(first_revision):
+    upgrade(first_revision)
+    with first_revision.connect() as connection:
+        claims = connection.execute(text("SELECT key_id, library_id, digest, link_id FROM card_claim")).all()
+    assert claims == [("k1", "central", "d1", "link-1")]
