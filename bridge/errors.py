@@ -24,6 +24,7 @@ counter page. It never changes once released. Sentences for people are made at t
     ├ LibrarianNotFound
     ├ LogInFailed                  unknown name, wrong password, or locked after too many of these
     ├ NameTaken                    the name or id is in use
+    ├ WrongRole                    the role is not one of that library's, or of the region's, staff
     ├ KeyProblem                   the master key is missing, unsafe or not the one data was made with
     ├ AuditFileMalformed           a file that is no exported audit log
     └ StoreProblem                 the database is missing, or of another version of the program
@@ -164,6 +165,12 @@ class NameTaken(BridgeError):
     """The id or log-in name is in use."""
 
     slug = "name-taken"
+
+
+class WrongRole(BridgeError):
+    """A library's staff cannot have the region's role, nor the region's staff a library's."""
+
+    slug = "wrong-role"
 
 
 class KeyProblem(BridgeError):

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum, unique
+from types import MappingProxyType
 
 from jpki.revocation import RevocationAnswer
 
@@ -282,8 +283,14 @@ class AuditTag(StrEnum):
     TERMINAL_ADDED = "terminal:added"
     TERMINAL_REMOVED = "terminal:removed"
     LIBRARIAN_ADDED = "librarian:added"
+    LIBRARIAN_DISABLED = "librarian:disabled"
+    LIBRARIAN_ENABLED = "librarian:enabled"
+    LIBRARIAN_ROLE_CHANGED = "librarian:role:change"
+    LIBRARIAN_PASSWORD_RESET = "librarian:password:reset"  # noqa: S105  # not a password
+    LIBRARIAN_UNLOCKED = "librarian:unlocked"
     LOGIN_SUCCEEDED = "librarian:login:success"
     LOGIN_FAILED = "librarian:login:failure"
+    LOGGED_OUT = "librarian:logout"
     AUDIT_SEALED = "audit_log:sealed"
 
 
@@ -316,23 +323,60 @@ class AuditEvent:
     details: Mapping[str, str] = field(default_factory=dict)
 
 
+REGION = "*"
+"""In place of a library's id: all libraries of the settings. No library can have this id."""
+
+
+@unique
+class Permission(StrEnum):
+    """What a role may do; each page and each service of the admin asks for one of these."""
+
+    WORK_AT_THE_COUNTER = "work_at_the_counter"
+    SEE_RECORDS = "see_records"
+    ADMINISTER = "administer"
+
+
 @unique
 class LibrarianRole(StrEnum):
-    """What a member of staff may do."""
+    """What a member of staff is."""
 
     LIBRARIAN = "librarian"
     ADMINISTRATOR = "administrator"
     AUDITOR = "auditor"
+    REGION_ADMINISTRATOR = "region_administrator"
+
+    def may(self, permission: Permission) -> bool:
+        """Whether this role has a permission."""
+        return permission in PERMISSIONS[self]
 
     @property
-    def works_at_the_counter(self) -> bool:
-        """Whether this role may look patrons up, link and unlink cards. An auditor only reads."""
-        return self in (LibrarianRole.LIBRARIAN, LibrarianRole.ADMINISTRATOR)
+    def is_region_wide(self) -> bool:
+        """Whether who has this role belongs to no library, and administers all of them."""
+        return self is LibrarianRole.REGION_ADMINISTRATOR
+
+
+PERMISSIONS: Mapping[LibrarianRole, frozenset[Permission]] = MappingProxyType(
+    {
+        LibrarianRole.LIBRARIAN: frozenset({Permission.WORK_AT_THE_COUNTER, Permission.SEE_RECORDS}),
+        LibrarianRole.ADMINISTRATOR: frozenset(Permission),
+        LibrarianRole.AUDITOR: frozenset({Permission.SEE_RECORDS}),
+        LibrarianRole.REGION_ADMINISTRATOR: frozenset({Permission.ADMINISTER}),
+    }
+)
+"""The table of roles.
+
+Records are links, changes of category and the audit log, of one's own library. To administer is to see
+settings, and to manage terminals and staff: of one's own library, or as region administrator of all; who
+does that for all libraries reaches no link, patron or session in any of them.
+"""
 
 
 @dataclass(frozen=True)
 class Librarian:
-    """A member of staff with a log-in to the admin, belonging to one library."""
+    """A member of staff with a log-in to the admin, belonging to one library or to the ``REGION``.
+
+    ``session_generation`` goes up when the sessions that were begun so far shall be worth nothing.
+    """
 
     librarian_id: str
     library_id: str
@@ -340,3 +384,4 @@ class Librarian:
     display_name: str
     role: LibrarianRole
     active: bool = True
+    session_generation: int = 0

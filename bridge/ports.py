@@ -22,6 +22,7 @@ from bridge.models import (
     CardSession,
     CategoryMove,
     Librarian,
+    LibrarianRole,
     LinkRequest,
     MoveDirection,
     MoveState,
@@ -238,6 +239,14 @@ class Transaction(Protocol):
 
     def find_librarian(self, librarian_id: str) -> Librarian | None: ...
     def find_account(self, login_name: str) -> LibrarianAccount | None: ...
+    def accounts(self, library_id: str) -> Sequence[LibrarianAccount]:
+        """Return the accounts of a library or of the region, disabled ones too, by log-in name."""
+
+    def set_librarian_active(self, librarian_id: str, *, active: bool) -> None: ...
+    def set_librarian_role(self, librarian_id: str, role: LibrarianRole) -> None: ...
+    def end_admin_sessions(self, librarian_id: str) -> None:
+        """Raise the librarian's session generation: no session begun so far is worth anything."""
+
     def count_failed_log_in(self, librarian_id: str) -> int:
         """Add one failure; return how many there are since the last success."""
 

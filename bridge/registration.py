@@ -39,6 +39,7 @@ from bridge.models import (
     LinkRequest,
     LinkRequestState,
     LinkState,
+    Permission,
     Terminal,
     TerminalKind,
     UnlinkReason,
@@ -400,7 +401,7 @@ class RegistrationService:
 
 
 def _require_counter_role(librarian: Librarian) -> None:
-    if not librarian.role.works_at_the_counter:
+    if not librarian.role.may(Permission.WORK_AT_THE_COUNTER):
         raise NotAllowed
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from bridge.administration import AdministrationService
 from bridge.borrowing import BorrowingService
 from bridge.category import CategoryService
 from bridge.ports import Clock
@@ -20,5 +21,6 @@ class Services:
     borrowing: BorrowingService
     staff: StaffService
     categories: CategoryService
+    administration: AdministrationService
     library_names: Mapping[str, str]
     clock: Clock

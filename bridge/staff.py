@@ -1,9 +1,9 @@
-"""Librarians and their log-in, terminals and their tokens."""
+"""Librarians, their log-in and their sessions; terminals and their tokens."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from hashlib import sha256
@@ -12,8 +12,9 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from bridge.environment import Environment
-from bridge.errors import LibrarianNotFound, LogInFailed
+from bridge.errors import LibrarianNotFound, LogInFailed, WrongRole
 from bridge.models import (
+    REGION,
     Actor,
     ActorKind,
     AuditTag,
@@ -22,7 +23,7 @@ from bridge.models import (
     Terminal,
     TerminalKind,
 )
-from bridge.ports import LibrarianAccount
+from bridge.ports import LibrarianAccount, RandomBytes, Transaction
 
 TERMINAL_TOKEN_LENGTH = 32
 """Bytes. At this length a plain digest in the database cannot be searched."""
@@ -42,10 +43,29 @@ class IssuedTerminal:
     token: str = field(repr=False)
 
 
+@dataclass(frozen=True)
+class StaffMember:
+    """A librarian as those see one who administer the accounts."""
+
+    librarian: Librarian
+    locked: bool
+
+
+GENERATED_PASSWORD_BYTES = 15
+"""120 bits, 24 characters of base32: nobody chose it, so nobody guesses it."""
+
+
+def generate_password(random_bytes: RandomBytes) -> str:
+    """Return a password that is shown once: small letters and digits in groups of six."""
+    drawn = base64.b32encode(random_bytes(GENERATED_PASSWORD_BYTES)).decode().lower()
+    return "-".join(drawn[place : place + 6] for place in range(0, len(drawn), 6))
+
+
 class StaffService:
     """Who may log in to the admin, and which terminals may call the API.
 
-    Nobody may whose library is not in the settings any more.
+    Nobody may whose library is not in the settings any more. Who may change whom is not asked here but in
+    ``bridge.administration``; the commands on the server may everything.
     """
 
     def __init__(self, environment: Environment, password_hasher: PasswordHasher) -> None:
@@ -99,6 +119,92 @@ class StaffService:
             raise LibrarianNotFound
         return librarian
 
+    def librarian_of_session(self, librarian_id: str, session_generation: int) -> Librarian:
+        """Return the librarian whose session was begun in this generation.
+
+        Raises ``LibrarianNotFound`` where it was ended since, by a log-out, a new password or because the
+        account was disabled: a copy of the cookie is worth no more than the cookie.
+        """
+        librarian = self.get_librarian(librarian_id)
+        if librarian.session_generation != session_generation:
+            raise LibrarianNotFound
+        return librarian
+
+    def log_out(self, librarian: Librarian) -> None:
+        """End all sessions of a librarian, at every browser."""
+        self._change(
+            _librarian_actor(librarian.librarian_id),
+            librarian.library_id,
+            librarian.librarian_id,
+            AuditTag.LOGGED_OUT,
+            lambda transaction: transaction.end_admin_sessions(librarian.librarian_id),
+        )
+
+    def librarians(self, library_id: str) -> Sequence[StaffMember]:
+        """Return the staff of a library or of the ``REGION``, disabled accounts too."""
+        with self._environment.store.transaction() as transaction:
+            accounts = transaction.accounts(library_id)
+        return [StaffMember(account.librarian, self._is_locked(account)) for account in accounts]
+
+    def find_librarian(self, library_id: str, login_name: str) -> Librarian:
+        """Return who has this log-in name in a library. Raises ``LibrarianNotFound``."""
+        for member in self.librarians(library_id):
+            if member.librarian.login_name == login_name:
+                return member.librarian
+        raise LibrarianNotFound
+
+    def disable(self, actor: Actor, *, library_id: str, librarian_id: str) -> Librarian:
+        """Close an account and end its sessions. Raises ``LibrarianNotFound``."""
+
+        def change(transaction: Transaction) -> None:
+            transaction.set_librarian_active(librarian_id, active=False)
+            transaction.end_admin_sessions(librarian_id)
+
+        return self._change(actor, library_id, librarian_id, AuditTag.LIBRARIAN_DISABLED, change)
+
+    def enable(self, actor: Actor, *, library_id: str, librarian_id: str) -> Librarian:
+        """Open a closed account again. Raises ``LibrarianNotFound``."""
+        return self._change(
+            actor,
+            library_id,
+            librarian_id,
+            AuditTag.LIBRARIAN_ENABLED,
+            lambda transaction: transaction.set_librarian_active(librarian_id, active=True),
+        )
+
+    def change_role(
+        self, actor: Actor, *, library_id: str, librarian_id: str, role: LibrarianRole
+    ) -> Librarian:
+        """Give another role, at once. Raises ``LibrarianNotFound``, ``WrongRole``."""
+
+        def change(transaction: Transaction) -> None:
+            _require_role_of_place(library_id, role)
+            transaction.set_librarian_role(librarian_id, role)
+
+        tag = AuditTag.LIBRARIAN_ROLE_CHANGED
+        return self._change(actor, library_id, librarian_id, tag, change, role=role.value)
+
+    def reset_password(self, actor: Actor, *, library_id: str, librarian_id: str, password: str) -> Librarian:
+        """Replace the password, unlock the account and end its sessions. Raises ``LibrarianNotFound``."""
+        password_hash = self._password_hasher.hash(password)
+
+        def change(transaction: Transaction) -> None:
+            transaction.set_password_hash(librarian_id, password_hash)
+            transaction.clear_failed_log_ins(librarian_id)
+            transaction.end_admin_sessions(librarian_id)
+
+        return self._change(actor, library_id, librarian_id, AuditTag.LIBRARIAN_PASSWORD_RESET, change)
+
+    def unlock(self, actor: Actor, *, library_id: str, librarian_id: str) -> Librarian:
+        """Let an account that is locked after failures log in at once. Raises ``LibrarianNotFound``."""
+        return self._change(
+            actor,
+            library_id,
+            librarian_id,
+            AuditTag.LIBRARIAN_UNLOCKED,
+            lambda transaction: transaction.clear_failed_log_ins(librarian_id),
+        )
+
     def add_librarian(
         self,
         actor: Actor,
@@ -109,8 +215,13 @@ class StaffService:
         role: LibrarianRole,
         password: str,
     ) -> Librarian:
-        """Add a member of staff. Raises ``NameTaken``, ``LibraryNotFound``."""
-        self._environment.library(library_id)
+        """Add a member of staff of a library, or of the ``REGION``.
+
+        Raises ``NameTaken``, ``LibraryNotFound``, ``WrongRole``.
+        """
+        _require_role_of_place(library_id, role)
+        if not role.is_region_wide:
+            self._environment.library(library_id)
         librarian = Librarian(self._environment.new_id(), library_id, login_name, display_name, role)
         password_hash = self._password_hasher.hash(password)
         with self._environment.store.transaction() as transaction:
@@ -166,8 +277,34 @@ class StaffService:
         with self._environment.store.transaction() as transaction:
             return transaction.terminals(library_id)
 
+    def _change(
+        self,
+        actor: Actor,
+        library_id: str,
+        librarian_id: str,
+        tag: AuditTag,
+        change: Callable[[Transaction], None],
+        **details: str,
+    ) -> Librarian:
+        """Change one account of one library, with its line in the audit log; return it as it is then."""
+        with self._environment.store.transaction() as transaction:
+            self._find(transaction, library_id, librarian_id)
+            change(transaction)
+            transaction.add_audit_event(
+                self._environment.event(tag, library_id, actor, librarian_id, **details)
+            )
+            return self._find(transaction, library_id, librarian_id)
+
+    @staticmethod
+    def _find(transaction: Transaction, library_id: str, librarian_id: str) -> Librarian:
+        librarian = transaction.find_librarian(librarian_id)
+        if librarian is None or librarian.library_id != library_id:
+            raise LibrarianNotFound
+        return librarian
+
     def _is_in_service(self, whose: Librarian | Terminal) -> bool:
-        return whose.active and whose.library_id in self._environment.libraries
+        in_settings = whose.library_id == REGION or whose.library_id in self._environment.libraries
+        return whose.active and in_settings
 
     def _matches(self, password_hash: str, password: str) -> bool:
         try:
@@ -191,6 +328,11 @@ class StaffService:
                     AuditTag.LOGIN_FAILED, library_id, _librarian_actor(librarian_id), librarian_id
                 )
             )
+
+
+def _require_role_of_place(library_id: str, role: LibrarianRole) -> None:
+    if role.is_region_wide != (library_id == REGION):
+        raise WrongRole
 
 
 def _librarian_actor(librarian_id: str) -> Actor:

@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 from argon2 import PasswordHasher, profiles
 from sqlalchemy.orm import Session, scoped_session
 
+from bridge.administration import AdministrationService
 from bridge.audit import AuditService
 from bridge.borrowing import BorrowingService
 from bridge.category import CategoryService
@@ -45,6 +46,7 @@ from config import (
     Settings,
     Sip2Settings,
     TokenSettings,
+    describe_library,
 )
 from jpki.circuit_breaker import BreakerPolicy, CircuitBreaker
 from jpki.crl_index import CrlDirectory
@@ -91,11 +93,17 @@ def build_bridge(settings: Settings) -> Bridge:
     store, environment = _environment(settings)
     verification = CardVerification(environment, build_card_policy(settings))
     categories = CategoryService(environment)
+    staff = _staff(environment)
     services = Services(
         registration=RegistrationService(environment, verification, categories),
         borrowing=BorrowingService(environment, verification, _token_policy(settings)),
-        staff=_staff(environment),
+        staff=staff,
         categories=categories,
+        administration=AdministrationService(
+            environment,
+            staff,
+            {library.library_id: describe_library(library) for library in settings.libraries},
+        ),
         library_names={library.library_id: library.name for library in settings.libraries},
         clock=environment.clock,
     )

@@ -1,5 +1,6 @@
 """The settings of the bridge: one TOML file, secrets from the environment or files of their own."""
 
+from config.description import describe_library
 from config.documentation import example_toml, settings_table_markdown
 from config.loader import SettingsError, load_settings
 from config.settings import (
@@ -37,6 +38,7 @@ __all__ = [
     "Sip2Settings",
     "TokenSettings",
     "WebSettings",
+    "describe_library",
     "example_toml",
     "load_settings",
     "settings_table_markdown",

@@ -18,6 +18,7 @@ from flask_admin.theme import Bootstrap4Theme
 from flask_babel import Babel, lazy_gettext
 
 from bridge.admin.auth import ADMIN_URL, FrontDoor, choose_locale, init_auth
+from bridge.admin.libraries import LibrariesView
 from bridge.admin.lists import (
     AuditList,
     CategoryMoveList,
@@ -82,6 +83,7 @@ def init_admin(
         CategoryMoveList(services, database),
         TerminalList(services, database),
         AuditList(services, database),
+        LibrariesView(services),
     )
 
     @app.teardown_appcontext

@@ -18,10 +18,19 @@ from flask_login import LoginManager, current_user, login_user, logout_user
 from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException, NotFound
 
-from bridge.admin.base import HTTP_PROBLEMS, SignedIn, StaffView, may_work_at_the_counter
+from bridge.admin.base import (
+    GENERATION,
+    HTTP_PROBLEMS,
+    SignedIn,
+    StaffView,
+    may,
+    may_work_at_the_counter,
+    signed_in_librarian,
+)
 from bridge.admin.forms import LanguageForm, LogInForm
 from bridge.admin.words import LANGUAGES
 from bridge.errors import LibrarianNotFound
+from bridge.models import Permission
 
 if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
@@ -83,8 +92,8 @@ class FrontDoor(StaffView):
 
     @expose("/")
     def index(self) -> ResponseReturnValue:
-        """Go to the desk; who may not work there goes to the lists."""
-        return redirect(url_for("counter.index" if may_work_at_the_counter() else "links.index_view"))
+        """Go to the desk; who may not work there goes to the lists, or to the libraries."""
+        return redirect(url_for(first_page()))
 
     @expose("/login", methods=("GET", "POST"))
     def log_in(self) -> ResponseReturnValue:
@@ -98,7 +107,8 @@ class FrontDoor(StaffView):
 
     @expose("/logout", methods=("POST",))
     def log_out(self) -> ResponseReturnValue:
-        """End the session."""
+        """End the session, and every other of this librarian's: no copy of the cookie outlives it."""
+        self.services.staff.log_out(signed_in_librarian())
         leave()
         flash(gettext("You are logged out."), "success")
         return redirect(url_for("admin.log_in"), code=HTTPStatus.SEE_OTHER)
@@ -115,6 +125,13 @@ class FrontDoor(StaffView):
     def nowhere(self, path: str) -> ResponseReturnValue:
         """Answer what is nowhere else in the admin's own words."""
         raise NotFound
+
+
+def first_page() -> str:
+    """Return the endpoint at which a role begins its work."""
+    if may_work_at_the_counter():
+        return "counter.index"
+    return "links.index_view" if may(Permission.SEE_RECORDS) else "libraries.index"
 
 
 def enter(librarian: Librarian, now: float) -> None:
@@ -144,12 +161,12 @@ def init_auth(app: Flask, services: Services, idle_limit: timedelta) -> None:
     manager.session_protection = "strong"
 
     @manager.user_loader
-    def load(librarian_id: str) -> SignedIn | None:
+    def load(session_id: str) -> SignedIn | None:
+        librarian_id, _, generation = session_id.partition(GENERATION)
         try:
-            librarian = services.staff.get_librarian(librarian_id)
-        except LibrarianNotFound:
+            return SignedIn(services.staff.librarian_of_session(librarian_id, int(generation)))
+        except (LibrarianNotFound, ValueError):  # a cookie of an earlier version has no generation
             return None
-        return SignedIn(librarian) if librarian.active else None
 
     @app.before_request
     def guard() -> ResponseReturnValue | None:

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 from flask import flash, redirect, render_template, request, url_for
 from flask_admin import BaseView
-from flask_babel import LazyString, get_locale, lazy_gettext
+from flask_babel import LazyString, get_locale, gettext, lazy_gettext
 from flask_login import UserMixin, current_user
 from werkzeug.exceptions import HTTPException, InternalServerError
 
 from bridge.admin.words import LANGUAGES, LIBRARIAN_ROLES, PROBLEMS
 from bridge.api import log_unexpected
 from bridge.errors import BridgeError, NotAllowed
+from bridge.models import Permission
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,6 +37,10 @@ HTTP_PROBLEMS: dict[int, LazyString] = {
 """What is said for an HTTP error; any other gets the words of ``internal-error``."""
 
 
+GENERATION = ":"
+"""Parts, in the cookie, the id from the session generation."""
+
+
 class SignedIn(UserMixin):
     """The librarian of this session, as Flask-Login wants to see one."""
 
@@ -43,8 +48,8 @@ class SignedIn(UserMixin):
         self.librarian = librarian
 
     def get_id(self) -> str:
-        """Return what the session cookie keeps."""
-        return self.librarian.librarian_id
+        """Return what the session cookie keeps: who, and in which generation of sessions."""
+        return f"{self.librarian.librarian_id}{GENERATION}{self.librarian.session_generation}"
 
 
 def signed_in_librarian() -> Librarian:
@@ -52,9 +57,14 @@ def signed_in_librarian() -> Librarian:
     return cast("Librarian", current_user.librarian)
 
 
+def may(permission: Permission) -> bool:
+    """Return whether somebody is logged in whose role has a permission."""
+    return current_user.is_authenticated and signed_in_librarian().role.may(permission)
+
+
 def may_work_at_the_counter() -> bool:
     """Return whether the librarian of this session may link and unlink cards."""
-    return current_user.is_authenticated and signed_in_librarian().role.works_at_the_counter
+    return may(Permission.WORK_AT_THE_COUNTER)
 
 
 class StaffView(BaseView):
@@ -110,7 +120,7 @@ class StaffView(BaseView):
         return {
             "librarian": librarian,
             "role": LIBRARIAN_ROLES[librarian.role],
-            "library_name": self.services.library_names[librarian.library_id],
+            "library_name": self.services.library_names.get(librarian.library_id, gettext("All libraries")),
         }
 
     def _run_view(self, view: Callable[..., Any], *args: Any, **values: Any) -> Any:

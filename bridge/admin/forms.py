@@ -9,9 +9,10 @@ from flask_babel import lazy_gettext
 from flask_wtf import FlaskForm
 from wtforms import BooleanField, HiddenField, PasswordField, RadioField, StringField
 from wtforms.fields.choices import SelectChoice
-from wtforms.validators import DataRequired, Length, Regexp
+from wtforms.validators import DataRequired, Length, Regexp, ValidationError
 
-from bridge.admin.words import LANGUAGES, UNLINK_REASONS
+from bridge.admin.words import LANGUAGES, LIBRARIAN_ROLES, TERMINAL_KINDS, UNLINK_REASONS
+from bridge.models import LibrarianRole, TerminalKind
 
 CARDNUMBER_LENGTH = 32
 """Koha's ``borrowers.cardnumber`` is varchar(32)."""
@@ -90,4 +91,82 @@ class UnlinkForm(FlaskForm):
     confirmed = BooleanField(
         lazy_gettext("Yes, end this link. The patron can no longer borrow with the My Number Card."),
         validators=[DataRequired(lazy_gettext("Please confirm that the link shall end."))],
+    )
+
+
+NOT_AN_ID = lazy_gettext("Letters, digits, dot, hyphen and underscore only, at most 64.")
+
+ID_VALIDATORS = (
+    DataRequired(lazy_gettext("Please fill in this field.")),
+    Regexp(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", message=NOT_AN_ID),
+)
+
+NAME_VALIDATORS = (DataRequired(lazy_gettext("Please fill in this field.")), Length(max=64))
+
+
+class AddTerminalForm(FlaskForm):
+    """A new terminal. A self-check machine has a SIP2 log-in, a counter none."""
+
+    terminal_id = StringField(
+        lazy_gettext("Terminal id"),
+        filters=[half_width],
+        validators=ID_VALIDATORS,
+        render_kw={"autocomplete": "off", "autocapitalize": "none", "spellcheck": "false"},
+    )
+    name = StringField(lazy_gettext("Name"), validators=NAME_VALIDATORS, render_kw={"autocomplete": "off"})
+    kind = RadioField(
+        lazy_gettext("Kind"),
+        choices=choices(TERMINAL_KINDS),
+        validators=[DataRequired(lazy_gettext("Please choose a kind."))],
+    )
+    sip2_login = StringField(
+        lazy_gettext("SIP2 log-in (self-check machines only)"),
+        filters=[half_width],
+        validators=[Length(max=64)],
+        render_kw={"autocomplete": "off", "autocapitalize": "none", "spellcheck": "false"},
+    )
+
+    def validate_sip2_login(self, field: StringField) -> None:
+        """Ask for the SIP2 log-in of a self-check machine, and of nothing else."""
+        if (self.kind.data == TerminalKind.SELF_CHECK) != bool(field.data):
+            raise ValidationError(
+                lazy_gettext("A self-check machine needs its SIP2 log-in, a counter has none.")
+            )
+
+
+ROLE_CHOICES = choices(
+    {role: words for role, words in LIBRARIAN_ROLES.items() if not LibrarianRole(role).is_region_wide}
+)
+
+
+class RoleForm(FlaskForm):
+    """The role of a library's member of staff."""
+
+    role = RadioField(
+        lazy_gettext("Role"),
+        choices=ROLE_CHOICES,
+        validators=[DataRequired(lazy_gettext("Please choose a role."))],
+    )
+
+
+class AddLibrarianForm(RoleForm):
+    """A new account."""
+
+    login_name = StringField(
+        lazy_gettext("Log-in name"),
+        filters=[half_width],
+        validators=ID_VALIDATORS,
+        render_kw={"autocomplete": "off", "autocapitalize": "none", "spellcheck": "false"},
+    )
+    display_name = StringField(
+        lazy_gettext("Name on screens"), validators=NAME_VALIDATORS, render_kw={"autocomplete": "off"}
+    )
+
+
+class RemoveTerminalForm(FlaskForm):
+    """That it is meant."""
+
+    confirmed = BooleanField(
+        lazy_gettext("Yes, remove this terminal. Its reader stops working at once."),
+        validators=[DataRequired(lazy_gettext("Please confirm that the terminal shall be removed."))],
     )

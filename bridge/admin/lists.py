@@ -26,7 +26,7 @@ from flask_babel import (
 from sqlalchemy import func
 from sqlalchemy.orm import Query, Session, scoped_session
 
-from bridge.admin.base import StaffView, may_work_at_the_counter, signed_in_librarian
+from bridge.admin.base import StaffView, may, may_work_at_the_counter, signed_in_librarian
 from bridge.admin.filters import EndsWithin, FieldFilter, FromDay, OneOf, PatronNumber, UntilDay
 from bridge.admin.forms import UnlinkForm
 from bridge.admin.progress import describe_move
@@ -41,7 +41,7 @@ from bridge.admin.words import (
     words_of,
     words_of_why,
 )
-from bridge.models import ActorKind, LinkState, MoveDirection, MoveState, UnlinkReason
+from bridge.models import ActorKind, LinkState, MoveDirection, MoveState, Permission, UnlinkReason
 from bridge.store.tables import (
     AuditEventRow,
     CardLinkRow,
@@ -103,6 +103,10 @@ class ReadOnlyList(StaffView, ModelView):
     ) -> None:
         self.services = services
         super().__init__(model, database, endpoint=endpoint, name=name)
+
+    def is_accessible(self) -> bool:
+        """Keep the region's administrators away from every library's records."""
+        return may(Permission.SEE_RECORDS)
 
     def create_blueprint(self, admin: Admin) -> Any:
         """Leave out the addresses that Flask-Admin has for creating, editing and deleting."""

@@ -97,6 +97,7 @@ PROBLEMS: Mapping[str, LazyString] = MappingProxyType(
         "librarian-not-found": lazy_gettext("There is no such member of staff."),
         "log-in-failed": lazy_gettext("The log-in name or the password is wrong."),
         "name-taken": lazy_gettext("This name is in use."),
+        "wrong-role": lazy_gettext("This role is not possible here."),
         "key-problem": lazy_gettext("The system is not set up correctly. Please tell the administrator."),
         "store-problem": lazy_gettext("The system is not set up correctly. Please tell the administrator."),
         "audit-file-malformed": lazy_gettext(
@@ -140,6 +141,7 @@ LIBRARIAN_ROLES: Mapping[str, LazyString] = MappingProxyType(
         LibrarianRole.LIBRARIAN: lazy_gettext("Librarian"),
         LibrarianRole.ADMINISTRATOR: lazy_gettext("Administrator"),
         LibrarianRole.AUDITOR: lazy_gettext("Auditor"),
+        LibrarianRole.REGION_ADMINISTRATOR: lazy_gettext("Region administrator"),
     }
 )
 
@@ -173,8 +175,14 @@ AUDIT_TAGS: Mapping[str, LazyString] = MappingProxyType(
         AuditTag.TERMINAL_ADDED: lazy_gettext("Terminal added"),
         AuditTag.TERMINAL_REMOVED: lazy_gettext("Terminal removed"),
         AuditTag.LIBRARIAN_ADDED: lazy_gettext("Staff account added"),
+        AuditTag.LIBRARIAN_DISABLED: lazy_gettext("Staff account closed"),
+        AuditTag.LIBRARIAN_ENABLED: lazy_gettext("Staff account opened again"),
+        AuditTag.LIBRARIAN_ROLE_CHANGED: lazy_gettext("Staff role changed"),
+        AuditTag.LIBRARIAN_PASSWORD_RESET: lazy_gettext("Password set anew"),
+        AuditTag.LIBRARIAN_UNLOCKED: lazy_gettext("Staff account unlocked"),
         AuditTag.LOGIN_SUCCEEDED: lazy_gettext("Logged in"),
         AuditTag.LOGIN_FAILED: lazy_gettext("Log-in failed"),
+        AuditTag.LOGGED_OUT: lazy_gettext("Logged out"),
         AuditTag.AUDIT_SEALED: lazy_gettext("Audit log sealed"),
     }
 )
@@ -274,7 +282,7 @@ def words_of(word: str | None) -> str:
     """Return the sentence for a word that a link or the audit log keeps; an unknown word as it is."""
     if word is None:
         return ""
-    tables = (UNLINK_REASONS, SESSION_ENDS, PROBLEMS)
+    tables = (UNLINK_REASONS, SESSION_ENDS, PROBLEMS, LIBRARIAN_ROLES)
     return str(next((table[word] for table in tables if word in table), word))
 
 

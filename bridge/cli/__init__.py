@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "demo": ("bridge.cli.demo", "demo", "Tell the whole story on loopback with a simulated card."),
     "init-db": ("bridge.cli.database", "init_db", "Create the database or bring it up to date."),
     "keys": ("bridge.cli.keys", "keys", "Make the master key."),
+    "library": ("bridge.cli.library", "library", "The libraries of the settings."),
     "librarian": ("bridge.cli.staff", "librarian", "Staff accounts of the admin."),
     "revocation": ("bridge.cli.revocation", "revocation", "Ask whether a certificate is revoked."),
     "sandbox": ("bridge.cli.sandbox", "sandbox", "Run the bridge over simulators, for a vendor's program."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from collections.abc import Iterator
@@ -49,6 +50,16 @@ def refusals_told(ctx: click.Context) -> Iterator[None]:
     except OSError as error:
         click.echo(f"{error.filename or 'system'}: {error.strerror or type(error).__name__}", err=True)
         ctx.exit(FAILED)
+
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="One JSON document on standard output, for programs."
+)
+
+
+def say_json(document: object) -> None:
+    """Print a JSON document; moments and enums as text."""
+    click.echo(json.dumps(document, ensure_ascii=False, indent=2, default=str))
 
 
 def command_actor() -> Actor:

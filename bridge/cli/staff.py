@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import re
+import secrets
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import ParamSpec
 
 import click
 
-from bridge.cli.common import command_actor, load, refusals_told
-from bridge.models import LibrarianRole, TerminalKind
+from bridge.cli.common import command_actor, json_option, load, refusals_told, say_json
+from bridge.errors import LibraryNotFound
+from bridge.models import REGION, Librarian, LibrarianRole, TerminalKind
+from bridge.staff import StaffMember, StaffService, generate_password
 from bridge.wiring import build_staff
+from config import Settings
 
 MINIMUM_PASSWORD_LENGTH = 12
 
@@ -23,53 +31,224 @@ def _check_name(_ctx: click.Context, _parameter: click.Parameter, value: str) ->
     return value
 
 
+P = ParamSpec("P")
+
 library_option = click.option("--library", "library_id", required=True, help="Id of the library.")
 
 
-@click.group()
-def librarian() -> None:
-    """Staff accounts of the admin."""
+def staff_option(command: Callable[P, None]) -> Callable[P, None]:
+    """Add ``--library ID`` or ``--region``: whose staff it is. The command gets *library_id*."""
+    for option in (
+        click.option("--region", is_flag=True, help="Staff of no library, who administer all of them."),
+        click.option("--library", "library_id", help="Id of the library."),
+    ):
+        command = option(command)
+    return command
 
 
-@librarian.command("add")
-@library_option
-@click.option("--login-name", required=True, callback=_check_name)
-@click.option("--display-name", required=True, help="Shown on screens.")
-@click.option(
-    "--role",
-    type=click.Choice([role.value for role in LibrarianRole]),
-    default=LibrarianRole.LIBRARIAN.value,
-    show_default=True,
+def _whose(library_id: str | None, *, region: bool) -> str:
+    if region == (library_id is not None):
+        raise click.UsageError("give either --library or --region")
+    return REGION if library_id is None else library_id
+
+
+password_option = click.option(
+    "--password-stdin", is_flag=True, help="Read the password from standard input."
 )
-@click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
-@click.pass_context
-def add_librarian(  # one option each
-    ctx: click.Context,
-    *,
-    library_id: str,
-    login_name: str,
-    display_name: str,
-    role: str,
-    password_stdin: bool,
-) -> None:
-    """Add a member of staff; the password is asked for."""
-    settings = load(ctx)
-    if password_stdin:
+login_name_option = click.option("--login-name", required=True, callback=_check_name)
+
+
+def _ask_password(*, from_stdin: bool) -> str:
+    if from_stdin:
         password = sys.stdin.readline().rstrip("\n")
     else:
         password = click.prompt("Password", hide_input=True, confirmation_prompt=True, type=str)
     if len(password) < MINIMUM_PASSWORD_LENGTH:
         raise click.UsageError(f"the password must have at least {MINIMUM_PASSWORD_LENGTH} characters")
+    return password
+
+
+@click.group()
+def librarian() -> None:
+    """Staff accounts of the admin: of one library, or of the region."""
+
+
+@librarian.command("add")
+@staff_option
+@login_name_option
+@click.option("--display-name", required=True, help="Shown on screens.")
+@click.option(
+    "--role",
+    type=click.Choice([role.value for role in LibrarianRole]),
+    help="librarian if it is left out, with --region region_administrator.",
+)
+@password_option
+@click.pass_context
+def add_librarian(  # one option each
+    ctx: click.Context,
+    *,
+    library_id: str | None,
+    region: bool,
+    login_name: str,
+    display_name: str,
+    role: str | None,
+    password_stdin: bool,
+) -> None:
+    """Add a member of staff; the password is asked for."""
+    whose = _whose(library_id, region=region)
+    usual = LibrarianRole.REGION_ADMINISTRATOR if region else LibrarianRole.LIBRARIAN
+    settings = load(ctx)
+    password = _ask_password(from_stdin=password_stdin)
     with refusals_told(ctx):
         added = build_staff(settings).add_librarian(
             command_actor(),
-            library_id=library_id,
+            library_id=whose,
             login_name=login_name,
             display_name=display_name,
-            role=LibrarianRole(role),
+            role=usual if role is None else LibrarianRole(role),
             password=password,
         )
-    click.echo(f"{added.role} {added.login_name} added to {added.library_id}")
+    click.echo(f"{added.role} {added.login_name} added to {_place(whose)}")
+
+
+@librarian.command("list")
+@staff_option
+@json_option
+@click.pass_context
+def list_librarians(ctx: click.Context, *, library_id: str | None, region: bool, as_json: bool) -> None:
+    """List staff: log-in name, role, state, name on screens."""
+    whose = _whose(library_id, region=region)
+    settings = load(ctx)
+    with refusals_told(ctx):
+        _require_library(settings, whose)
+        members = build_staff(settings).librarians(whose)
+    if as_json:
+        say_json([_librarian_document(member) for member in members])
+        return
+    for member in members:
+        told = member.librarian
+        click.echo(f"{told.login_name}\t{told.role}\t{_state(member)}\t{told.display_name}")
+
+
+@librarian.command("disable")
+@staff_option
+@login_name_option
+@click.pass_context
+def disable_librarian(ctx: click.Context, *, library_id: str | None, region: bool, login_name: str) -> None:
+    """Close an account; whoever is logged in with it is logged out."""
+    with _account(ctx, library_id, login_name, region=region) as (staff, found):
+        staff.disable(command_actor(), library_id=found.library_id, librarian_id=found.librarian_id)
+    click.echo(f"{login_name} is closed and logged out everywhere")
+
+
+@librarian.command("enable")
+@staff_option
+@login_name_option
+@click.pass_context
+def enable_librarian(ctx: click.Context, *, library_id: str | None, region: bool, login_name: str) -> None:
+    """Open a closed account again."""
+    with _account(ctx, library_id, login_name, region=region) as (staff, found):
+        staff.enable(command_actor(), library_id=found.library_id, librarian_id=found.librarian_id)
+    click.echo(f"{login_name} is open")
+
+
+@librarian.command("unlock")
+@staff_option
+@login_name_option
+@click.pass_context
+def unlock_librarian(ctx: click.Context, *, library_id: str | None, region: bool, login_name: str) -> None:
+    """Let an account that is locked after wrong passwords log in at once."""
+    with _account(ctx, library_id, login_name, region=region) as (staff, found):
+        staff.unlock(command_actor(), library_id=found.library_id, librarian_id=found.librarian_id)
+    click.echo(f"{login_name} is unlocked")
+
+
+@librarian.command("role")
+@staff_option
+@login_name_option
+@click.option("--role", type=click.Choice([role.value for role in LibrarianRole]), required=True)
+@click.pass_context
+def change_role(
+    ctx: click.Context, *, library_id: str | None, region: bool, login_name: str, role: str
+) -> None:
+    """Give an account another role; it counts from the next click."""
+    with _account(ctx, library_id, login_name, region=region) as (staff, found):
+        staff.change_role(
+            command_actor(),
+            library_id=found.library_id,
+            librarian_id=found.librarian_id,
+            role=LibrarianRole(role),
+        )
+    click.echo(f"{login_name} is {role} now")
+
+
+@librarian.command("reset-password")
+@staff_option
+@login_name_option
+@password_option
+@click.option("--generate", is_flag=True, help="Make a password and print it to standard output, once.")
+@click.pass_context
+def reset_password(
+    ctx: click.Context,
+    *,
+    library_id: str | None,
+    region: bool,
+    login_name: str,
+    password_stdin: bool,
+    generate: bool,
+) -> None:
+    """Set a new password, unlock the account and log it out everywhere. The password is asked for."""
+    if generate and password_stdin:
+        raise click.UsageError("give either --generate or --password-stdin")
+    with _account(ctx, library_id, login_name, region=region) as (staff, found):
+        password = (
+            generate_password(secrets.token_bytes) if generate else _ask_password(from_stdin=password_stdin)
+        )
+        staff.reset_password(
+            command_actor(),
+            library_id=found.library_id,
+            librarian_id=found.librarian_id,
+            password=password,
+        )
+    click.echo(f"{login_name} has a new password and is logged out everywhere", err=generate)
+    if generate:
+        click.echo(password)
+
+
+@contextmanager
+def _account(
+    ctx: click.Context, library_id: str | None, login_name: str, *, region: bool
+) -> Iterator[tuple[StaffService, Librarian]]:
+    """Give the service and the account of a log-in name; refusals inside are told."""
+    whose = _whose(library_id, region=region)
+    settings = load(ctx)
+    with refusals_told(ctx):
+        staff = build_staff(settings)
+        yield staff, staff.find_librarian(whose, login_name)
+
+
+def _require_library(settings: Settings, library_id: str) -> None:
+    if library_id != REGION and library_id not in {each.library_id for each in settings.libraries}:
+        raise LibraryNotFound(library_id)
+
+
+def _place(library_id: str) -> str:
+    return "the region" if library_id == REGION else library_id
+
+
+def _state(member: StaffMember) -> str:
+    if not member.librarian.active:
+        return "closed"
+    return "locked" if member.locked else "open"
+
+
+def _librarian_document(member: StaffMember) -> dict[str, object]:
+    return {
+        "login_name": member.librarian.login_name,
+        "role": member.librarian.role,
+        "state": _state(member),
+        "display_name": member.librarian.display_name,
+    }
 
 
 @click.group()
@@ -115,12 +294,17 @@ def add_terminal(
 
 @terminal.command("list")
 @library_option
+@json_option
 @click.pass_context
-def list_terminals(ctx: click.Context, *, library_id: str) -> None:
+def list_terminals(ctx: click.Context, *, library_id: str, as_json: bool) -> None:
     """List the terminals of a library: id, kind, SIP2 log-in, name."""
     settings = load(ctx)
     with refusals_told(ctx):
+        _require_library(settings, library_id)
         terminals = build_staff(settings).terminals(library_id)
+    if as_json:
+        say_json([asdict(each) for each in terminals])
+        return
     for each in terminals:
         click.echo(f"{each.terminal_id}\t{each.kind}\t{each.sip2_login or '-'}\t{each.name}")
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, select, update
 
 from bridge.errors import NameTaken, TerminalNotFound
-from bridge.models import Librarian, Terminal
+from bridge.models import Librarian, LibrarianRole, Terminal
 from bridge.ports import LibrarianAccount
 from bridge.store.queries import Queries
 from bridge.store.tables import LibrarianRow, TerminalRow
@@ -33,6 +33,16 @@ def _librarian(row: LibrarianRow) -> Librarian:
         display_name=row.display_name,
         role=row.role,
         active=row.active,
+        session_generation=row.session_generation,
+    )
+
+
+def _account(row: LibrarianRow) -> LibrarianAccount:
+    return LibrarianAccount(
+        librarian=_librarian(row),
+        failed_log_ins=row.failed_log_ins,
+        locked_until=row.locked_until,
+        password_hash=row.password_hash,
     )
 
 
@@ -110,14 +120,28 @@ class StaffQueries(Queries):
     def find_account(self, login_name: str) -> LibrarianAccount | None:
         """Return what a log-in by this name is checked against."""
         row = self._session.scalar(select(LibrarianRow).where(LibrarianRow.login_name == login_name))
-        if row is None:
-            return None
-        return LibrarianAccount(
-            librarian=_librarian(row),
-            failed_log_ins=row.failed_log_ins,
-            locked_until=row.locked_until,
-            password_hash=row.password_hash,
+        return None if row is None else _account(row)
+
+    def accounts(self, library_id: str) -> Sequence[LibrarianAccount]:
+        """See ``bridge.ports.Transaction``."""
+        rows = self._session.scalars(
+            select(LibrarianRow)
+            .where(LibrarianRow.library_id == library_id)
+            .order_by(LibrarianRow.login_name)
         )
+        return [_account(row) for row in rows]
+
+    def set_librarian_active(self, librarian_id: str, *, active: bool) -> None:
+        """Let a librarian log in, or not."""
+        self._update_librarian(librarian_id, active=active)
+
+    def set_librarian_role(self, librarian_id: str, role: LibrarianRole) -> None:
+        """Give a librarian another role."""
+        self._update_librarian(librarian_id, role=role)
+
+    def end_admin_sessions(self, librarian_id: str) -> None:
+        """See ``bridge.ports.Transaction``."""
+        self._update_librarian(librarian_id, session_generation=LibrarianRow.session_generation + 1)
 
     def count_failed_log_in(self, librarian_id: str) -> int:
         """See ``bridge.ports.Transaction``."""

@@ -115,6 +115,7 @@ class LibrarianRow(Base):
     password_hash: Mapped[str]
     failed_log_ins: Mapped[int] = mapped_column(default=0)
     locked_until: Mapped[datetime | None]
+    session_generation: Mapped[int] = mapped_column(default=0, server_default="0")
 
 
 class CardLinkRow(Base):

@@ -66,7 +66,7 @@ def test_every_default_in_the_example_is_accepted(settings_file):
 
 def test_the_public_names_are_those_that_can_be_imported():
     public = {name for name in vars(config) if not name.startswith("_")}
-    modules = {"documentation", "kinds", "loader", "settings", "table"}
+    modules = {"description", "documentation", "kinds", "loader", "settings", "table"}
 
     assert sorted(config.__all__) == config.__all__
     assert public - modules == set(config.__all__)

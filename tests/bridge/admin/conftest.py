@@ -12,13 +12,14 @@ from zoneinfo import ZoneInfo
 import pytest
 from argon2 import PasswordHasher
 
+from bridge.administration import AdministrationService
 from bridge.app import create_app_from
 from bridge.borrowing import BorrowingService
 from bridge.category import CategoryService
 from bridge.environment import Environment, Library
 from bridge.errors import NoSuchPatron
 from bridge.keys import KeyRing, MasterKey
-from bridge.models import Actor, ActorKind, AgentStep, LibrarianRole, TerminalKind
+from bridge.models import REGION, Actor, ActorKind, AgentStep, LibrarianRole, TerminalKind
 from bridge.ports import PatronRecord
 from bridge.registration import RegistrationService
 from bridge.services import Services
@@ -118,6 +119,7 @@ class World:
     north_librarian: object
     counter: object
     app: object
+    system: Actor = SYSTEM
 
     def card(self, profile=CardProfile.GOOD):
         return SimulatedCard.from_material(self.pki.issue_card(profile))
@@ -209,6 +211,9 @@ def world(tmp_path, pki, empty_database):
         ),
         staff,
         categories,
+        AdministrationService(
+            environment, staff, {library_id: {"time_zone": "Asia/Tokyo"} for library_id in libraries}
+        ),
         {library.library_id: library.name for library in libraries.values()},
         clock,
     )
@@ -236,6 +241,8 @@ def world(tmp_path, pki, empty_database):
 
     hanako = librarian("chuo", "hanako", "山田 花子")
     librarian("chuo", "kansa", "検見川 監", LibrarianRole.AUDITOR)
+    librarian("chuo", "kanri", "管理 正", LibrarianRole.ADMINISTRATOR)
+    librarian(REGION, "kouiki", "広域 司", LibrarianRole.REGION_ADMINISTRATOR)
     north_librarian = librarian("kita", "kita", "北野 司")
     counter = terminal("chuo", "counter-1", "1階総合カウンター")
     terminal("chuo", "counter-2", "児童カウンター")

@@ -139,3 +139,10 @@ def test_the_cards_of_open_links_are_claimed(first_revision):
     with first_revision.connect() as connection:
         claims = connection.execute(text("SELECT key_id, library_id, digest, link_id FROM card_claim")).all()
     assert claims == [("k1", "central", "d1", "link-1")]
+
+
+@pytest.mark.parametrize("first_revision", ["0007"], indirect=True)
+def test_a_librarian_of_before_begins_with_the_first_generation_of_sessions(first_revision):
+    assert upgrade(first_revision) == ("0007", head_revision())
+    with first_revision.connect() as connection:
+        assert connection.execute(text("SELECT session_generation FROM librarian")).scalars().all() == [0]

@@ -5,8 +5,15 @@ from __future__ import annotations
 import pytest
 from argon2 import PasswordHasher
 
-from bridge.errors import LibrarianNotFound, LibraryNotFound, LogInFailed, NameTaken, TerminalNotFound
-from bridge.models import AuditTag, LibrarianRole, TerminalKind
+from bridge.errors import (
+    LibrarianNotFound,
+    LibraryNotFound,
+    LogInFailed,
+    NameTaken,
+    TerminalNotFound,
+    WrongRole,
+)
+from bridge.models import REGION, AuditTag, LibrarianRole, TerminalKind
 from bridge.staff import StaffService
 
 
@@ -135,3 +142,102 @@ def test_a_terminal_is_known_by_its_token_until_it_is_removed(place):
     with pytest.raises(TerminalNotFound):
         place.staff.remove_terminal(place.command, library_id=place.library, terminal_id="counter-3")
     assert [row.tag for row in place.audit()][-2:] == [AuditTag.TERMINAL_ADDED, AuditTag.TERMINAL_REMOVED]
+
+
+def of(place) -> dict[str, str]:
+    return {"library_id": place.library, "librarian_id": place.librarian.librarian_id}
+
+
+def in_session(place):
+    return place.staff.librarian_of_session(place.librarian.librarian_id, place.librarian.session_generation)
+
+
+def test_a_log_out_ends_every_session_of_the_librarian(place):
+    assert in_session(place) == place.librarian
+    place.staff.log_out(place.librarian)
+    with pytest.raises(LibrarianNotFound):
+        in_session(place)
+    again = place.staff.log_in("hanako", place.password)
+    assert place.staff.librarian_of_session(again.librarian_id, again.session_generation) == again
+    assert [row.tag for row in place.audit()[-2:]] == [AuditTag.LOGGED_OUT, AuditTag.LOGIN_SUCCEEDED]
+
+
+def test_a_closed_account_is_logged_out_and_its_sessions_stay_ended_when_it_is_opened_again(place):
+    place.staff.disable(place.command, **of(place))
+    fail(place, 1, place.password)
+    place.staff.enable(place.command, **of(place))
+    with pytest.raises(LibrarianNotFound):
+        in_session(place)
+    assert place.staff.log_in("hanako", place.password).active
+
+
+def test_a_new_password_unlocks_and_ends_the_sessions_of_the_old_one(place):
+    fail(place, 5)
+    place.staff.reset_password(place.command, **of(place), password="another long password")
+    with pytest.raises(LibrarianNotFound):
+        in_session(place)
+    fail(place, 1, place.password)
+    assert place.staff.log_in("hanako", "another long password")
+
+
+def test_an_unlocked_account_logs_in_at_once(place):
+    fail(place, 5)
+    assert [member.locked for member in place.staff.librarians(place.library)] == [True]
+    place.staff.unlock(place.command, **of(place))
+    assert [member.locked for member in place.staff.librarians(place.library)] == [False]
+    assert place.staff.log_in("hanako", place.password)
+
+
+def test_each_change_of_an_account_is_in_the_audit_log(place):
+    place.staff.disable(place.command, **of(place))
+    place.staff.enable(place.command, **of(place))
+    place.staff.unlock(place.command, **of(place))
+    place.staff.change_role(place.command, **of(place), role=LibrarianRole.AUDITOR)
+    place.staff.reset_password(place.command, **of(place), password="another long password")
+    rows = place.audit()[-5:]
+    assert [row.tag for row in rows] == [
+        AuditTag.LIBRARIAN_DISABLED,
+        AuditTag.LIBRARIAN_ENABLED,
+        AuditTag.LIBRARIAN_UNLOCKED,
+        AuditTag.LIBRARIAN_ROLE_CHANGED,
+        AuditTag.LIBRARIAN_PASSWORD_RESET,
+    ]
+    assert {(row.library_id, row.subject) for row in rows} == {(place.library, place.librarian.librarian_id)}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda staff, actor, of_whom: staff.disable(actor, **of_whom),
+        lambda staff, actor, of_whom: staff.enable(actor, **of_whom),
+        lambda staff, actor, of_whom: staff.unlock(actor, **of_whom),
+        lambda staff, actor, of_whom: staff.change_role(actor, **of_whom, role=LibrarianRole.AUDITOR),
+        lambda staff, actor, of_whom: staff.reset_password(actor, **of_whom, password="x" * 12),
+    ],
+)
+@pytest.mark.parametrize("library_id", ["harbour", REGION])
+def test_an_account_of_another_library_is_not_found_and_not_changed(place, change, library_id):
+    of_whom = {**of(place), "library_id": library_id}
+    before = place.audit()
+    with pytest.raises(LibrarianNotFound):
+        change(place.staff, place.command, of_whom)
+    assert len(place.audit()) == len(before)
+    assert place.staff.log_in("hanako", place.password) == place.librarian
+    with pytest.raises(LibrarianNotFound):
+        place.staff.find_librarian(library_id, "hanako")
+
+
+@pytest.mark.parametrize(
+    ("library_id", "role"),
+    [("central", LibrarianRole.REGION_ADMINISTRATOR), (REGION, LibrarianRole.ADMINISTRATOR)],
+)
+def test_a_role_belongs_to_a_library_or_to_the_region(place, library_id, role):
+    with pytest.raises(WrongRole):
+        place.staff.add_librarian(
+            place.command,
+            library_id=library_id,
+            login_name="x",
+            display_name="x",
+            role=role,
+            password=place.password,
+        )

@@ -14,6 +14,7 @@ from flask import request
 from sqlalchemy import inspect, text
 from werkzeug.serving import make_server
 
+from bridge.administration import AdministrationService
 from bridge.api.openapi import openapi_document
 from bridge.app import create_app_from
 from bridge.borrowing import BorrowingService
@@ -162,11 +163,13 @@ def bridge(tmp_path, pki):
     verification = CardVerification(environment, policy)
     tokens = TokenPolicy(TokenShape("98", 14), timedelta(minutes=15), timedelta(minutes=2))
     categories = CategoryService(environment)
+    staff = StaffService(environment, PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
     services = Services(
         registration=RegistrationService(environment, verification, categories),
         borrowing=BorrowingService(environment, verification, tokens),
-        staff=StaffService(environment, PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)),
+        staff=staff,
         categories=categories,
+        administration=AdministrationService(environment, staff, {}),
         library_names={LIBRARY: "中央図書館"},
         clock=clock,
     )

@@ -1,0 +1,201 @@
+"""The pages for administrators: a library's settings, its terminals and its staff.
+
+A token or password that was made is shown on the answer to the form that asked for it, and never again:
+it stands in no address, no cookie and no log.
+"""
+
+from __future__ import annotations
+
+import json
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from flask import abort, flash, redirect, request, url_for
+from flask_admin import expose
+from flask_babel import gettext, lazy_gettext
+
+from bridge.admin.base import StaffView, may, signed_in_librarian
+from bridge.admin.forms import AddLibrarianForm, AddTerminalForm, RemoveTerminalForm, RoleForm
+from bridge.admin.words import LIBRARIAN_ROLES, TERMINAL_KINDS
+from bridge.models import LibrarianRole, Permission, TerminalKind
+
+if TYPE_CHECKING:
+    from flask.typing import ResponseReturnValue
+
+    from bridge.administration import AdministrationService, LibraryOverview
+    from bridge.models import Librarian
+    from bridge.services import Services
+    from bridge.staff import StaffMember
+
+FORM_PAGES = frozenset({"libraries.add_terminal", "libraries.add_librarian"})
+
+
+class LibrariesView(StaffView):
+    """The libraries that somebody administers."""
+
+    def __init__(self, services: Services) -> None:
+        super().__init__(name=lazy_gettext("Libraries"), endpoint="libraries", url="libraries")
+        self.services = services
+
+    @property
+    def _administration(self) -> AdministrationService:
+        return self.services.administration
+
+    def is_accessible(self) -> bool:
+        """Keep everybody away who does not administer."""
+        return may(Permission.ADMINISTER)
+
+    @expose("/")
+    def index(self) -> ResponseReturnValue:
+        """List the libraries."""
+        return self.render(
+            "bridge/libraries.html", libraries=self._administration.libraries(signed_in_librarian())
+        )
+
+    @expose("/<library_id>/")
+    def library(self, library_id: str) -> ResponseReturnValue:
+        """Show one library: terminals, staff, settings."""
+        return self._library_page(self._overview(library_id))
+
+    @expose("/<library_id>/terminals/add", methods=("GET", "POST"))
+    def add_terminal(self, library_id: str) -> ResponseReturnValue:
+        """Add a terminal; show its token once."""
+        library = self._overview(library_id)
+        form = AddTerminalForm()
+        if not form.validate_on_submit():
+            return self.render("bridge/add.html", library=library, form=form, title=gettext("Add a terminal"))
+        issued = self._administration.add_terminal(
+            signed_in_librarian(),
+            library_id,
+            terminal_id=form.terminal_id.data,
+            name=form.name.data,
+            kind=TerminalKind(form.kind.data),
+            sip2_login=form.sip2_login.data or None,
+        )
+        return self.render(
+            "bridge/issued.html",
+            library=library,
+            title=gettext("The terminal %(name)s was added.", name=issued.terminal.name),
+            secret_name=gettext("Token for the reader program"),
+            secret=issued.token,
+        )
+
+    @expose("/<library_id>/terminals/<terminal_id>/remove", methods=("GET", "POST"))
+    def remove_terminal(self, library_id: str, terminal_id: str) -> ResponseReturnValue:
+        """Ask whether it is meant; remove a terminal."""
+        library = self._overview(library_id)
+        terminal = next((each for each in library.terminals if each.terminal_id == terminal_id), None)
+        if terminal is None:
+            abort(HTTPStatus.NOT_FOUND)
+        form = RemoveTerminalForm()
+        if not form.validate_on_submit():
+            return self.render("bridge/remove_terminal.html", library=library, form=form, terminal=terminal)
+        self._administration.remove_terminal(signed_in_librarian(), library_id, terminal_id)
+        flash(gettext("The terminal is removed. Its token is worth nothing any more."), "success")
+        return self._back_to(library_id)
+
+    @expose("/<library_id>/staff/add", methods=("GET", "POST"))
+    def add_librarian(self, library_id: str) -> ResponseReturnValue:
+        """Add a member of staff; show the password once."""
+        library = self._overview(library_id)
+        form = AddLibrarianForm()
+        if not form.validate_on_submit():
+            return self.render(
+                "bridge/add.html", library=library, form=form, title=gettext("Add a staff account")
+            )
+        issued = self._administration.add_librarian(
+            signed_in_librarian(),
+            library_id,
+            login_name=form.login_name.data,
+            display_name=form.display_name.data,
+            role=LibrarianRole(form.role.data),
+        )
+        return self._password_page(library, issued.librarian, issued.password)
+
+    @expose("/<library_id>/staff/<librarian_id>", methods=("GET", "POST"))
+    def staff(self, library_id: str, librarian_id: str) -> ResponseReturnValue:
+        """Show one account and what can be done with it; change its role."""
+        library = self._overview(library_id)
+        member = self._member(library, librarian_id)
+        form = RoleForm(data={"role": member.librarian.role.value})
+        if not form.validate_on_submit():
+            return self.render(
+                "bridge/staff.html",
+                library=library,
+                member=member,
+                form=form,
+                is_own=librarian_id == signed_in_librarian().librarian_id,
+            )
+        self._administration.change_role(
+            signed_in_librarian(), library_id, librarian_id, LibrarianRole(form.role.data)
+        )
+        flash(gettext("The role was changed."), "success")
+        return self._back_to(library_id)
+
+    @expose("/<library_id>/staff/<librarian_id>/disable", methods=("POST",))
+    def disable(self, library_id: str, librarian_id: str) -> ResponseReturnValue:
+        """Close an account."""
+        self._administration.disable(signed_in_librarian(), library_id, librarian_id)
+        flash(gettext("The account is closed; who was logged in with it is logged out."), "success")
+        return self._back_to(library_id)
+
+    @expose("/<library_id>/staff/<librarian_id>/enable", methods=("POST",))
+    def enable(self, library_id: str, librarian_id: str) -> ResponseReturnValue:
+        """Open a closed account again."""
+        self._administration.enable(signed_in_librarian(), library_id, librarian_id)
+        flash(gettext("The account is open again."), "success")
+        return self._back_to(library_id)
+
+    @expose("/<library_id>/staff/<librarian_id>/unlock", methods=("POST",))
+    def unlock(self, library_id: str, librarian_id: str) -> ResponseReturnValue:
+        """Unlock an account."""
+        self._administration.unlock(signed_in_librarian(), library_id, librarian_id)
+        flash(gettext("The account is unlocked."), "success")
+        return self._back_to(library_id)
+
+    @expose("/<library_id>/staff/<librarian_id>/password", methods=("POST",))
+    def reset_password(self, library_id: str, librarian_id: str) -> ResponseReturnValue:
+        """Make a new password; show it once."""
+        issued = self._administration.reset_password(signed_in_librarian(), library_id, librarian_id)
+        return self._password_page(self._overview(library_id), issued.librarian, issued.password)
+
+    def _overview(self, library_id: str) -> LibraryOverview:
+        return self._administration.library(signed_in_librarian(), library_id)
+
+    @staticmethod
+    def _member(library: LibraryOverview, librarian_id: str) -> StaffMember:
+        member = next((each for each in library.staff if each.librarian.librarian_id == librarian_id), None)
+        return member or abort(HTTPStatus.NOT_FOUND)
+
+    def _library_page(self, library: LibraryOverview) -> str:
+        return self.render(
+            "bridge/library.html",
+            library=library,
+            roles=LIBRARIAN_ROLES,
+            kinds=TERMINAL_KINDS,
+            settings={name: shown(value) for name, value in library.settings.items()},
+        )
+
+    def _password_page(self, library: LibraryOverview, librarian: Librarian, password: str) -> str:
+        return self.render(
+            "bridge/issued.html",
+            library=library,
+            title=gettext("Log-in for %(name)s", name=librarian.display_name),
+            login_name=librarian.login_name,
+            secret_name=gettext("Password"),
+            secret=password,
+        )
+
+    @staticmethod
+    def _back_to(library_id: str) -> ResponseReturnValue:
+        return redirect(url_for("libraries.library", library_id=library_id), code=HTTPStatus.SEE_OTHER)
+
+    def refuge(self) -> str:
+        """After a refusal, go on at the form that was refused, else at the list of libraries."""
+        was_filled_in = request.method == "POST" and request.endpoint in FORM_PAGES
+        return request.path if was_filled_in else url_for("libraries.index")
+
+
+def shown(value: object) -> str:
+    """Return a setting as it stands in the settings file, but for the quotes of a text."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

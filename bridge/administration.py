@@ -1,0 +1,186 @@
+"""What administrators do in the admin: see a library's settings, manage its terminals and its staff.
+
+An administrator does so for one library, a region administrator for all of them. A library that is not
+theirs is not found, just as one that does not exist. No link, patron or session can be reached from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from bridge.environment import Environment, Library
+from bridge.errors import LibraryNotFound, NotAllowed
+from bridge.models import (
+    Actor,
+    ActorKind,
+    Librarian,
+    LibrarianRole,
+    Permission,
+    Terminal,
+    TerminalKind,
+)
+from bridge.staff import IssuedTerminal, StaffMember, StaffService, generate_password
+
+
+@dataclass(frozen=True)
+class LibraryOverview:
+    """A library as an administrator sees it. ``settings`` has no secret in it."""
+
+    library_id: str
+    name: str
+    settings: Mapping[str, object]
+    terminals: Sequence[Terminal]
+    staff: Sequence[StaffMember]
+
+
+@dataclass(frozen=True)
+class IssuedPassword:
+    """An account with a password that was made for it, which is shown once and kept as a hash only."""
+
+    librarian: Librarian
+    password: str = field(repr=False)
+
+
+class AdministrationService:
+    """Everything raises ``NotAllowed`` where the role does not administer, ``LibraryNotFound`` elsewhere."""
+
+    def __init__(
+        self,
+        environment: Environment,
+        staff: StaffService,
+        library_settings: Mapping[str, Mapping[str, object]],
+    ) -> None:
+        self._environment = environment
+        self._staff = staff
+        self._library_settings = library_settings
+
+    def libraries(self, administrator: Librarian) -> Sequence[LibraryOverview]:
+        """Return the libraries that somebody administers, in the order of the settings."""
+        _require_administrator(administrator)
+        return [
+            self._overview(library)
+            for library in self._environment.libraries.values()
+            if _administers(administrator, library.library_id)
+        ]
+
+    def library(self, administrator: Librarian, library_id: str) -> LibraryOverview:
+        """Return one of them."""
+        return self._overview(self._library(administrator, library_id))
+
+    def add_terminal(
+        self,
+        administrator: Librarian,
+        library_id: str,
+        *,
+        terminal_id: str,
+        name: str,
+        kind: TerminalKind,
+        sip2_login: str | None,
+    ) -> IssuedTerminal:
+        """Add a terminal. Raises ``NameTaken``."""
+        self._library(administrator, library_id)
+        return self._staff.add_terminal(
+            _actor(administrator),
+            library_id=library_id,
+            terminal_id=terminal_id,
+            name=name,
+            kind=kind,
+            sip2_login=sip2_login,
+        )
+
+    def remove_terminal(self, administrator: Librarian, library_id: str, terminal_id: str) -> Terminal:
+        """Remove a terminal. Raises ``TerminalNotFound``."""
+        self._library(administrator, library_id)
+        return self._staff.remove_terminal(
+            _actor(administrator), library_id=library_id, terminal_id=terminal_id
+        )
+
+    def add_librarian(
+        self,
+        administrator: Librarian,
+        library_id: str,
+        *,
+        login_name: str,
+        display_name: str,
+        role: LibrarianRole,
+    ) -> IssuedPassword:
+        """Add a member of staff with a new password. Raises ``NameTaken``, ``WrongRole``."""
+        self._library(administrator, library_id)
+        password = generate_password(self._environment.random_bytes)
+        added = self._staff.add_librarian(
+            _actor(administrator),
+            library_id=library_id,
+            login_name=login_name,
+            display_name=display_name,
+            role=role,
+            password=password,
+        )
+        return IssuedPassword(added, password)
+
+    def reset_password(self, administrator: Librarian, library_id: str, librarian_id: str) -> IssuedPassword:
+        """Give an account a new password. Raises ``LibrarianNotFound``."""
+        actor = self._may_change(administrator, library_id, librarian_id)
+        password = generate_password(self._environment.random_bytes)
+        changed = self._staff.reset_password(
+            actor, library_id=library_id, librarian_id=librarian_id, password=password
+        )
+        return IssuedPassword(changed, password)
+
+    def disable(self, administrator: Librarian, library_id: str, librarian_id: str) -> Librarian:
+        """Close an account. Raises ``LibrarianNotFound``."""
+        actor = self._may_change(administrator, library_id, librarian_id)
+        return self._staff.disable(actor, library_id=library_id, librarian_id=librarian_id)
+
+    def enable(self, administrator: Librarian, library_id: str, librarian_id: str) -> Librarian:
+        """Open a closed account again. Raises ``LibrarianNotFound``."""
+        actor = self._may_change(administrator, library_id, librarian_id)
+        return self._staff.enable(actor, library_id=library_id, librarian_id=librarian_id)
+
+    def unlock(self, administrator: Librarian, library_id: str, librarian_id: str) -> Librarian:
+        """Let a locked account log in again. Raises ``LibrarianNotFound``."""
+        actor = self._may_change(administrator, library_id, librarian_id)
+        return self._staff.unlock(actor, library_id=library_id, librarian_id=librarian_id)
+
+    def change_role(
+        self, administrator: Librarian, library_id: str, librarian_id: str, role: LibrarianRole
+    ) -> Librarian:
+        """Give an account another role. Raises ``LibrarianNotFound``, ``WrongRole``."""
+        actor = self._may_change(administrator, library_id, librarian_id)
+        return self._staff.change_role(actor, library_id=library_id, librarian_id=librarian_id, role=role)
+
+    def _overview(self, library: Library) -> LibraryOverview:
+        library_id = library.library_id
+        return LibraryOverview(
+            library_id,
+            library.name,
+            self._library_settings.get(library_id, {}),
+            self._staff.terminals(library_id),
+            self._staff.librarians(library_id),
+        )
+
+    def _library(self, administrator: Librarian, library_id: str) -> Library:
+        _require_administrator(administrator)
+        if not _administers(administrator, library_id):
+            raise LibraryNotFound
+        return self._environment.library(library_id)
+
+    def _may_change(self, administrator: Librarian, library_id: str, librarian_id: str) -> Actor:
+        """Return who changes an account; nobody changes their own, or a slip would lock them out."""
+        self._library(administrator, library_id)
+        if librarian_id == administrator.librarian_id:
+            raise NotAllowed
+        return _actor(administrator)
+
+
+def _administers(administrator: Librarian, library_id: str) -> bool:
+    return administrator.role.is_region_wide or administrator.library_id == library_id
+
+
+def _require_administrator(librarian: Librarian) -> None:
+    if not librarian.role.may(Permission.ADMINISTER):
+        raise NotAllowed
+
+
+def _actor(librarian: Librarian) -> Actor:
+    return Actor(ActorKind.LIBRARIAN, librarian.librarian_id)

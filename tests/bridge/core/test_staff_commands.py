@@ -1,0 +1,153 @@
+"""``koha-jpki library``, ``librarian`` and ``terminal``, as an administrator calls them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from bridge.cli import main
+from bridge.wiring import build_staff
+
+PASSWORD = "correct horse battery staple"
+SECRET = "s" * 40
+
+SECOND_LIBRARY = """
+[[library]]
+library_id = "harbour"
+name = "港図書館"
+[library.koha]
+base_url = "http://127.0.0.1:9/api/v1"
+client_id = "bridge"
+client_secret_file = "secret"
+"""
+
+
+@pytest.fixture
+def run(installation):
+    """Call ``koha-jpki`` in an installation with two libraries, a librarian in each."""
+    with installation.path.open("a", encoding="utf-8") as file:
+        file.write(SECOND_LIBRARY)
+
+    def call(*arguments: str, stdin: str | None = None):
+        result = CliRunner().invoke(main, ["-c", str(installation.path), *arguments], input=stdin)
+        assert SECRET not in result.output
+        return result
+
+    call("keys", "generate", str(installation.key_file))
+    call("init-db")
+    for library, name in (("central", "hanako"), ("harbour", "minato")):
+        added = call(
+            *("librarian", "add", "--library", library, "--login-name", name, "--display-name", name),
+            "--password-stdin",
+            stdin=PASSWORD,
+        )
+        assert added.exit_code == 0, added.output
+    return call
+
+
+@pytest.fixture
+def staff(run, installation):
+    return build_staff(installation.load())
+
+
+def test_libraries_are_listed_and_shown_without_secrets(run):
+    assert run("library", "list").output == "central\t中央図書館\nharbour\t港図書館\n"
+    assert [each["library_id"] for each in json.loads(run("library", "list", "--json").stdout)] == [
+        "central",
+        "harbour",
+    ]
+    shown = json.loads(run("library", "show", "central", "--json").stdout)
+    assert shown["koha.client_id"] == "bridge"
+    assert not [name for name in shown if "secret" in name or "password" in name]
+    assert 'name = "中央図書館"' in run("library", "show", "central").output
+
+
+def test_a_library_that_is_not_in_the_settings_is_not_shown(run):
+    result = run("library", "show", "nowhere")
+    assert (result.exit_code, result.output) == (1, "library-not-found: nowhere\n")
+    for command in ("librarian", "terminal"):
+        assert run(command, "list", "--library", "nowhere").exit_code == 1
+
+
+def test_staff_are_listed_by_library(run):
+    assert run("librarian", "list", "--library", "central").output == "hanako\tlibrarian\topen\thanako\n"
+    listed = json.loads(run("librarian", "list", "--library", "harbour", "--json").stdout)
+    assert listed == [
+        {"login_name": "minato", "role": "librarian", "state": "open", "display_name": "minato"}
+    ]
+
+
+def test_the_region_has_staff_of_its_own(run):
+    added = run(
+        *("librarian", "add", "--region", "--login-name", "kouiki", "--display-name", "広域"),
+        "--password-stdin",
+        stdin=PASSWORD,
+    )
+    assert added.output == "region_administrator kouiki added to the region\n"
+    assert run("librarian", "list", "--region").output == "kouiki\tregion_administrator\topen\t広域\n"
+    refused = run("librarian", "role", "--region", "--login-name", "kouiki", "--role", "librarian")
+    assert (refused.exit_code, refused.output) == (1, "wrong-role\n")
+
+
+@pytest.mark.parametrize("whose", [(), ("--region", "--library", "central")])
+def test_staff_belong_to_a_library_or_to_the_region(run, whose):
+    result = run("librarian", "list", *whose)
+    assert result.exit_code == 2
+    assert "either --library or --region" in result.output
+
+
+def test_an_account_is_closed_and_opened_again(run):
+    account = ("--library", "central", "--login-name", "hanako")
+    assert "closed and logged out" in run("librarian", "disable", *account).output
+    assert "\tclosed\t" in run("librarian", "list", "--library", "central").output
+    assert run("librarian", "enable", *account).output == "hanako is open\n"
+    assert run("librarian", "role", *account, "--role", "auditor").output == "hanako is auditor now\n"
+    assert "\tauditor\topen\t" in run("librarian", "list", "--library", "central").output
+
+
+def test_a_generated_password_is_printed_alone_on_standard_output(run, staff):
+    result = run(
+        "librarian", "reset-password", "--library", "central", "--login-name", "hanako", "--generate"
+    )
+    assert "new password" in result.stderr
+    assert staff.log_in("hanako", result.stdout.strip()).login_name == "hanako"
+
+
+@pytest.mark.parametrize(("password", "exit_code"), [("another long password", 0), ("short", 2)])
+def test_a_password_from_standard_input_is_taken_and_not_shown(run, staff, password, exit_code):
+    account = ("--library", "central", "--login-name", "hanako")
+    result = run("librarian", "reset-password", *account, "--password-stdin", stdin=password)
+    assert result.exit_code == exit_code
+    assert password not in result.output
+    assert staff.log_in("hanako", PASSWORD if exit_code else password)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("disable",),
+        ("enable",),
+        ("unlock",),
+        ("role", "--role", "auditor"),
+        ("reset-password", "--generate"),
+    ],
+)
+def test_an_account_of_another_library_is_not_found(run, staff, command):
+    result = run("librarian", *command, "--library", "central", "--login-name", "minato")
+    nobody = run("librarian", *command, "--library", "central", "--login-name", "nobody")
+    assert (result.exit_code, result.output) == (1, "librarian-not-found\n")
+    assert (nobody.exit_code, nobody.output) == (result.exit_code, result.output)
+    assert staff.log_in("minato", PASSWORD).role == "librarian"
+
+
+def test_terminals_are_listed_and_removed_in_their_own_library_only(run):
+    added = run("terminal", "add", "--library", "harbour", "--id", "c-1", "--name", "港", "--kind", "counter")
+    listed = run("terminal", "list", "--library", "harbour", "--json")
+    assert json.loads(listed.stdout)[0]["terminal_id"] == "c-1"
+    assert added.stdout.splitlines()[-1] not in listed.output
+    assert json.loads(run("terminal", "list", "--library", "central", "--json").stdout) == []
+    refused = run("terminal", "remove", "--library", "central", "--id", "c-1")
+    assert (refused.exit_code, refused.output) == (1, "terminal-not-found\n")
+    assert "c-1" in run("terminal", "list", "--library", "harbour").output
