@@ -145,7 +145,7 @@ def test_no_english_is_left_on_a_japanese_page(every_page):
     for answer in every_page("ja"):
         text = re.sub(r"<code>.*?</code>", "", answer.text)  # names and values of settings, tokens, passwords
         text = " ".join(Page(text).words)
-        for known in FROM_DATA:
+        for known in sorted(FROM_DATA, key=len, reverse=True):  # one id may be part of another
             text = text.replace(known, "")
         text = re.sub(r"\b[0-9a-f]{8}\b", "", text)  # the numbers of the audit log
         english = set(re.findall(r"[A-Za-z][A-Za-z0-9]+", text)) - ALLOWED_ENGLISH
