@@ -14,7 +14,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from bridge.cli import main
-from config import example_toml
+from bridge.wiring import find_problems
+from config import example_toml, load_settings
 from jpki.simulator.card import SimulatedCard
 from jpki.simulator.pki import Authority, CardPki, CardProfile
 from jpki.simulator.reader import VirtualReader
@@ -110,6 +111,18 @@ def test_a_test_ca_is_refused_in_production(settings_file, ca_file, ca):
     result = trust(settings_file(fingerprint(ca), mode="production"), "import", ca_file)
     assert result.exit_code == 1
     assert "development mode only" in result.stderr
+
+
+def test_a_test_ca_that_was_imported_in_development_is_refused_in_production(settings_file, ca_file, ca):
+    assert trust(settings_file(fingerprint(ca)), "import", ca_file).exit_code == 0
+    settings = settings_file(fingerprint(ca), mode="production")
+    result = trust(settings, "list")
+    assert result.exit_code == 1
+    assert "would not start" in result.stderr
+    assert "development mode only" in result.stderr
+    assert any(
+        "development mode only" in problem for problem in find_problems(load_settings(settings, ENVIRONMENT))
+    )
 
 
 def test_a_cards_certificate_is_refused_as_a_ca(settings_file, pki, tmp_path):

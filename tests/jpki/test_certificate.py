@@ -83,20 +83,21 @@ def test_a_serial_number_that_rfc_5280_forbids_cannot_be_made(value):
 
 
 @pytest.mark.parametrize(
-    ("profile", "error"),
+    ("profile", "error", "words"),
     [
-        (CardProfile.SERIAL_21_OCTETS, MalformedCertificate),
-        (CardProfile.SERIAL_NEGATIVE, MalformedCertificate),
-        (CardProfile.AUTHORITY_KEY_IDENTIFIER_MISSING, MalformedCertificate),
-        (CardProfile.RSA_1024, UnsupportedAlgorithm),
-        (CardProfile.SHA1, UnsupportedAlgorithm),
-        (CardProfile.CA_AS_LEAF, WrongCertificateType),
+        (CardProfile.SERIAL_21_OCTETS, MalformedCertificate, "longer than 20 octets"),
+        (CardProfile.SERIAL_NEGATIVE, MalformedCertificate, "not one DER certificate of RFC 5280"),
+        (CardProfile.AUTHORITY_KEY_IDENTIFIER_MISSING, MalformedCertificate, "no authority key identifier"),
+        (CardProfile.RSA_1024, UnsupportedAlgorithm, "the public key is neither RSA of 2048 bits or more"),
+        (CardProfile.SHA1, UnsupportedAlgorithm, "signed with an algorithm"),
+        (CardProfile.CA_AS_LEAF, WrongCertificateType, "a CA certificate"),
     ],
     ids=lambda value: getattr(value, "value", None),
 )
-def test_a_certificate_of_the_wrong_shape_is_refused(pki, profile, error):
-    with pytest.raises(error):
+def test_a_certificate_of_the_wrong_shape_is_refused_for_that_very_reason(pki, profile, error, words):
+    with pytest.raises(error, match=words) as caught:
         from_der(pki.issue_card(profile).certificate_der)
+    assert caught.type is error
 
 
 def test_a_key_of_an_unknown_kind_is_refused(pki):

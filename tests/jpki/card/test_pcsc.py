@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import socket
+import statistics
 import subprocess
 import sys
 import threading
@@ -242,9 +243,9 @@ def test_a_tear_at_any_command_is_card_removed_and_the_reader_is_free_within_a_s
         took.append(time.monotonic() - begun)
         assert card.state().verify_count <= 1
         wait_until(lambda card=card: not card.state().inserted)
-    # The quickest: a busy machine delays some, a program that still held the reader would delay all.
+    # The median: a busy machine delays a few, a program that still held the reader would delay all.
     # How long it takes on a quiet machine is measured in bench/jpki.py.
-    assert min(took) < FREE_WITHIN, took
+    assert statistics.median(took) < FREE_WITHIN, took
     card.insert()
     pcsc.wait_for_card(reader, timeout=LOADED)
     assert attempts_remaining(reader) == 3
