@@ -1,15 +1,16 @@
 """The SIP2 proxy against HAProxy (TCP mode, one thread), before the same library system, in the same run.
 
-Library system and machines are one small C program each (``sip2_peer.c``), so that what stands between
-them is what is measured. That has one CPU of its own, HAProxy and the proxy alike, and the two ends
-share another.
+The proxy is the product's own, by its own command: with its rules, its counters and its database, in
+which a patron has a session at each machine. Library system and machines are one small C program each
+(``sip2_peer.c``), so that what stands between them is what is measured. That has one CPU of its own,
+HAProxy and the proxy alike, and the two ends share another.
 """
 
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from socket import create_connection, create_server
 from statistics import median
 
 from bench.figure import Figure
+from bench.sip2_proxy import Patrons, prepare
 
 SOAK_SECONDS = float(os.environ.get("SOAK_SECONDS", "60"))
 """How long the proxy runs at full rate while its memory is watched."""
@@ -62,27 +64,33 @@ class Load:
 
 
 def measure() -> Iterator[Figure]:
-    """Yield the figures of issue "sip2_adapter"."""
+    """Yield the figures of the SIP2 proxy."""
+    _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))  # those we start inherit it
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         peer = _compiled(folder)
         acs = stack.enter_context(_started([peer, "acs", "0"], cpu=1))
         acs_port = _port(acs)
         haproxy = stack.enter_context(_haproxy(folder, acs_port))
-        proxy = stack.enter_context(_proxy(acs_port))
-        ours = _port(proxy)
+        proxy, ours, patrons = stack.enter_context(_proxy(folder / "busy", acs_port))
 
-        _load(peer, ours, _LOAD, 1), _load(peer, haproxy, _LOAD, 1)
+        def load_us(connections: int, seconds: float) -> Load:
+            patrons.sit_down()
+            return _load(peer, ours, connections, seconds)
+
+        load_us(_LOAD, 1), _load(peer, haproxy, _LOAD, 1)
         # By turns, so that both see the same machine.
-        rates = [
-            _load(peer, ours, _LOAD, 1).rate / _load(peer, haproxy, _LOAD, 1).rate for _ in range(_ROUNDS)
-        ]
+        rates = [load_us(_LOAD, 1).rate / _load(peer, haproxy, _LOAD, 1).rate for _ in range(_ROUNDS)]
         yield Figure("sip2.throughput_vs_haproxy", median(rates), "ratio", 0.5, "higher")
 
         direct, through_haproxy, through_us = (
             list(loads)
             for loads in zip(
-                *([_load(peer, port, 1, 1) for port in (acs_port, haproxy, ours)] for _ in range(_ROUNDS)),
+                *(
+                    (_load(peer, acs_port, 1, 1), _load(peer, haproxy, 1, 1), load_us(1, 1))
+                    for _ in range(_ROUNDS)
+                ),
                 strict=True,
             )
         )
@@ -93,15 +101,15 @@ def measure() -> Iterator[Figure]:
         p99 = median(load.p99 for load in through_us) / median(load.p99 for load in through_haproxy)
         yield Figure("sip2.p99_vs_haproxy", p99, "ratio", 2, "lower")
 
-        with _proxy(acs_port) as fresh:
-            idle = [peer, "kiosks", str(_port(fresh)), str(_IDLE), "0", "60"]
+        with _proxy(folder / "idle", acs_port) as (fresh, port, _):
+            idle = [peer, "kiosks", str(port), str(_IDLE), "0", "60"]
             with _started(idle, cpu=1) as machines:
                 _line(machines)
                 yield Figure("sip2.idle_2000_mb", _resident_mb(fresh.pid), "MB", 150, "lower")
 
-        _load(peer, ours, _LOAD, 5)
+        load_us(_LOAD, 5)
         before = _resident_mb(proxy.pid)
-        _load(peer, ours, _LOAD, SOAK_SECONDS)
+        load_us(_LOAD, SOAK_SECONDS)
         yield Figure("sip2.soak_growth_mb", _resident_mb(proxy.pid) - before, "MB", 5, "lower")
 
 
@@ -143,9 +151,11 @@ def _haproxy(folder: Path, acs_port: int) -> Iterator[int]:
 
 
 @contextmanager
-def _proxy(acs_port: int) -> Iterator[subprocess.Popen[str]]:
-    with _started([sys.executable, "-m", "bench.sip2_proxy", str(acs_port)], cpu=0) as process:
-        yield process
+def _proxy(folder: Path, acs_port: int) -> Iterator[tuple[subprocess.Popen[str], int, Patrons]]:
+    """Start the product's proxy in *folder*; yield process, port and patrons."""
+    command, patrons = prepare(folder, acs_port, _LOAD)
+    with _started(command, cpu=0) as process:
+        yield process, int(_line(process).rsplit(":", 1)[1]), patrons
 
 
 def _line(process: subprocess.Popen[str]) -> str:

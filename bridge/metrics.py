@@ -5,68 +5,113 @@ Labels are the library, the SIP2 code and how it ended: few values each, so that
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterator
+from itertools import accumulate
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from sip2_adapter.observer import Result
 from sip2_adapter.resolver import Refusal
 
-SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20)
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0)
 """From what the proxy adds to the longest that a machine waits."""
+
+_BUCKETS = (*map(str, SECONDS), "+Inf")
 
 _UPSTREAM = {Result.ANSWERED: 1, Result.ACS_UNAVAILABLE: 0, Result.OUTCOME_UNKNOWN: 0}
 """What the end of a request says of Koha's SIP2 server; the others say nothing."""
 
 
-class ProxyMetrics:
-    """``sip2_adapter.ProxyObserver`` over a Prometheus registry."""
+class _Times:
+    """How many requests took how long: one count for each of ``SECONDS`` and one for longer."""
+
+    __slots__ = ("counts", "total")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(SECONDS) + 1)
+        self.total = 0.0
+
+    def buckets(self) -> list[tuple[str, float]]:
+        """Return the counts added up, as Prometheus wants them."""
+        return list(zip(_BUCKETS, accumulate(self.counts.copy()), strict=True))
+
+
+class ProxyMetrics(Collector):
+    """``sip2_adapter.ProxyObserver`` over a Prometheus registry.
+
+    Counts in plain dictionaries, which the registry reads when it is asked: counting a message through
+    the library's own counters takes longer than passing the message on.
+    """
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
-        self._kiosks = Gauge(
-            "koha_jpki_sip2_kiosks", "Self-check machines connected", ["library"], registry=registry
-        )
-        self._requests = Counter(
-            "koha_jpki_sip2_requests",
-            "Requests of self-check machines, by SIP2 code and how they ended",
-            ["library", "code", "result"],
-            registry=registry,
-        )
-        self._seconds = Histogram(
-            "koha_jpki_sip2_request_seconds",
-            "From a whole request to its answer, Koha's part included",
-            ["library", "code"],
-            buckets=SECONDS,
-            registry=registry,
-        )
-        self._refusals = Counter(
-            "koha_jpki_sip2_refusals",
-            "Patrons refused, by reason; 'guessing' is an alarm",
-            ["library", "reason"],
-            registry=registry,
-        )
-        self._upstream = Gauge(
-            "koha_jpki_sip2_koha_up",
-            "Whether Koha's SIP2 server gave the last answer that was asked of it",
-            ["library"],
-            registry=registry,
-        )
+        self._kiosks: Counter[str] = Counter()
+        self._requests: Counter[tuple[str, bytes, Result]] = Counter()
+        self._seconds: dict[tuple[str, bytes], _Times] = {}
+        self._refusals: Counter[tuple[str, Refusal]] = Counter()
+        self._upstream: dict[str, int] = {}
+        registry.register(self)
 
     def kiosk_connected(self, listener: str) -> None:
         """Count a machine."""
-        self._kiosks.labels(listener).inc()
+        self._kiosks[listener] += 1
 
     def kiosk_disconnected(self, listener: str) -> None:
         """Count it no more."""
-        self._kiosks.labels(listener).dec()
+        self._kiosks[listener] -= 1
 
     def request_answered(self, listener: str, code: bytes, result: Result, seconds: float) -> None:
         """Count a request and its time."""
-        code_text = code.decode("ascii")
-        self._requests.labels(listener, code_text, result.value).inc()
-        self._seconds.labels(listener, code_text).observe(seconds)
+        self._requests[listener, code, result] += 1
+        times = self._seconds.get((listener, code))
+        if times is None:
+            self._seconds[listener, code] = times = _Times()
+        times.counts[bisect_left(SECONDS, seconds)] += 1
+        times.total += seconds
         if result in _UPSTREAM:
-            self._upstream.labels(listener).set(_UPSTREAM[result])
+            self._upstream[listener] = _UPSTREAM[result]
 
     def patron_refused(self, listener: str, refusal: Refusal) -> None:
         """Count a refusal."""
-        self._refusals.labels(listener, refusal.value).inc()
+        self._refusals[listener, refusal] += 1
+
+    def collect(self) -> Iterator[Metric]:
+        """Return what was counted; called by the registry, from any thread."""
+        kiosks = GaugeMetricFamily(
+            "koha_jpki_sip2_kiosks", "Self-check machines connected", labels=["library"]
+        )
+        for listener, count in self._kiosks.copy().items():
+            kiosks.add_metric([listener], count)
+        requests = CounterMetricFamily(
+            "koha_jpki_sip2_requests",
+            "Requests of self-check machines, by SIP2 code and how they ended",
+            labels=["library", "code", "result"],
+        )
+        for (listener, code, result), count in self._requests.copy().items():
+            requests.add_metric([listener, code.decode("ascii"), result.value], count)
+        seconds = HistogramMetricFamily(
+            "koha_jpki_sip2_request_seconds",
+            "From a whole request to its answer, Koha's part included",
+            labels=["library", "code"],
+        )
+        for (listener, code), times in self._seconds.copy().items():
+            seconds.add_metric([listener, code.decode("ascii")], times.buckets(), times.total)
+        refusals = CounterMetricFamily(
+            "koha_jpki_sip2_refusals",
+            "Patrons refused, by reason; 'guessing' is an alarm",
+            labels=["library", "reason"],
+        )
+        for (listener, refusal), count in self._refusals.copy().items():
+            refusals.add_metric([listener, refusal.value], count)
+        upstream = GaugeMetricFamily(
+            "koha_jpki_sip2_koha_up",
+            "Whether Koha's SIP2 server gave the last answer that was asked of it",
+            labels=["library"],
+        )
+        for listener, up in self._upstream.copy().items():
+            upstream.add_metric([listener], up)
+        return iter((kiosks, requests, seconds, refusals, upstream))

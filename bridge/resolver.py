@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import datetime, tzinfo
+from datetime import date, datetime, tzinfo
 from types import MappingProxyType
 
 from bridge.borrowing import (
@@ -108,8 +108,7 @@ class TokenResolver:
 
     def judge(self, session_id: str, answer: PatronAnswer, kiosk: Kiosk) -> Refused | None:
         """Refuse a patron whose library card is not valid by Koha's answer, until the session ends."""
-        today = self._clock().astimezone(self._time_zone).date()
-        if not judge_library_card(answer, today, self._machines.expiry_field).forbids:
+        if not judge_library_card(answer, self._today, self._machines.expiry_field).forbids:
             return None
         self._not_valid.add(session_id)
         self._running.forget(session_id)
@@ -208,6 +207,9 @@ class TokenResolver:
             await asyncio.to_thread(self._borrowing.touch, used)
         except Exception as error:  # noqa: BLE001  # at worst a session ends early
             logger.error("uses not written: %s", type(error).__name__)  # noqa: TRY400  # no values
+
+    def _today(self) -> date:
+        return self._clock().astimezone(self._time_zone).date()
 
     def _plastic(self, kiosk: Kiosk) -> Resolution:
         if self._machines.of(kiosk).plastic_cards:

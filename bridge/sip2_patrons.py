@@ -84,7 +84,7 @@ class Sip2PatronDirectory:
             return await client.patron_information(b"", cardnumber, now)
 
     def _record(self, answer: Sip2Message, cardnumber: str, now: datetime) -> PatronRecord:
-        standing = judge_library_card(answer, now.date(), self._expiry_field)
+        standing = judge_library_card(answer, now.date, self._expiry_field)
         status = answer.fixed_field("patron_status")
         return PatronRecord(
             patron_id=None,

@@ -39,10 +39,10 @@ class FrameBuffer:
 
         None otherwise: *data* is then for ``receive``.
         """
-        frame = data.strip(b"\r\n")
-        if self._rest or self._end in frame or not data.endswith(self._ends) or len(frame) > self._limit:
+        if self._rest or not data.endswith(self._ends) or len(data) > self._limit:
             return None
-        return frame or None
+        frame = data.strip(b"\r\n")
+        return frame if frame and self._end not in frame else None
 
     def receive(self, data: bytes) -> list[bytes]:
         """Add *data* and return every frame that is now complete.

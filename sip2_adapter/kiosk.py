@@ -176,8 +176,12 @@ class KioskConnection:
         patron = session.patron
         if patron is None and isinstance(resolution, PassThrough):
             swap, sent = None, frame
-        elif patron and patron.swap and presented == patron.token and resolution == patron.resolved:
-            swap = patron.swap
+        elif (
+            patron is not None
+            and (swap := patron.swap) is not None
+            and presented == patron.token
+            and (resolution is patron.resolved or resolution == patron.resolved)
+        ):
             sent = swap.to_acs(frame, begin, end, value)
         else:
             self._asked = _begun(resolution)

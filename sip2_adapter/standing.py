@@ -9,6 +9,7 @@ can be told apart only where Koha is configured to send the date of expiry in a 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import date, datetime
 from enum import StrEnum, unique
 from typing import Final, Protocol
@@ -61,22 +62,26 @@ class PatronAnswer(Protocol):
         """Return the first value of a variable field, None if it is absent."""
 
 
-def judge_library_card(answer: PatronAnswer, today: date, expiry_field: bytes | None) -> LibraryCardStanding:
+def judge_library_card(
+    answer: PatronAnswer, today: Callable[[], date], expiry_field: bytes | None
+) -> LibraryCardStanding:
     """Judge the library card of the patron whom *answer* is about.
 
-    *today* is a day in the library's time zone; the day of expiry itself is still valid. *expiry_field*
+    *today* gives the day in the library's time zone; the day of expiry itself is still valid. *expiry_field*
     is the field in which the ACS sends that day, None where it sends none: then the flags decide.
     """
-    if answer.code not in _PATRON_ANSWERS or answer.value(FieldId.VALID_PATRON) == b"N":
+    if answer.code not in _PATRON_ANSWERS:
+        return LibraryCardStanding.NOT_SAID
+    status = answer.fixed_field("patron_status")
+    if expiry_field is None and not status.startswith(_ALL_DENIED):
+        return LibraryCardStanding.VALID  # by far the most: nothing else needs to be read
+    if answer.value(FieldId.VALID_PATRON) == b"N":
         return LibraryCardStanding.NOT_SAID
     if expiry_field is not None:
         expiry = _read_date(answer.value(expiry_field))
         if expiry is None:
             return LibraryCardStanding.UNKNOWN
-        return LibraryCardStanding.VALID if today <= expiry else LibraryCardStanding.EXPIRED
-    status = answer.fixed_field("patron_status")
-    if not status.startswith(_ALL_DENIED):
-        return LibraryCardStanding.VALID
+        return LibraryCardStanding.VALID if today() <= expiry else LibraryCardStanding.EXPIRED
     if _EXPIRY_SENTENCE in (answer.value(FieldId.SCREEN_MESSAGE) or b""):
         return LibraryCardStanding.EXPIRED
     has_a_reason = b"Y" in status[_OTHER_REASONS]

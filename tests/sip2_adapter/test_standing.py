@@ -50,7 +50,7 @@ def patron_answer(status, rest, code=b"64"):
 )
 @pytest.mark.parametrize("code", [b"24", b"64"])
 def test_the_flags_decide_where_no_field_holds_the_date(status, rest, standing, code):
-    assert judge_library_card(patron_answer(status, rest, code), TODAY, None) is standing
+    assert judge_library_card(patron_answer(status, rest, code), lambda: TODAY, None) is standing
 
 
 @pytest.mark.parametrize(
@@ -70,12 +70,12 @@ def test_the_flags_decide_where_no_field_holds_the_date(status, rest, standing, 
 def test_a_field_with_the_date_decides_where_there_is_one(value, standing):
     # The flags deny everything for a restriction; the date says that it is no expiry.
     answer = patron_answer(b"YYYY          ", b"BLY|PIN|" + value)
-    assert judge_library_card(answer, TODAY, b"PA") is standing
+    assert judge_library_card(answer, lambda: TODAY, b"PA") is standing
 
 
 def test_answers_about_items_say_nothing_and_only_a_doubt_forbids():
     checkin = decode(b"101YNN" + DATE + b"AOCPL|AB1|AQCPL|")
-    assert judge_library_card(checkin, TODAY, b"PA") is LibraryCardStanding.NOT_SAID
+    assert judge_library_card(checkin, lambda: TODAY, b"PA") is LibraryCardStanding.NOT_SAID
     assert [each for each in LibraryCardStanding if not each.forbids] == [
         LibraryCardStanding.NOT_SAID,
         LibraryCardStanding.VALID,
@@ -100,4 +100,4 @@ async def test_the_simulated_acss_answers_are_judged_as_kohas(start_acs, connect
     await kiosk.ask(b"9300CNsc|COpw|")
     for body in (b"63001" + DATE + b" " * 10, b"23001" + DATE):
         answer = decode(await kiosk.ask(kiosk.sealed(body + b"AOCPL|AA" + card + b"|AC|AD|")))
-        assert judge_library_card(answer, TODAY, None) is standing
+        assert judge_library_card(answer, lambda: TODAY, None) is standing
