@@ -15,6 +15,7 @@ from bridge.environment import Environment
 from bridge.errors import BridgeError, Denied, NotLinked, WrongTerminalKind, slug_of, why_of
 from bridge.guessing import DEFAULT_GUESSING_RULE, GuessingRule
 from bridge.keys import KeyUse
+from bridge.link_life import suspend_revoked
 from bridge.link_upgrade import upgrade_link
 from bridge.models import (
     Actor,
@@ -27,8 +28,7 @@ from bridge.models import (
     TerminalKind,
 )
 from bridge.ports import EncryptedValue, Transaction
-from bridge.rules import DenialReason, judge_link, may_borrow
-from bridge.suspension import suspend
+from bridge.rules import DenialReason, LinkEnding, is_near, may_borrow
 from bridge.tokens import TokenPolicy
 from bridge.verification import CardVerification, Reliance
 from jpki.certificate import UserAuthenticationCertificate
@@ -50,11 +50,15 @@ USE_WRITTEN_WITHIN = timedelta(seconds=10)
 
 @dataclass(frozen=True)
 class OpenedSession:
-    """What a self-check machine's agent hands to the machine."""
+    """What a self-check machine's agent hands to the machine.
+
+    ``ending`` is there where the link ends so soon that the patron is told.
+    """
 
     session_id: str
     expires_at: datetime
     token: SessionToken
+    ending: LinkEnding | None = None
 
 
 @dataclass(frozen=True)
@@ -241,7 +245,7 @@ class BorrowingService:
         patron = self._environment.patron_of(link)
         upgrade_link(self._environment, link, patron, Actor(ActorKind.TERMINAL, terminal.terminal_id))
         now = self._environment.clock()
-        decision = may_borrow(link, patron.standing, now, library.today(now))
+        decision = may_borrow(link, patron.standing, now, library.today(now), library.links)
         if decision.denial is not None:
             raise Denied(decision.denial)
         session = CardSession(
@@ -255,10 +259,10 @@ class BorrowingService:
             revocation=reliance.answer,
         )
         with self._environment.store.transaction() as transaction:
+            transaction.touch_link(link.link_id, now)  # first: of two at once, one waits here for the other
             self._require_alive(transaction.find_link(library.library_id, link.link_id))
             self._close_others(transaction, link)
             token = self._keep(transaction, session, terminal)
-            transaction.touch_link(link.link_id, now)
             transaction.remember_revocation([link.link_id], reliance.answer)
             transaction.add_audit_event(
                 self._environment.event(
@@ -272,7 +276,10 @@ class BorrowingService:
             )
             if reliance.for_review:
                 self._record_for_review(transaction, session, reliance)
-        return OpenedSession(session.session_id, session.expires_at, token)
+        ending = library.ending_of(link)
+        return OpenedSession(
+            session.session_id, session.expires_at, token, ending if is_near(ending, now) else None
+        )
 
     def _record_for_review(self, transaction: Transaction, session: CardSession, reliance: Reliance) -> None:
         transaction.add_audit_event(
@@ -336,13 +343,14 @@ class BorrowingService:
         link = transaction.find_link(session.library_id, session.link_id)
         if link is None:
             return TokenProblem.LINK_NOT_VALID
-        decision = judge_link(link, now)
+        decision = self._environment.library(link.library_id).judge_link(link, now)
         if decision.allowed:
             decision = self._verification.judge_again(link.library_id, link.not_after, session.revocation)
         if decision.denial is not None:
             return _PROBLEM_OF_CERTIFICATE.get(decision.denial, TokenProblem.LINK_NOT_VALID)
         fresh_until = self._verification.fresh_until(link.library_id, session.revocation)
-        return min(session.expires_at, link.not_after, fresh_until)
+        ending = self._environment.library(link.library_id).ending_of(link)
+        return min(session.expires_at, ending.at, fresh_until)
 
     def _refuse(
         self,
@@ -411,7 +419,7 @@ class BorrowingService:
     def _require_alive(self, link: CardLink | None) -> CardLink:
         if link is None:
             raise NotLinked
-        decision = judge_link(link, self._environment.clock())
+        decision = self._environment.library(link.library_id).judge_link(link, self._environment.clock())
         if decision.denial is not None:
             raise Denied(decision.denial, decision.why)
         return link
@@ -439,7 +447,7 @@ class BorrowingService:
         self, transaction: Transaction, link: CardLink, answer: RevocationAnswer, actor: Actor
     ) -> None:
         if answer.status is RevocationStatus.REVOKED:
-            suspend(self._environment, transaction, link.library_id, link.link_id, answer, actor)
+            suspend_revoked(self._environment, transaction, link.library_id, link.link_id, answer, actor)
 
 
 def _require_self_check(terminal: Terminal) -> None:

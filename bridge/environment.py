@@ -17,6 +17,7 @@ from bridge.ports import (
     RandomBytes,
     Store,
 )
+from bridge.rules import Decision, LinkEnding, LinkPolicy, ending_of, judge_link
 
 ID_LENGTH = 16
 """Bytes of a new id; written as 32 hex digits."""
@@ -27,7 +28,7 @@ class Library:
     """One library (図書館): its patrons, and the time zone in which its days begin.
 
     ``categories`` is None where the library system has none to write (SIP2 alone). ``linked_category``
-    gives, by category, the one for linked patrons.
+    gives, by category, the one for linked patrons; ``links`` is what the library demands of its links.
     """
 
     library_id: str
@@ -36,10 +37,19 @@ class Library:
     patrons: PatronDirectory
     categories: PatronCategories | None = None
     linked_category: Mapping[str, str] = field(default_factory=dict)
+    links: LinkPolicy = field(default_factory=LinkPolicy)
 
     def today(self, now: datetime) -> date:
         """Return the day that it is in the library."""
         return now.astimezone(self.time_zone).date()
+
+    def judge_link(self, link: CardLink, now: datetime) -> Decision:
+        """Decide whether a link of this library may be used now."""
+        return judge_link(link, now, self.today(now), self.links)
+
+    def ending_of(self, link: CardLink) -> LinkEnding:
+        """Return when a link of this library ends by itself at the latest."""
+        return ending_of(link, self.links, self.time_zone)
 
 
 @dataclass(frozen=True)

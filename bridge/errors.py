@@ -8,6 +8,8 @@ counter page. It never changes once released. Sentences for people are made at t
     BridgeError
     ├ Denied(reason)               a rule said no
     ├ AlreadyLinked                the card has a link in this library
+    ├ LinkedMeanwhile              another card was linked to the patron at the same moment
+    ├ ConsentMissing               the patron has not agreed to the wording in force
     ├ NoLinkRequest                no librarian started a link at this counter
     ├ LinkRequestPending           this counter is already waiting for a card
     ├ LinkRequestNotFound
@@ -69,6 +71,18 @@ class AlreadyLinked(BridgeError):
     """The card already has a link in this library."""
 
     slug = "already-linked"
+
+
+class LinkedMeanwhile(BridgeError):
+    """Another card was linked to the same patron at the same moment, at another counter."""
+
+    slug = "linked-meanwhile"
+
+
+class ConsentMissing(BridgeError):
+    """The patron has not agreed to the wording that is in force, or it changed while the page was open."""
+
+    slug = "consent-missing"
 
 
 class NoLinkRequest(BridgeError):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum, unique
 from types import MappingProxyType
 
@@ -80,6 +80,55 @@ class UnlinkReason(StrEnum):
     MISTAKE = "mistake"
 
 
+@unique
+class LinkEndReason(StrEnum):
+    """Why a link ended that nobody ended by hand."""
+
+    RELINKED = "relinked"
+    ACCOUNT_GONE = "account_gone"
+    CERTIFICATE_EXPIRED = "certificate-expired"
+    LINK_EXPIRED = "link-expired"
+    REPRESENTATION_OVER = "representation-over"
+
+
+@unique
+class SuspensionReason(StrEnum):
+    """Why a link rests. Staff choose among the first three."""
+
+    CARD_MISLAID = "card_mislaid"
+    PATRON_REQUEST = "patron_request"
+    SUSPECTED_MISUSE = "suspected_misuse"
+    CERTIFICATE_REVOKED = "certificate-revoked"
+    ACCOUNT_GONE = "account_gone"
+
+
+@unique
+class RepresentativeCheck(StrEnum):
+    """What staff look at before a legal representative (法定代理人) links the card of a child under 15.
+
+    That it was looked at is kept, never a copy of the paper or what it says.
+    """
+
+    CHILDS_LIBRARY_CARD = "childs_library_card"
+    CHILDS_CARD_AND_PIN = "childs_card_and_pin"
+    REPRESENTATIVES_IDENTITY = "representatives_identity"
+    LIVING_TOGETHER = "living_together"
+    NAME_AND_ADDRESS = "name_and_address"
+    PUBLIC_ISSUER = "public_issuer"
+
+
+@dataclass(frozen=True)
+class Representation:
+    """A child's link made by a legal representative.
+
+    ``until`` is the child's 15th birthday: from that day on only the child itself can link the card. It
+    is all that is kept of the date of birth. ``checks`` are the points that staff ticked.
+    """
+
+    until: date
+    checks: frozenset[RepresentativeCheck]
+
+
 @dataclass(frozen=True)
 class CardLink:
     """A My Number Card linked to a patron (連携登録).
@@ -89,7 +138,10 @@ class CardLink:
     ``patron_reference`` holds the card number, encrypted, until the number is known or the link ends.
     ``not_after`` is the end of the certificate's validity; the link cannot outlive it.
     ``revocation`` is the last answer about the certificate that was GOOD or REVOKED;
-    ``suspended_reason`` is the slug of what suspended the link.
+    ``suspended_reason`` is the ``SuspensionReason`` for which it rests.
+    ``consent_version`` names the wording to which the patron agreed before ``linked_by`` at
+    ``consented_at``; None for a link that is older than this record. ``representation`` was checked by the
+    same person at the same time. ``replaces`` is the link that this one took the place of.
     """
 
     link_id: str
@@ -107,6 +159,10 @@ class CardLink:
     revocation: RevocationAnswer | None = None
     suspended_at: datetime | None = None
     suspended_reason: str | None = None
+    consent_version: str | None = None
+    consented_at: datetime | None = None
+    representation: Representation | None = None
+    replaces: str | None = None
 
     def is_living(self, now: datetime) -> bool:
         """Whether the link has neither ended nor outlived its certificate."""
@@ -148,7 +204,7 @@ class LinkRequest:
     ``problem`` is the slug of the last refusal (``bridge.errors``), so that the page can say what, and
     ``problem_why`` tells apart what one slug covers (``bridge.errors.why_of``);
     ``attempts_remaining`` is what the card last answered, if the agent has told it. ``patron_id`` and
-    ``patron_reference`` are those of ``CardLink``.
+    ``patron_reference``, ``consent_version``, ``representation`` and ``replaces`` are those of ``CardLink``.
     """
 
     request_id: str
@@ -164,6 +220,9 @@ class LinkRequest:
     link_id: str | None = None
     problem_why: str | None = None
     patron_reference: str | None = field(repr=False, default=None)
+    consent_version: str | None = None
+    representation: Representation | None = None
+    replaces: str | None = None
 
 
 @unique
@@ -270,7 +329,10 @@ class AuditTag(StrEnum):
     LINK_REFUSED = "card_link:refused"
     LINK_ENDED = "card_link:ended"
     LINK_SUSPENDED = "card_link:suspended"
+    LINK_RESTORED = "card_link:restored"
+    LINK_DELETED = "card_link:deleted"
     LINK_UPGRADED = "card_link:upgraded"
+    PATRON_LOOKED_UP = "patron:looked_up"
     CATEGORY_MOVED = "patron_category:moved"
     CATEGORY_LEFT_ALONE = "patron_category:left_alone"
     CATEGORY_MOVE_FAILED = "patron_category:move_failed"
@@ -310,7 +372,8 @@ REPEATABLE_TAGS = frozenset(
 class AuditEvent:
     """One line of the audit log (監査記録): references only, never a name, card number or identifier.
 
-    ``subject`` is the id of what it happened to (link, session, request, terminal, librarian).
+    ``subject`` is the id of what it happened to (link, session, request, terminal, librarian), Koha's
+    number of a patron who was looked up.
     ``details`` are short words such as ``{"problem": "certificate-expired"}``.
     """
 

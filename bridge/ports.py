@@ -26,6 +26,7 @@ from bridge.models import (
     LinkRequest,
     MoveDirection,
     MoveState,
+    SuspensionReason,
     Terminal,
 )
 from bridge.rules import PatronStanding
@@ -267,6 +268,7 @@ class Transaction(Protocol):
         """Raises ``AlreadyLinked`` where the card has a link that has not ended.
 
         *also* are its identifiers under the other keys: a node that does not use the same one meets them.
+        ``LinkedMeanwhile`` where another card is being linked to the same patron at this moment.
         """
 
     def find_link(self, library_id: str, link_id: str) -> CardLink | None: ...
@@ -282,7 +284,10 @@ class Transaction(Protocol):
         """Return the links that have not ended and point to a card number, the oldest first."""
 
     def set_patron_of_link(self, link_id: str, patron_id: int) -> bool:
-        """Let a link that points to a card number point to a patron; say whether it still did the former."""
+        """Let a link that points to a card number point to a patron; say whether it still did the former.
+
+        Raises ``LinkedMeanwhile`` where a card is being linked to this patron at this moment.
+        """
 
     def end_link(self, library_id: str, link_id: str, reason: str, at: datetime) -> CardLink:
         """End a link; what identifies the card is wiped.
@@ -294,8 +299,57 @@ class Transaction(Protocol):
     def remember_revocation(self, link_ids: Sequence[str], answer: RevocationAnswer) -> None:
         """Keep what is known of the certificates of links, unless something newer is."""
 
-    def suspend_link(self, link_id: str, answer: RevocationAnswer, reason: str, at: datetime) -> bool:
-        """Suspend an active link for what *answer* says; say whether it was active."""
+    def suspend_link(
+        self,
+        library_id: str,
+        link_id: str,
+        reason: SuspensionReason,
+        at: datetime,
+        answer: RevocationAnswer | None = None,
+    ) -> bool:
+        """Suspend an active link, and keep *answer* with it; say whether it was active."""
+
+    def restore_link(
+        self, library_id: str, link_id: str, reasons: Collection[SuspensionReason]
+    ) -> CardLink | None:
+        """Let a link that is suspended for one of *reasons* be active; return it, None where it is not so."""
+
+    def open_links_after(self, library_id: str, position: str, limit: int) -> Sequence[CardLink]:
+        """Return the next links of a library that have not ended, in the order of their ids."""
+
+    def outlived_links(
+        self,
+        library_id: str,
+        *,
+        now: datetime,
+        linked_until: datetime | None,
+        today: date,
+        position: str,
+        limit: int,
+    ) -> Sequence[CardLink]:
+        """Return the next links of a library that have not ended but lasted too long, by their ids.
+
+        Their certificate has ended, they were made until *linked_until*, or a representative made them for
+        a child who is 15 *today*.
+        """
+
+    def deletable_links(self, ended_until: datetime, position: str, limit: int) -> Sequence[CardLink]:
+        """Return the next links that ended until then, in the order of their ids.
+
+        A link that the way back to a patron's former category depends on is left out.
+        """
+
+    def delete_link(self, link_id: str) -> bool:
+        """Delete an ended link and all that refers to it; say whether it was there, and ended."""
+
+    def delete_link_requests(self, expired_until: datetime, limit: int) -> int:
+        """Delete requests that could be answered until then; return how many."""
+
+    def delete_sessions(self, closed_until: datetime, limit: int) -> int:
+        """Delete sessions that were closed until then; return how many."""
+
+    def count_deletable(self, ended_until: datetime, over_until: datetime) -> tuple[int, int, int]:
+        """Return how many links, requests and sessions the four functions above would delete."""
 
     def count_active_links(self) -> int:
         """Return how many links are active, in all libraries."""

@@ -13,10 +13,12 @@ from datetime import timedelta
 from types import MappingProxyType
 
 from bridge.category import CategoryService
+from bridge.consent import CONSENT_VERSION
 from bridge.environment import Environment
 from bridge.errors import (
     AlreadyLinked,
     BridgeError,
+    ConsentMissing,
     Denied,
     LinkNotFound,
     LinkRequestNotFound,
@@ -29,6 +31,7 @@ from bridge.errors import (
     why_of,
 )
 from bridge.keys import KeyUse
+from bridge.link_life import end, restore, suspend
 from bridge.models import (
     Actor,
     ActorKind,
@@ -36,16 +39,28 @@ from bridge.models import (
     AuditTag,
     CardLink,
     Librarian,
+    LinkEndReason,
     LinkRequest,
     LinkRequestState,
     LinkState,
     Permission,
+    Representation,
+    SuspensionReason,
     Terminal,
     TerminalKind,
     UnlinkReason,
 )
 from bridge.ports import PatronRecord, Transaction
-from bridge.rules import Decision, DenialReason, may_link
+from bridge.rules import (
+    STAFF_SUSPENSIONS,
+    Decision,
+    LinkEnding,
+    LinkStep,
+    judge_number_of_links,
+    judge_step,
+    may_link,
+    may_represent,
+)
 from bridge.serial_record import write_serial_record
 from bridge.verification import CardVerification, was_made_for
 from jpki.challenge import Challenge, ChallengePurpose, VerifiedCard
@@ -53,6 +68,9 @@ from jpki.errors import ChallengeUnknown, JpkiError
 from jpki.revocation import RevocationAnswer
 
 REQUEST_LIFETIME = timedelta(minutes=5)
+
+NO_PATRON_NUMBER = "-"
+"""In the audit log, where nobody was found, or the library system tells no number."""
 
 AGENT_STEPS: Mapping[AgentStep, tuple[LinkRequestState, str | None]] = MappingProxyType(
     {
@@ -90,23 +108,37 @@ class RegistrationService:
         self._categories = categories
 
     def find_patron(self, librarian: Librarian, cardnumber: str) -> PatronSummary:
-        """Show a patron, by library card. Raises ``NoSuchPatron``, ``KohaNotReachable``."""
-        _require_counter_role(librarian)
-        library = self._environment.library(librarian.library_id)
-        patron = library.patrons.find_by_cardnumber(cardnumber)
-        if patron is None:
-            raise NoSuchPatron
-        references = self._environment.keys.patron_references(library.library_id, patron.cardnumber)
-        with self._environment.store.transaction() as transaction:
-            open_links = transaction.open_links_of_patron(library.library_id, patron.patron_id, references)
-        today = library.today(self._environment.clock())
-        return PatronSummary(patron, open_links, may_link(patron.standing, today))
+        """Show a patron, by library card. Raises ``NoSuchPatron``, ``KohaNotReachable``.
 
-    def start(self, librarian: Librarian, *, terminal_id: str, cardnumber: str) -> LinkRequest:
+        Who looked at whom is written into the audit log.
+        """
+        _require_counter_role(librarian)
+        try:
+            summary = self._summarise(librarian, cardnumber)
+        except NoSuchPatron as error:
+            self._record_look_up(librarian, None, problem=error.slug)
+            raise
+        self._record_look_up(librarian, summary.patron.patron_id)
+        return summary
+
+    def start(
+        self,
+        librarian: Librarian,
+        *,
+        terminal_id: str,
+        cardnumber: str,
+        consent_version: str,
+        representation: Representation | None = None,
+        replaces: str | None = None,
+    ) -> LinkRequest:
         """Order the next card at a counter terminal to be linked to a patron, for five minutes.
 
-        Raises ``TerminalNotFound``, ``WrongTerminalKind``, ``LinkRequestPending``, ``Denied``, and
-        what ``find_patron`` raises.
+        *consent_version* names the wording to which the patron, or who represents it, has agreed;
+        *representation* is what was checked of a representative. With *replaces* the new link takes the
+        place of an open one of the same patron.
+
+        Raises ``TerminalNotFound``, ``WrongTerminalKind``, ``ConsentMissing``, ``LinkRequestPending``,
+        ``Denied``, ``LinkNotFound`` for *replaces*, and what ``find_patron`` raises.
         """
         _require_counter_role(librarian)
         with self._environment.store.transaction() as transaction:
@@ -114,10 +146,18 @@ class RegistrationService:
         if terminal is None:
             raise TerminalNotFound
         _require_counter(terminal)
-        summary = self.find_patron(librarian, cardnumber)
-        if summary.decision.denial is not None:
-            raise Denied(summary.decision.denial)
+        if consent_version != CONSENT_VERSION:
+            raise ConsentMissing
         now = self._environment.clock()
+        library = self._environment.library(librarian.library_id)
+        if representation is not None:
+            _require(may_represent(representation.until, representation.checks, library.today(now)))
+        summary = self._summarise(librarian, cardnumber)
+        _require(summary.decision)
+        others = [link for link in summary.open_links if link.link_id != replaces]
+        if replaces is not None and len(others) == len(summary.open_links):
+            raise LinkNotFound
+        _require(judge_number_of_links(len(others), library.links))
         request = LinkRequest(
             request_id=self._environment.new_id(),
             library_id=librarian.library_id,
@@ -128,6 +168,9 @@ class RegistrationService:
             started_at=now,
             expires_at=now + REQUEST_LIFETIME,
             patron_reference=self._reference_to(librarian.library_id, summary.patron),
+            consent_version=consent_version,
+            representation=representation,
+            replaces=replaces,
         )
         with self._environment.store.transaction() as transaction:
             transaction.add_link_request(request)
@@ -172,8 +215,9 @@ class RegistrationService:
             card = self._verification.check(certificate_der)
             identifiers = self._verification.identifiers(terminal.library_id, card.certificate)
             with self._environment.store.transaction() as transaction:
-                if transaction.find_open_link(terminal.library_id, identifiers) is not None:
-                    raise AlreadyLinked
+                linked = transaction.find_open_link(terminal.library_id, identifiers)
+            if linked is not None and linked.link_id != request.replaces:
+                raise AlreadyLinked
             return self._verification.issue(
                 ChallengePurpose.LINK, terminal, card, link_request_id=request.request_id
             )
@@ -199,11 +243,10 @@ class RegistrationService:
         if pending.link_request_id is None:
             return
         state, problem = AGENT_STEPS[step]
-        if state is LinkRequestState.REFUSED:
-            self._refuse(terminal, pending.link_request_id, problem or step.value, attempts_remaining)
-            return
         with self._environment.store.transaction() as transaction:
             request = self._open(transaction, terminal.library_id, pending.link_request_id)
+            if state is LinkRequestState.REFUSED:
+                self._record_refusal(transaction, terminal, request.request_id, problem or step.value)
             transaction.update_link_request(
                 replace(request, state=state, problem=problem, attempts_remaining=attempts_remaining)
             )
@@ -249,40 +292,104 @@ class RegistrationService:
     def unlink(self, librarian: Librarian, link_id: str, *, reason: UnlinkReason) -> CardLink:
         """End a link; sessions that run on it end at once. Raises ``LinkNotFound``.
 
-        A patron whom the link had moved into another category is then moved back.
+        A patron whom the link had moved into another category is then moved back. Nothing but the library
+        card, or the list of links, is needed for it: the My Number Card may be lost.
         """
         _require_counter_role(librarian)
-        now = self._environment.clock()
-        library_id, actor = librarian.library_id, _actor(librarian)
-        event = self._environment.event
+        actor = _actor(librarian)
         with self._environment.store.transaction() as transaction:
-            link = transaction.end_link(library_id, link_id, reason.value, now)
-            transaction.add_audit_event(
-                event(AuditTag.LINK_ENDED, library_id, actor, link_id, reason=reason.value)
-            )
-            for session in transaction.open_sessions_of_link(link_id):
-                transaction.close_session(session.session_id, now, DenialReason.LINK_ENDED.value)
-                transaction.add_audit_event(
-                    event(
-                        AuditTag.SESSION_CLOSED,
-                        library_id,
-                        actor,
-                        session.session_id,
-                        terminal_id=session.terminal_id,
-                        reason=DenialReason.LINK_ENDED.value,
-                    )
-                )
-            if link.patron_id is not None:
-                self._categories.plan(transaction, library_id, patron_id=link.patron_id, link_id=link_id)
+            link = self._end(transaction, librarian.library_id, link_id, reason, actor)
         self._move(link, actor)
         return link
+
+    def unlink_all(
+        self, librarian: Librarian, cardnumber: str, *, reason: UnlinkReason
+    ) -> Sequence[CardLink]:
+        """End every link of a patron, by library card; return them. All or nothing.
+
+        Raises ``LinkNotFound`` where there is none, and what ``find_patron`` raises.
+        """
+        summary = self.find_patron(librarian, cardnumber)
+        if not summary.open_links:
+            raise LinkNotFound
+        library_id, actor = librarian.library_id, _actor(librarian)
+        with self._environment.store.transaction() as transaction:
+            ended = [
+                self._end(transaction, library_id, link.link_id, reason, actor) for link in summary.open_links
+            ]
+        self._move(ended[0], actor)
+        return ended
+
+    def suspend(self, librarian: Librarian, link_id: str, *, reason: SuspensionReason) -> CardLink:
+        """Let a link rest, for one of the reasons that staff may give; sessions on it end at once.
+
+        Raises ``LinkNotFound``, and ``Denied`` where it rests or has ended already.
+        """
+        _require_counter_role(librarian)
+        if reason not in STAFF_SUSPENSIONS:
+            raise NotAllowed
+        library_id = librarian.library_id
+        with self._environment.store.transaction() as transaction:
+            suspended = suspend(
+                self._environment, transaction, library_id, link_id, reason, _actor(librarian)
+            )
+            link = transaction.find_link(library_id, link_id)
+        if link is None:
+            raise LinkNotFound
+        if not suspended:
+            _require(judge_step(link.state, LinkStep.SUSPEND, link.suspended_reason))
+        return link
+
+    def restore(self, librarian: Librarian, link_id: str) -> CardLink:
+        """Let a link that staff suspended be used again.
+
+        Raises ``LinkNotFound``, and ``Denied`` where it is not suspended, or rests for a reason that staff
+        cannot take away.
+        """
+        _require_counter_role(librarian)
+        with self._environment.store.transaction() as transaction:
+            return restore(self._environment, transaction, librarian.library_id, link_id, _actor(librarian))
+
+    def ending_of(self, link: CardLink) -> LinkEnding:
+        """Return when a link ends by itself at the latest, and why."""
+        return self._environment.library(link.library_id).ending_of(link)
+
+    def _end(
+        self,
+        transaction: Transaction,
+        library_id: str,
+        link_id: str,
+        reason: UnlinkReason | LinkEndReason,
+        actor: Actor,
+    ) -> CardLink:
+        link = end(self._environment, transaction, library_id, link_id, reason, actor)
+        if link.patron_id is not None:
+            self._categories.plan(transaction, library_id, patron_id=link.patron_id, link_id=link_id)
+        return link
+
+    def _summarise(self, librarian: Librarian, cardnumber: str) -> PatronSummary:
+        library = self._environment.library(librarian.library_id)
+        patron = library.patrons.find_by_cardnumber(cardnumber)
+        if patron is None:
+            raise NoSuchPatron
+        references = self._environment.keys.patron_references(library.library_id, patron.cardnumber)
+        with self._environment.store.transaction() as transaction:
+            open_links = transaction.open_links_of_patron(library.library_id, patron.patron_id, references)
+        today = library.today(self._environment.clock())
+        return PatronSummary(patron, open_links, may_link(patron.standing, today))
+
+    def _record_look_up(self, librarian: Librarian, patron_id: int | None, **details: str) -> None:
+        subject = NO_PATRON_NUMBER if patron_id is None else str(patron_id)
+        event = self._environment.event(
+            AuditTag.PATRON_LOOKED_UP, librarian.library_id, _actor(librarian), subject, **details
+        )
+        with self._environment.store.transaction() as transaction:
+            transaction.add_audit_event(event)
 
     def _ask_koha(self, request: LinkRequest) -> PatronRecord:
         library = self._environment.library(request.library_id)
         patron = self._environment.patron_of(request)
-        decision = may_link(patron.standing, library.today(self._environment.clock()))
-        if decision.denial is not None:
-            raise Denied(decision.denial)
+        _require(may_link(patron.standing, library.today(self._environment.clock())))
         return patron
 
     def _move(self, link: CardLink, actor: Actor) -> None:
@@ -311,6 +418,10 @@ class RegistrationService:
             linked_by=request.librarian_id,
             patron_reference=self._reference_to(request.library_id, patron),
             revocation=answer,
+            consent_version=request.consent_version,
+            consented_at=request.started_at,
+            representation=request.representation,
+            replaces=request.replaces,
         )
         serial = self._environment.keys.encrypt(
             KeyUse.SERIAL_ENCRYPTION,
@@ -320,8 +431,19 @@ class RegistrationService:
         )
         with self._environment.store.transaction() as transaction:
             self._open(transaction, request.library_id, request.request_id)
+            actor = Actor(ActorKind.LIBRARIAN, request.librarian_id)
+            if request.replaces is not None:
+                end(
+                    self._environment,
+                    transaction,
+                    link.library_id,
+                    request.replaces,
+                    LinkEndReason.RELINKED,
+                    actor,
+                )
             if transaction.find_open_link(request.library_id, identifiers) is not None:
                 raise AlreadyLinked
+            self._require_room(transaction, link, patron)
             transaction.add_link(link, identifiers[0], serial, identifiers[1:])
             if link.patron_id is not None:
                 self._categories.plan(
@@ -334,44 +456,48 @@ class RegistrationService:
             transaction.update_link_request(
                 replace(request, state=LinkRequestState.COMPLETED, problem=None, link_id=link.link_id)
             )
-            actor = Actor(ActorKind.LIBRARIAN, request.librarian_id)
-            self._record(transaction, AuditTag.LINK_CREATED, request, actor, link.link_id)
+            replaces = {} if link.replaces is None else {"replaces": link.replaces}
+            self._record(transaction, AuditTag.LINK_CREATED, request, actor, link.link_id, **replaces)
         return link
+
+    def _require_room(self, transaction: Transaction, link: CardLink, patron: PatronRecord) -> None:
+        """Raise ``Denied`` where the patron has as many open links as one may have."""
+        references = self._environment.keys.patron_references(link.library_id, patron.cardnumber)
+        open_links = transaction.open_links_of_patron(link.library_id, patron.patron_id, references)
+        _require(judge_number_of_links(len(open_links), self._environment.library(link.library_id).links))
 
     def _refuse(
         self,
         terminal: Terminal,
         request_id: str | None,
         problem: str,
-        attempts_remaining: int | None = None,
         why: str | None = None,
     ) -> None:
         """Record a refusal; the request, if there is one and it is open, is over."""
         with self._environment.store.transaction() as transaction:
-            transaction.add_audit_event(
-                self._environment.event(
-                    AuditTag.LINK_REFUSED,
-                    terminal.library_id,
-                    Actor(ActorKind.TERMINAL, terminal.terminal_id),
-                    request_id or terminal.terminal_id,
-                    terminal_id=terminal.terminal_id,
-                    problem=problem,
-                    **({} if why is None else {"why": why}),
-                )
-            )
+            self._record_refusal(transaction, terminal, request_id or terminal.terminal_id, problem, why)
             if request_id is None:
                 return
             with suppress(NoLinkRequest, LinkRequestNotFound):
                 request = self._open(transaction, terminal.library_id, request_id)
                 transaction.update_link_request(
-                    replace(
-                        request,
-                        state=LinkRequestState.REFUSED,
-                        problem=problem,
-                        problem_why=why,
-                        attempts_remaining=attempts_remaining,
-                    )
+                    replace(request, state=LinkRequestState.REFUSED, problem=problem, problem_why=why)
                 )
+
+    def _record_refusal(
+        self, transaction: Transaction, terminal: Terminal, subject: str, problem: str, why: str | None = None
+    ) -> None:
+        transaction.add_audit_event(
+            self._environment.event(
+                AuditTag.LINK_REFUSED,
+                terminal.library_id,
+                Actor(ActorKind.TERMINAL, terminal.terminal_id),
+                subject,
+                terminal_id=terminal.terminal_id,
+                problem=problem,
+                **({} if why is None else {"why": why}),
+            )
+        )
 
     def _current(self, transaction: Transaction, library_id: str, request_id: str) -> LinkRequest:
         request = transaction.find_link_request(library_id, request_id)
@@ -393,11 +519,24 @@ class RegistrationService:
         return request
 
     def _record(
-        self, transaction: Transaction, tag: AuditTag, request: LinkRequest, actor: Actor, subject: str
+        self,
+        transaction: Transaction,
+        tag: AuditTag,
+        request: LinkRequest,
+        actor: Actor,
+        subject: str,
+        **details: str,
     ) -> None:
         transaction.add_audit_event(
-            self._environment.event(tag, request.library_id, actor, subject, terminal_id=request.terminal_id)
+            self._environment.event(
+                tag, request.library_id, actor, subject, terminal_id=request.terminal_id, **details
+            )
         )
+
+
+def _require(decision: Decision) -> None:
+    if decision.denial is not None:
+        raise Denied(decision.denial, decision.why)
 
 
 def _require_counter_role(librarian: Librarian) -> None:

@@ -18,11 +18,11 @@ from typing import Protocol
 from bridge.environment import Environment
 from bridge.errors import KeyProblem
 from bridge.keys import KeyUse
+from bridge.link_life import suspend_revoked
 from bridge.models import Actor
 from bridge.ports import ExpiringLink, RevocationSweepState, SweptLink, Transaction
-from bridge.rules import STRICT, RevocationRule
+from bridge.rules import RENEWAL_NOTICE, STRICT, RevocationRule
 from bridge.serial_record import read_serial_record
-from bridge.suspension import suspend
 from jpki.certificate import MAXIMUM_SERIAL_OCTETS, SerialNumber
 from jpki.circuit_breaker import CircuitBreaker
 from jpki.crl_index import CrlDirectory, CrlIndex, RevokedCertificateEntry
@@ -34,9 +34,6 @@ BATCH = 1000
 
 RESUMED_WITHIN = timedelta(days=1)
 """A sweep that stopped longer ago is given up: what it has done is out of date."""
-
-RENEWAL_NOTICE = timedelta(days=90)
-"""How long before their end certificates are listed. A city renews within the last three months."""
 
 
 class SweepSource(Protocol):
@@ -265,7 +262,9 @@ class RevocationSweep:
             undecided = still_undecided
 
     def _suspend(self, transaction: Transaction, link: SweptLink, answer: RevocationAnswer) -> bool:
-        return suspend(self._environment, transaction, link.library_id, link.link_id, answer, self._actor)
+        return suspend_revoked(
+            self._environment, transaction, link.library_id, link.link_id, answer, self._actor
+        )
 
 
 class _Findings:

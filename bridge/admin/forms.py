@@ -7,12 +7,30 @@ from collections.abc import Mapping
 
 from flask_babel import lazy_gettext
 from flask_wtf import FlaskForm
-from wtforms import BooleanField, HiddenField, PasswordField, RadioField, StringField
+from wtforms import (
+    BooleanField,
+    DateField,
+    HiddenField,
+    PasswordField,
+    RadioField,
+    SelectMultipleField,
+    StringField,
+)
 from wtforms.fields.choices import SelectChoice
-from wtforms.validators import DataRequired, Length, Regexp, ValidationError
+from wtforms.validators import DataRequired, Length, Optional, Regexp, ValidationError
+from wtforms.widgets import CheckboxInput, ListWidget
 
-from bridge.admin.words import LANGUAGES, LIBRARIAN_ROLES, TERMINAL_KINDS, UNLINK_REASONS
-from bridge.models import LibrarianRole, TerminalKind
+from bridge.admin.words import (
+    LANGUAGES,
+    LIBRARIAN_ROLES,
+    PROBLEMS,
+    REPRESENTATIVE_CHECKS,
+    SUSPENSION_REASONS,
+    TERMINAL_KINDS,
+    UNLINK_REASONS,
+)
+from bridge.models import LibrarianRole, Representation, RepresentativeCheck, TerminalKind
+from bridge.rules import STAFF_SUSPENSIONS, DenialReason
 
 CARDNUMBER_LENGTH = 32
 """Koha's ``borrowers.cardnumber`` is varchar(32)."""
@@ -70,6 +88,12 @@ class CardnumberForm(FlaskForm):
     )
 
 
+FURTHER_CARD = ""
+"""The choice of a link that takes no other's place."""
+
+REPRESENTATION_INCOMPLETE = PROBLEMS[DenialReason.REPRESENTATION_INCOMPLETE]
+
+
 class StartLinkForm(FlaskForm):
     """The order to link the next card at one counter terminal to the patron shown."""
 
@@ -77,6 +101,64 @@ class StartLinkForm(FlaskForm):
     terminal_id = RadioField(
         lazy_gettext("Counter terminal"),
         validators=[DataRequired(lazy_gettext("Please choose the counter terminal."))],
+    )
+    consent_version = HiddenField(validators=[DataRequired()])
+    consented = BooleanField(
+        lazy_gettext("The patron has read this and agrees."),
+        validators=[DataRequired(lazy_gettext("Without the patron's consent no card is linked."))],
+    )
+    replaces = RadioField(lazy_gettext("This card"), default=FURTHER_CARD, choices=[], validate_choice=False)
+    represented = BooleanField(lazy_gettext("A legal representative links the card of a child under 15."))
+    checks = SelectMultipleField(
+        lazy_gettext("What was checked"),
+        choices=choices(REPRESENTATIVE_CHECKS),
+        option_widget=CheckboxInput(),
+        widget=ListWidget(prefix_label=False),
+    )
+    fifteenth_birthday = DateField(lazy_gettext("The child's 15th birthday"), validators=[Optional()])
+
+    def validate_fifteenth_birthday(self, field: DateField) -> None:
+        """Ask for every point and the birthday, where a representative acts."""
+        if self.represented.data and (
+            field.data is None or frozenset(self.checks.data or ()) != frozenset(REPRESENTATIVE_CHECKS)
+        ):
+            raise ValidationError(REPRESENTATION_INCOMPLETE)
+
+    @property
+    def replaced_link(self) -> str | None:
+        """The link whose place the new one takes."""
+        return self.replaces.data or None
+
+    @property
+    def representation(self) -> Representation | None:
+        """What was checked of a representative; None where the patron acts in person."""
+        if not self.represented.data:
+            return None
+        checks = frozenset(RepresentativeCheck(check) for check in self.checks.data)
+        return Representation(self.fifteenth_birthday.data, checks)
+
+
+class LostCardForm(FlaskForm):
+    """The order to end every link of the patron shown: the My Number Card is lost."""
+
+    cardnumber = HiddenField(filters=[half_width], validators=CARDNUMBER_VALIDATORS)
+    confirmed = BooleanField(
+        lazy_gettext("Yes, end every link of this patron at once, at every terminal."),
+        validators=[DataRequired(lazy_gettext("Please confirm that the links shall end."))],
+    )
+
+
+class SuspendForm(FlaskForm):
+    """Why a link shall rest."""
+
+    reason = RadioField(
+        lazy_gettext("Reason"),
+        choices=[
+            SelectChoice(reason, words)
+            for reason, words in SUSPENSION_REASONS.items()
+            if reason in STAFF_SUSPENSIONS
+        ],
+        validators=[DataRequired(lazy_gettext("Please choose a reason."))],
     )
 
 

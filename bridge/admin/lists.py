@@ -23,12 +23,13 @@ from flask_babel import (
     gettext,
     lazy_gettext,
 )
+from flask_wtf import FlaskForm
 from sqlalchemy import func
 from sqlalchemy.orm import Query, Session, scoped_session
 
 from bridge.admin.base import StaffView, may, may_work_at_the_counter, signed_in_librarian
 from bridge.admin.filters import EndsWithin, FieldFilter, FromDay, OneOf, PatronNumber, UntilDay
-from bridge.admin.forms import UnlinkForm
+from bridge.admin.forms import SuspendForm, UnlinkForm
 from bridge.admin.progress import describe_move
 from bridge.admin.words import (
     ACTOR_KINDS,
@@ -41,7 +42,8 @@ from bridge.admin.words import (
     words_of,
     words_of_why,
 )
-from bridge.models import ActorKind, LinkState, MoveDirection, MoveState, Permission, UnlinkReason
+from bridge.models import ActorKind, MoveDirection, MoveState, Permission, SuspensionReason, UnlinkReason
+from bridge.rules import STAFF_SUSPENSIONS, LinkStep, judge_step
 from bridge.store.tables import (
     AuditEventRow,
     CardLinkRow,
@@ -72,6 +74,21 @@ RENEWAL_PERIODS: Mapping[str, LazyString] = {
     "90": lazy_gettext("within 90 days"),
 }
 """Days. A city renews certificates within the last three months."""
+
+
+STEP_OF_PAGE = {"suspend": LinkStep.SUSPEND, "restore": LinkStep.RESTORE, "unlink": LinkStep.END}
+
+LINK_ACTIONS: Mapping[str, LazyString] = {
+    "suspend": lazy_gettext("Suspend"),
+    "restore": lazy_gettext("Restore"),
+    "unlink": lazy_gettext("End link"),
+}
+
+LINK_QUESTIONS: Mapping[str, LazyString] = {
+    "suspend": lazy_gettext("Suspend this link?"),
+    "restore": lazy_gettext("Restore this link?"),
+    "unlink": lazy_gettext("End this link?"),
+}
 
 
 class Database:
@@ -160,7 +177,7 @@ class ReadOnlyList(StaffView, ModelView):
 class LinkList(ReadOnlyList):
     """The links of My Number Cards to patrons."""
 
-    addresses = frozenset({"index_view", "unlink"})
+    addresses = frozenset({"index_view", "unlink", "suspend", "restore"})
     has_row_actions = True
     column_list = (
         "patron_id",
@@ -222,20 +239,22 @@ class LinkList(ReadOnlyList):
         return words
 
     def row_actions(self, row: CardLinkRow) -> list[tuple[str, str]]:
-        """Return addresses and words of what can be done with a row: end a link that has not ended."""
-        if row.state == LinkState.ENDED or not may_work_at_the_counter():
+        """Return addresses and words of what can be done with a row."""
+        if not may_work_at_the_counter():
             return []
-        return [(url_for("links.unlink", link_id=row.link_id), gettext("End link"))]
+        return [
+            (url_for(f"links.{page}", link_id=row.link_id), str(words))
+            for page, words in LINK_ACTIONS.items()
+            if judge_step(row.state, STEP_OF_PAGE[page]).allowed
+            and (page != "restore" or row.suspended_reason in STAFF_SUSPENSIONS)
+        ]
 
     @expose("/<link_id>/unlink", methods=("GET", "POST"))
     def unlink(self, link_id: str) -> ResponseReturnValue:
         """Ask for the reason and the confirmation; end the link."""
-        if not may_work_at_the_counter():
-            abort(HTTPStatus.FORBIDDEN)
         form = UnlinkForm()
-        if not form.validate_on_submit():
-            link = self.get_one(link_id) or abort(HTTPStatus.NOT_FOUND)
-            return self.render("bridge/unlink.html", form=form, link=link)
+        if (page := self._step_page("unlink", link_id, form)) is not None:
+            return page
         ended = self.services.registration.unlink(
             signed_in_librarian(), link_id, reason=UnlinkReason(form.reason.data)
         )
@@ -243,6 +262,46 @@ class LinkList(ReadOnlyList):
         move = self.services.categories.move_of_link(ended.library_id, link_id, MoveDirection.BACK)
         for words in describe_move(move):
             flash(words, "success" if move and move.state is MoveState.DONE else "warning")
+        return self._back_to_the_list()
+
+    @expose("/<link_id>/suspend", methods=("GET", "POST"))
+    def suspend(self, link_id: str) -> ResponseReturnValue:
+        """Ask for the reason; let the link rest."""
+        form = SuspendForm()
+        if (page := self._step_page("suspend", link_id, form)) is not None:
+            return page
+        self.services.registration.suspend(
+            signed_in_librarian(), link_id, reason=SuspensionReason(form.reason.data)
+        )
+        flash(gettext("The link is suspended. The library card works as before."), "success")
+        return self._back_to_the_list()
+
+    @expose("/<link_id>/restore", methods=("GET", "POST"))
+    def restore(self, link_id: str) -> ResponseReturnValue:
+        """Ask whether it is meant; let the link be used again."""
+        if (page := self._step_page("restore", link_id, FlaskForm())) is not None:
+            return page
+        self.services.registration.restore(signed_in_librarian(), link_id)
+        flash(gettext("The link can be used again."), "success")
+        return self._back_to_the_list()
+
+    def _step_page(self, page: str, link_id: str, form: FlaskForm) -> str | None:
+        """Return the page that asks about a step, None once it is answered."""
+        if not may_work_at_the_counter():
+            abort(HTTPStatus.FORBIDDEN)
+        if form.validate_on_submit():
+            return None
+        link = self.get_one(link_id) or abort(HTTPStatus.NOT_FOUND)
+        return self.render(
+            "bridge/link_step.html",
+            form=form,
+            link=link,
+            question=LINK_QUESTIONS[page],
+            action=LINK_ACTIONS[page],
+            dangerous=page == "unlink",
+        )
+
+    def _back_to_the_list(self) -> ResponseReturnValue:
         return redirect(url_for("links.index_view"), code=HTTPStatus.SEE_OTHER)
 
 
@@ -361,7 +420,7 @@ def detail(name: str, word: str) -> str:
     if name == "repeated":
         repeated: str = gettext("and %(count)s times more", count=word)
         return repeated
-    return words_of_why(word) if name == "why" else words_of(word)
+    return words_of_why(word) if name == "why" else short(words_of(word))
 
 
 def short(word: str) -> str:

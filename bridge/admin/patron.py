@@ -7,14 +7,19 @@ from typing import TYPE_CHECKING
 
 from flask_babel import format_date, format_decimal, gettext
 
-from bridge.admin.words import PROBLEMS
+from bridge.admin.words import LINK_END_REASONS, PROBLEMS, words_of
 from bridge.category import MovePreview, SideEffect
-from bridge.rules import DenialReason
+from bridge.models import LinkState
+from bridge.rules import STAFF_SUSPENSIONS, DenialReason, is_near
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
     from bridge.models import CardLink
     from bridge.ports import CategoryDetails
     from bridge.registration import PatronSummary
+    from bridge.rules import LinkEnding
 
 
 @dataclass(frozen=True)
@@ -38,15 +43,27 @@ class ShownPatron:
 
 @dataclass(frozen=True)
 class ShownLink:
-    """A link in words."""
+    """A link in words. ``warning`` says that it rests or ends soon.
+
+    ``as_replaced`` says of a new card that it takes this one's place.
+    """
 
     link_id: str
     linked_on: str
     valid_until: str
+    state: LinkState
+    warning: str
+    may_restore: bool
+    as_replaced: str
 
 
-def show_patron(summary: PatronSummary, preview: MovePreview | None = None) -> ShownPatron:
-    """Return how a patron is shown."""
+def show_patron(
+    summary: PatronSummary,
+    ending_of: Callable[[CardLink], LinkEnding],
+    now: datetime,
+    preview: MovePreview | None = None,
+) -> ShownPatron:
+    """Return how a patron is shown; *ending_of* says when a link ends by itself."""
     patron = summary.patron
     return ShownPatron(
         name=patron.name,
@@ -54,16 +71,34 @@ def show_patron(summary: PatronSummary, preview: MovePreview | None = None) -> S
         category=patron.category_id,
         expiry=_expiry(summary),
         warnings=tuple(_warnings(summary)),
-        links=tuple(show_link(link) for link in summary.open_links),
+        links=tuple(show_link(link, ending_of(link), now) for link in summary.open_links),
         may_link=summary.decision.allowed,
         move=() if preview is None else tuple(_move(preview)),
         notes=tuple(_notes(summary)),
     )
 
 
-def show_link(link: CardLink) -> ShownLink:
-    """Return how a link is shown."""
-    return ShownLink(link.link_id, format_date(link.linked_at, "long"), format_date(link.not_after, "long"))
+def show_link(link: CardLink, ending: LinkEnding, now: datetime) -> ShownLink:
+    """Return how a link is shown that ends as *ending* says."""
+    linked_on = format_date(link.linked_at, "long")
+    return ShownLink(
+        link.link_id,
+        linked_on,
+        format_date(ending.at, "long"),
+        link.state,
+        _warning(link, ending, now),
+        link.suspended_reason in STAFF_SUSPENSIONS,
+        gettext("takes the place of the card linked on %(day)s", day=linked_on),
+    )
+
+
+def _warning(link: CardLink, ending: LinkEnding, now: datetime) -> str:
+    if link.state is LinkState.SUSPENDED:
+        reason = words_of(link.suspended_reason)
+        return str(gettext("This link is suspended: %(reason)s.", reason=reason))
+    if is_near(ending, now):
+        return str(gettext("This link ends soon: %(reason)s.", reason=LINK_END_REASONS[ending.denial]))
+    return ""
 
 
 def _expiry(summary: PatronSummary) -> str:

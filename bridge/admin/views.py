@@ -10,15 +10,17 @@ from datetime import timedelta
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from flask import abort, current_app, jsonify, redirect, request, url_for
+from flask import abort, current_app, flash, jsonify, redirect, request, url_for
 from flask_admin import expose
-from flask_babel import lazy_gettext
+from flask_babel import gettext, lazy_gettext, ngettext
 
 from bridge.admin.base import StaffView, may_work_at_the_counter, signed_in_librarian
-from bridge.admin.forms import CardnumberForm, StartLinkForm, choices
+from bridge.admin.forms import FURTHER_CARD, CardnumberForm, LostCardForm, StartLinkForm, choices
 from bridge.admin.patron import show_patron
 from bridge.admin.progress import Progress, present
-from bridge.models import MoveDirection, TerminalKind
+from bridge.admin.words import CONSENT
+from bridge.consent import CONSENT_VERSION
+from bridge.models import MoveDirection, TerminalKind, UnlinkReason
 
 if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
@@ -58,12 +60,38 @@ class CounterView(StaffView):
         if not form.validate_on_submit():
             return self._patron_page(form) if not form.cardnumber.errors else abort(HTTPStatus.BAD_REQUEST)
         started = self.services.registration.start(
-            signed_in_librarian(), terminal_id=form.terminal_id.data, cardnumber=form.cardnumber.data
+            signed_in_librarian(),
+            terminal_id=form.terminal_id.data,
+            cardnumber=form.cardnumber.data,
+            consent_version=form.consent_version.data,
+            representation=form.representation,
+            replaces=form.replaced_link,
         )
         response = redirect(
             url_for("counter.watch", request_id=started.request_id), code=HTTPStatus.SEE_OTHER
         )
         return remember_terminal(response, form.terminal_id.data)
+
+    @expose("/lost", methods=("POST",))
+    def lost(self) -> ResponseReturnValue:
+        """End every link of a patron whose My Number Card is lost, by library card alone."""
+        form = LostCardForm()
+        if form.cardnumber.errors or not form.cardnumber.validate(form):
+            abort(HTTPStatus.BAD_REQUEST)
+        if not form.validate_on_submit():
+            return self._patron_page(self._start_form(cardnumber=form.cardnumber.data), form)
+        ended = self.services.registration.unlink_all(
+            signed_in_librarian(), form.cardnumber.data, reason=UnlinkReason.CARD_LOST
+        )
+        flash(
+            ngettext(
+                "%(num)s link has ended. The library card works as before.",
+                "%(num)s links have ended. The library card works as before.",
+                len(ended),
+            ),
+            "success",
+        )
+        return redirect(url_for("counter.index"), code=HTTPStatus.SEE_OTHER)
 
     @expose("/requests/<request_id>")
     def watch(self, request_id: str) -> ResponseReturnValue:
@@ -88,16 +116,33 @@ class CounterView(StaffView):
         self.services.registration.cancel(signed_in_librarian(), request_id)
         return redirect(url_for("counter.watch", request_id=request_id), code=HTTPStatus.SEE_OTHER)
 
-    def _patron_page(self, form: StartLinkForm) -> str:
-        summary = self.services.registration.find_patron(signed_in_librarian(), form.cardnumber.data)
+    def _patron_page(self, form: StartLinkForm, lost_form: LostCardForm | None = None) -> str:
+        librarian = signed_in_librarian()
+        registration = self.services.registration
+        summary = registration.find_patron(librarian, form.cardnumber.data)
         preview = None
         if summary.decision.allowed:
-            preview = self.services.categories.preview(signed_in_librarian().library_id, summary.patron)
-        return self.render("bridge/patron.html", patron=show_patron(summary, preview), form=form)
+            preview = self.services.categories.preview(librarian.library_id, summary.patron)
+        patron = show_patron(summary, registration.ending_of, self.services.clock(), preview)
+        form.replaces.choices = choices(
+            {FURTHER_CARD: gettext("is linked besides those that are linked already")}
+            | {link.link_id: link.as_replaced for link in patron.links}
+        )
+        return self.render(
+            "bridge/patron.html",
+            patron=patron,
+            form=form,
+            lost_form=lost_form or LostCardForm(formdata=None, data={"cardnumber": form.cardnumber.data}),
+            consent=CONSENT,
+        )
 
     def _start_form(self, **values: str) -> StartLinkForm:
-        """Return the form with this library's counter terminals, the remembered or only one chosen."""
-        form = StartLinkForm(formdata=None, data=values) if values else StartLinkForm()
+        """Return the form with this library's counter terminals, the remembered or only one chosen.
+
+        It asks for the consent to the wording that is shown with it.
+        """
+        shown = {"consent_version": CONSENT_VERSION, **values}
+        form = StartLinkForm(formdata=None, data=shown) if values else StartLinkForm()
         names = {terminal.terminal_id: terminal.name for terminal in self._terminals()}
         form.terminal_id.choices = choices(names)
         remembered = request.cookies.get(TERMINAL_COOKIE)
@@ -126,7 +171,8 @@ class CounterView(StaffView):
             return present(link_request, linked_until=None)
         link = self.services.registration.link(signed_in_librarian(), link_request.link_id)
         move = self.services.categories.move_of_link(link.library_id, link.link_id, MoveDirection.LINKED)
-        return present(link_request, linked_until=link.not_after, move=move)
+        until = self.services.registration.ending_of(link).at
+        return present(link_request, linked_until=until, move=move)
 
 
 def remember_terminal(response: Response, terminal_id: str) -> Response:

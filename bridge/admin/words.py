@@ -15,10 +15,13 @@ from bridge.models import (
     ActorKind,
     AuditTag,
     LibrarianRole,
+    LinkEndReason,
     LinkRequestState,
     LinkState,
     MoveDirection,
     MoveState,
+    RepresentativeCheck,
+    SuspensionReason,
     TerminalKind,
     UnlinkReason,
 )
@@ -58,14 +61,40 @@ PROBLEMS: Mapping[str, LazyString] = MappingProxyType(
         # the work at the reader
         "pin-wrong": lazy_gettext("The PIN was wrong. The patron may try again."),
         "pin-blocked": lazy_gettext(
-            "The PIN is locked. It can be set anew at the city office; the library cannot do it."
+            "The PIN is locked. The library cannot unlock it: the city office can, or, for who knows the "
+            "password for signatures, the smartphone app and a convenience store. The library card works as "
+            "before."
         ),
         "card-removed": lazy_gettext(
             "The card was taken off the reader too early. Please lay it down again."
         ),
         "given-up": lazy_gettext("The patron stopped before entering the PIN."),
         # links
-        "already-linked": lazy_gettext("This card is linked already."),
+        "already-linked": lazy_gettext(
+            "This card is linked already, and a card can be linked to one patron only. To whom it is linked "
+            "is not shown."
+        ),
+        "linked-meanwhile": lazy_gettext(
+            "Another card was being linked to this patron at the same moment. Please start again."
+        ),
+        "too-many-links": lazy_gettext(
+            "The patron has as many linked cards as this library allows. Please end a link first, or choose "
+            "the one that the new card replaces."
+        ),
+        "consent-missing": lazy_gettext(
+            "The patron has not agreed yet, or the wording has changed. Please read it together again."
+        ),
+        "representation-incomplete": lazy_gettext(
+            "Every point of the checklist is needed, and the child's 15th birthday."
+        ),
+        "representation-over": lazy_gettext(
+            "From the 15th birthday on only the patron in person can link the card. Please link it again."
+        ),
+        "link-expired": lazy_gettext(
+            "The link is older than this library lets links become. Please link the card again."
+        ),
+        "retention-over": lazy_gettext("The time for which this record is kept is over."),
+        "step-not-possible": lazy_gettext("This is not possible with the link as it stands now."),
         "not-linked": lazy_gettext("This card is not linked."),
         "link-suspended": lazy_gettext(
             "The link is suspended. Once the patron has a new certificate, end it and link the card again."
@@ -162,6 +191,9 @@ AUDIT_TAGS: Mapping[str, LazyString] = MappingProxyType(
         AuditTag.LINK_REFUSED: lazy_gettext("Link refused"),
         AuditTag.LINK_ENDED: lazy_gettext("Link ended"),
         AuditTag.LINK_SUSPENDED: lazy_gettext("Link suspended"),
+        AuditTag.LINK_RESTORED: lazy_gettext("Link restored"),
+        AuditTag.LINK_DELETED: lazy_gettext("Ended link deleted for good"),
+        AuditTag.PATRON_LOOKED_UP: lazy_gettext("Patron looked up at the counter"),
         AuditTag.LINK_UPGRADED: lazy_gettext("Link now points to the Koha patron number"),
         AuditTag.CATEGORY_MOVED: lazy_gettext("Patron category changed"),
         AuditTag.CATEGORY_LEFT_ALONE: lazy_gettext("Patron category left as it is"),
@@ -194,6 +226,66 @@ UNLINK_REASONS: Mapping[str, LazyString] = MappingProxyType(
         UnlinkReason.MISTAKE: lazy_gettext("Linked by mistake"),
     }
 )
+
+LINK_END_REASONS: Mapping[str, LazyString] = MappingProxyType(
+    {
+        LinkEndReason.RELINKED: lazy_gettext("Replaced by a new link"),
+        LinkEndReason.ACCOUNT_GONE: lazy_gettext("The patron is no longer in Koha"),
+        LinkEndReason.CERTIFICATE_EXPIRED: lazy_gettext("The certificate has expired"),
+        LinkEndReason.LINK_EXPIRED: lazy_gettext("The link had reached its greatest age"),
+        LinkEndReason.REPRESENTATION_OVER: lazy_gettext("The child has turned 15"),
+    }
+)
+"""Why a link ended that nobody ended by hand."""
+
+SUSPENSION_REASONS: Mapping[str, LazyString] = MappingProxyType(
+    {
+        SuspensionReason.CARD_MISLAID: lazy_gettext("The card cannot be found just now"),
+        SuspensionReason.PATRON_REQUEST: lazy_gettext("The patron wishes it"),
+        SuspensionReason.SUSPECTED_MISUSE: lazy_gettext("Misuse is suspected"),
+        SuspensionReason.CERTIFICATE_REVOKED: lazy_gettext("The certificate has been revoked"),
+        SuspensionReason.ACCOUNT_GONE: lazy_gettext("The patron is no longer in Koha"),
+    }
+)
+
+CONSENT: tuple[LazyString, ...] = (
+    lazy_gettext(
+        "The library links this My Number Card to the library card. At each use the card's certificate for "
+        "user authentication and the PIN show who it is, and it is asked whether the certificate is valid."
+    ),
+    lazy_gettext(
+        "Kept are a code made from the certificate's number, that number encrypted, the last valid day, the "
+        "patron number in Koha, and the times of the link and its uses."
+    ),
+    lazy_gettext(
+        "The 12-digit number, and the name, address, date of birth, sex and photograph on the card are "
+        "neither read nor kept."
+    ),
+    lazy_gettext(
+        "The patron can end the link at the counter at any time. What the card is recognised by is deleted "
+        "at once."
+    ),
+    lazy_gettext("Nobody has to link a card. The library card goes on working as before."),
+)
+"""To what the patron agrees. A changed wording needs a new ``bridge.consent.CONSENT_VERSION``."""
+
+REPRESENTATIVE_CHECKS: Mapping[str, LazyString] = MappingProxyType(
+    {
+        RepresentativeCheck.CHILDS_LIBRARY_CARD: lazy_gettext("The child's library card is here."),
+        RepresentativeCheck.CHILDS_CARD_AND_PIN: lazy_gettext(
+            "The child's My Number Card is here, and the representative knows its PIN."
+        ),
+        RepresentativeCheck.REPRESENTATIVES_IDENTITY: lazy_gettext(
+            "The representative has shown an identity paper."
+        ),
+        RepresentativeCheck.LIVING_TOGETHER: lazy_gettext(
+            "It shows that the representative and the child live together."
+        ),
+        RepresentativeCheck.NAME_AND_ADDRESS: lazy_gettext("It shows name and address."),
+        RepresentativeCheck.PUBLIC_ISSUER: lazy_gettext("It was issued by a public body."),
+    }
+)
+"""What staff tick for a child under 15. Only the ticks are kept."""
 
 MOVE_DIRECTIONS: Mapping[str, LazyString] = MappingProxyType(
     {
@@ -282,7 +374,7 @@ def words_of(word: str | None) -> str:
     """Return the sentence for a word that a link or the audit log keeps; an unknown word as it is."""
     if word is None:
         return ""
-    tables = (UNLINK_REASONS, SESSION_ENDS, PROBLEMS, LIBRARIAN_ROLES)
+    tables = (UNLINK_REASONS, LINK_END_REASONS, SUSPENSION_REASONS, SESSION_ENDS, PROBLEMS, LIBRARIAN_ROLES)
     return str(next((table[word] for table in tables if word in table), word))
 
 

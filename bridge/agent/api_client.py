@@ -62,18 +62,31 @@ class IssuedChallenge:
 
 
 @dataclass(frozen=True)
+class Ending:
+    """The link ends soon: *why* is the slug of the problem that the card meets from then on."""
+
+    at: datetime
+    why: str
+
+
+@dataclass(frozen=True)
 class Linked:
-    """The card is linked to the patron; *not_after* is the end of its certificate."""
+    """The card is linked to the patron until *not_after*; *ending* is there if that is soon."""
 
     not_after: datetime
+    ending: Ending | None = None
 
 
 @dataclass(frozen=True)
 class SessionOpened:
-    """The card stands for its patron here; *token* is what the machine takes for a library card."""
+    """The card stands for its patron here; *token* is what the machine takes for a library card.
+
+    *ending* is there if the link ends soon.
+    """
 
     expires_at: datetime
     token: str = field(repr=False)
+    ending: Ending | None = None
 
 
 class BridgeApi:
@@ -126,9 +139,9 @@ class BridgeApi:
         body = {"certificate": _base64(certificate), "signature": _base64(signature)}
         answer = self._call("POST", _challenge_path(challenge_id, "response"), body)
         if answer.get("result") == "linked":
-            return Linked(_moment(answer, "not_after"))
+            return Linked(_moment(answer, "not_after"), _ending(answer))
         if answer.get("result") == "session":
-            return SessionOpened(_moment(answer, "expires_at"), _text(answer, "token"))
+            return SessionOpened(_moment(answer, "expires_at"), _text(answer, "token"), _ending(answer))
         raise BridgeAnswerMalformed("result")
 
     def close(self) -> None:
@@ -219,6 +232,12 @@ def _purpose(answer: Mapping[str, object]) -> ChallengePurpose | None:
         return ChallengePurpose(_text(answer, "purpose"))
     except ValueError:
         raise BridgeAnswerMalformed("purpose") from None
+
+
+def _ending(answer: Mapping[str, object]) -> Ending | None:
+    if answer.get("ends_at") is None:
+        return None
+    return Ending(_moment(answer, "ends_at"), _text(answer, "ends_because"))
 
 
 def _text(answer: Mapping[str, object], name: str) -> str:

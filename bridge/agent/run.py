@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import IntEnum, unique
 
-from bridge.agent.api_client import BridgeApi, Linked, SessionOpened, TerminalState
+from bridge.agent.api_client import BridgeApi, Ending, Linked, SessionOpened, TerminalState
 from bridge.agent.errors import BridgeCallError, BridgeProblem, WrongSettings
 from bridge.agent.pin import PinPad
 from bridge.agent.reader import CardReader
-from bridge.agent.screen import Screen, VisitStep, local_date
+from bridge.agent.screen import ENDING_STEPS, Screen, VisitStep, local_date
 from bridge.agent.session import CardRefused, CardVisit, Outcome
 from jpki.challenge import ChallengePurpose
 from jpki.errors import NoCard, ReaderError
@@ -107,15 +107,22 @@ class Agent:
 
     def _conclude(self, outcome: Outcome) -> ExitCode:
         match outcome:
-            case Linked(not_after):
+            case Linked(not_after, ending):
                 self._screen.show_step(VisitStep.LINKED, date=local_date(not_after))
-            case SessionOpened(token=token):
+                self._warn(ending)
+            case SessionOpened(token=token, ending=ending):
                 if self._hand_over is not None:
                     self._hand_over(token)
                 self._screen.show_step(VisitStep.SESSION_OPENED)
+                self._warn(ending)
             case CardRefused(error):
                 self._screen.show_error(error)
         return exit_code(outcome)
+
+    def _warn(self, ending: Ending | None) -> None:
+        if ending is not None:
+            step = ENDING_STEPS.get(ending.why, VisitStep.LINK_ENDS)
+            self._screen.show_step(step, date=local_date(ending.at))
 
     def _rest(self) -> None:
         self._pause(TROUBLE_PAUSE)

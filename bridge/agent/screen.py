@@ -52,6 +52,9 @@ class VisitStep(Enum):
     SENDING = auto()
     LINKED = auto()
     SESSION_OPENED = auto()
+    CERTIFICATE_ENDS = auto()
+    LINK_ENDS = auto()
+    REPRESENTATION_ENDS = auto()
     TAKE_CARD = auto()
 
 
@@ -106,9 +109,33 @@ STEP_WORDS: Mapping[VisitStep, Words] = MappingProxyType(
             "確認できました。貸出の画面に進んでください。",
             "Confirmed. Please go on at the self-check screen.",
         ),
+        VisitStep.CERTIFICATE_ENDS: Words(
+            "電子証明書の有効期限は{date}です。市区町村の窓口で更新したら、図書館の窓口でもう一度登録してください。",
+            "Your card's certificate ends on {date}. Once your municipality has renewed it, please register "
+            "the card again at the library's counter.",
+        ),
+        VisitStep.LINK_ENDS: Words(
+            "このカードの登録は{date}で終わります。続けて使うには、窓口でもう一度登録してください。",
+            "The registration of this card ends on {date}. "
+            "To go on, please register it again at the counter.",
+        ),
+        VisitStep.REPRESENTATION_ENDS: Words(
+            "代理人による登録は15歳の誕生日（{date}）で終わります。その後は、ご本人が窓口で登録してください。",
+            "What your representative registered ends on your 15th birthday, {date}. From then on please "
+            "register the card yourself at the counter.",
+        ),
         VisitStep.TAKE_CARD: Words("カードを取ってください。", "Please take your card."),
     }
 )
+
+ENDING_STEPS: Mapping[str, VisitStep] = MappingProxyType(
+    {
+        "certificate-expired": VisitStep.CERTIFICATE_ENDS,
+        "link-expired": VisitStep.LINK_ENDS,
+        "representation-over": VisitStep.REPRESENTATION_ENDS,
+    }
+)
+"""What is shown where the link ends soon, by the reason for which it will be refused then."""
 
 _STAFF = Words("職員にお声がけください。", "Please ask the staff.")
 
@@ -146,14 +173,20 @@ ERROR_WORDS: Mapping[type[Exception], Words] = MappingProxyType(
             "Make sure of the number, then lay the card again.",
         ),
         jpki_errors.PinBlockedError: Words(
-            "暗証番号がロックされています。お住まいの市区町村の窓口で再設定してください。",
-            "The PIN is blocked. Your municipality's counter can set a new one.",
+            "暗証番号がロックされています。図書館では解除できません。お住まいの市区町村の窓口で再設定できます。"
+            "署名用の暗証番号がわかる方は、スマートフォンのアプリとコンビニでも再設定できます。"
+            "図書館の利用者カードはこれまでどおり使えます。",
+            "The PIN is blocked. The library cannot unlock it. Your municipality's counter can set a new "
+            "one; so can the smartphone app with a convenience store, if you know the PIN for signatures. "
+            "Your library card works as before.",
         ),
         jpki_errors.LastAttemptProtected: Words(
             "入力できるのはあと{attempts_remaining}回なので、ロックを防ぐため中止しました。"
-            "お住まいの市区町村の窓口で暗証番号を確かめてください。",
+            "図書館では再設定できません。お住まいの市区町村の窓口にお尋ねください。"
+            "図書館の利用者カードはこれまでどおり使えます。",
             "Only {attempts_remaining} try is left, so we stopped before the card is blocked. "
-            "Your municipality's counter can help with the PIN.",
+            "The library cannot set a new PIN; your municipality's counter can. "
+            "Your library card works as before.",
         ),
         jpki_errors.PinAlreadyVerified: Words(
             "カードの状態をやり直します。カードを取り、もう一度置いてください。",
@@ -304,6 +337,26 @@ PROBLEM_WORDS: Mapping[str, Words] = MappingProxyType(
             "このカードの登録は終わっています。窓口でもう一度登録してください。",
             "The registration of this card has ended. Please register it again at the counter.",
         ),
+        "linked-meanwhile": _ask_staff(
+            "別のカードの登録と重なりました。", "Another card was being registered at the same time."
+        ),
+        "too-many-links": _ask_staff(
+            "登録できるカードの枚数に達しています。", "No more cards can be registered for you."
+        ),
+        "consent-missing": _ask_staff("同意の確認が済んでいません。", "Your consent has not been recorded."),
+        "representation-incomplete": _ask_staff(
+            "代理人の方の確認が済んでいません。", "The checks of the representative are not complete."
+        ),
+        "representation-over": Words(
+            "15歳になった方は、ご本人による登録が必要です。窓口でもう一度登録してください。",
+            "From the 15th birthday on you register the card yourself. Please do so at the counter.",
+        ),
+        "link-expired": Words(
+            "このカードの登録の期間が過ぎています。窓口でもう一度登録してください。",
+            "The registration of this card is too old. Please register it again at the counter.",
+        ),
+        "retention-over": _ask_staff("登録の記録がありません。", "The registration is no longer kept."),
+        "step-not-possible": _ask_staff("この操作はできません。", "This is not possible now."),
         "link-not-found": _ask_staff("登録が見つかりません。", "There is no such registration."),
         "no-link-request": _ask_staff(
             "職員の操作が始まっていません。", "The librarian has not started the registration."

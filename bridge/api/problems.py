@@ -149,6 +149,30 @@ PROBLEMS: Mapping[str, ProblemType] = MappingProxyType(
             HTTPStatus.FORBIDDEN, "連携登録は停止中です", "Link suspended", ("why",)
         ),
         "link-ended": ProblemType(HTTPStatus.FORBIDDEN, "連携登録は終了しています", "Link ended"),
+        "linked-meanwhile": ProblemType(
+            HTTPStatus.CONFLICT,
+            "同じ利用者に別のカードが同時に連携登録されました",
+            "Another card was linked to the patron",
+        ),
+        "too-many-links": ProblemType(
+            HTTPStatus.CONFLICT, "連携登録できるカードの数に達しています", "Too many linked cards"
+        ),
+        "consent-missing": ProblemType(HTTPStatus.CONFLICT, "利用者の同意がありません", "Consent missing"),
+        "representation-incomplete": ProblemType(
+            HTTPStatus.CONFLICT, "法定代理人の確認が済んでいません", "Checks of the representative incomplete"
+        ),
+        "representation-over": ProblemType(
+            HTTPStatus.FORBIDDEN,
+            "15歳になったため本人の連携登録が必要です",
+            "The owner must link the card: 15 or older",
+        ),
+        "link-expired": ProblemType(
+            HTTPStatus.FORBIDDEN, "連携登録の期間が過ぎています", "Link has reached its greatest age"
+        ),
+        "retention-over": ProblemType(HTTPStatus.GONE, "記録の保存期間が過ぎています", "Retention over"),
+        "step-not-possible": ProblemType(
+            HTTPStatus.CONFLICT, "連携登録の今の状態ではできません", "Not possible in the link's state"
+        ),
         "link-not-found": ProblemType(HTTPStatus.NOT_FOUND, "該当する連携登録がありません", "Link not found"),
         "no-link-request": ProblemType(
             HTTPStatus.CONFLICT, "この窓口では連携登録が始まっていません", "No link request at this counter"

@@ -20,7 +20,8 @@ from bridge.api.fields import (
     WordField,
 )
 from bridge.borrowing import OpenedSession
-from bridge.models import AgentStep, CardLink, Terminal, TerminalKind
+from bridge.models import AgentStep, Terminal, TerminalKind
+from bridge.rules import LinkEnding, is_near
 from jpki.challenge import Challenge, ChallengePurpose
 from jpki.errors import ChallengeUnknown
 
@@ -192,22 +193,49 @@ def challenge_answer(challenge: Challenge) -> dict[str, object]:
     }
 
 
+ENDING_FIELDS = (
+    AnswerField(
+        "ends_at",
+        "string",
+        Bilingual(
+            "連携登録がまもなく終わるときだけ、その日時（UTC）。利用者に知らせる",
+            "Only where the link ends soon: when (UTC). The patron is told",
+        ),
+        format="date-time",
+        nullable=True,
+    ),
+    AnswerField(
+        "ends_because",
+        "string",
+        Bilingual(
+            "その後カードが断られる理由（problemの名前）",
+            "The name of the problem that the card meets from then on",
+        ),
+        nullable=True,
+    ),
+)
+
 LINKED_ANSWER = AnswerShape(
     (
         AnswerField("result", "string", Bilingual("連携登録した", "The card is linked"), constant="linked"),
         AnswerField(
             "not_after",
             "string",
-            Bilingual("電子証明書の有効期限（UTC）", "The end of the certificate's validity (UTC)"),
+            Bilingual("連携登録が終わる日時（UTC）", "When the link ends by itself (UTC)"),
             format="date-time",
         ),
+        *ENDING_FIELDS,
     )
 )
 
 
-def linked_answer(link: CardLink) -> dict[str, object]:
-    """``POST …/response`` at a counter: the card is linked, until its certificate ends."""
-    return {"result": "linked", "not_after": rfc3339(link.not_after)}
+def linked_answer(ending: LinkEnding, now: datetime) -> dict[str, object]:
+    """``POST …/response`` at a counter: the card is linked, until the link ends by itself."""
+    return {
+        "result": "linked",
+        "not_after": rfc3339(ending.at),
+        **_ending(ending if is_near(ending, now) else None),
+    }
 
 
 SESSION_ANSWER = AnswerShape(
@@ -230,6 +258,7 @@ SESSION_ANSWER = AnswerShape(
             Bilingual("番号の有効期限（UTC）", "When it expires (UTC)"),
             format="date-time",
         ),
+        *ENDING_FIELDS,
     )
 )
 
@@ -240,7 +269,15 @@ def session_answer(opened: OpenedSession) -> dict[str, object]:
         "result": "session",
         "token": opened.token.value,
         "expires_at": rfc3339(opened.expires_at),
+        **_ending(opened.ending),
     }
+
+
+def _ending(ending: LinkEnding | None) -> dict[str, object]:
+    """A link that ends soon: when, and the slug of the problem that the card meets from then on."""
+    if ending is None:
+        return {"ends_at": None, "ends_because": None}
+    return {"ends_at": rfc3339(ending.at), "ends_because": ending.denial.value}
 
 
 def rfc3339(moment: datetime) -> str:

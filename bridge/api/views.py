@@ -62,7 +62,8 @@ class ApiViews:
             link = self._services.registration.complete(
                 terminal, challenge_id, body.certificate, body.signature
             )
-            return linked_answer(link), 201
+            ending = self._services.registration.ending_of(link)
+            return linked_answer(ending, self._services.clock()), 201
         opened = self._services.borrowing.complete(terminal, challenge_id, body.certificate, body.signature)
         return session_answer(opened), 201
 

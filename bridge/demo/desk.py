@@ -8,6 +8,8 @@ from html import unescape
 
 import requests
 
+from bridge.consent import CONSENT_VERSION
+
 SECONDS = 20.0
 CSRF_FIELD = re.compile(r'name="csrf_token"[^>]*value="([^"]+)"')
 
@@ -41,10 +43,21 @@ class Desk:
         """Return the page that shows the patron with this library card."""
         return self._post("/admin/counter/", self._get("/admin/counter/"), cardnumber=cardnumber)
 
-    def start_link(self, cardnumber: str, terminal_id: str) -> str:
-        """Start a link for a patron at a counter terminal; return the request's id."""
+    def start_link(self, cardnumber: str, terminal_id: str, **choices: str | list[str]) -> str:
+        """Start a link for a patron at a counter terminal; return the request's id.
+
+        *choices* are further fields of the page's form.
+        """
         page = self.find_patron(cardnumber)
-        page = self._post("/admin/counter/start", page, cardnumber=cardnumber, terminal_id=terminal_id)
+        page = self._post(
+            "/admin/counter/start",
+            page,
+            cardnumber=cardnumber,
+            terminal_id=terminal_id,
+            consent_version=CONSENT_VERSION,
+            consented="y",
+            **choices,
+        )
         if "/requests/" not in page.url:
             raise DeskError("the link could not be started")
         return page.url.rsplit("/", 1)[1]
@@ -75,7 +88,7 @@ class Desk:
     def _get(self, path: str) -> requests.Response:
         return self._checked(self._session.get(self._base_url + path, timeout=SECONDS))
 
-    def _post(self, path: str, page: requests.Response, **fields: str) -> requests.Response:
+    def _post(self, path: str, page: requests.Response, **fields: str | list[str]) -> requests.Response:
         """Send a form of *page*, with the CSRF token that stands in it."""
         token = CSRF_FIELD.search(page.text)
         if token is None:

@@ -63,6 +63,12 @@ def is_unique_violation(error: IntegrityError) -> bool:
     return code in UNIQUE_VIOLATIONS
 
 
+def violated_constraint(error: IntegrityError) -> str:
+    """Return the name of the constraint that was broken; on SQLite the names of its columns."""
+    diagnosis = getattr(error.orig, "diag", None)
+    return str(error.orig) if diagnosis is None else str(diagnosis.constraint_name)
+
+
 @contextmanager
 def tables_may_be_rebuilt(connection: Connection) -> Iterator[None]:
     """Let migrations drop and remake tables that others refer to; before a transaction begins.

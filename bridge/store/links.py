@@ -2,24 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Collection, Sequence
+from datetime import date, datetime
+from itertools import count
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, delete, func, literal, or_, select, true, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    and_,
+    delete,
+    exists,
+    func,
+    literal,
+    not_,
+    or_,
+    select,
+    true,
+    tuple_,
+    update,
+)
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import aliased
 
-from bridge.errors import AlreadyLinked, LinkNotFound, LinkRequestNotFound, LinkRequestPending
+from bridge.errors import (
+    AlreadyLinked,
+    LinkedMeanwhile,
+    LinkNotFound,
+    LinkRequestNotFound,
+    LinkRequestPending,
+)
 from bridge.models import (
     CardIdentifier,
     CardLink,
     LinkRequest,
     LinkRequestState,
     LinkState,
+    MoveDirection,
+    MoveState,
+    Representation,
+    RepresentativeCheck,
+    SuspensionReason,
     Terminal,
 )
 from bridge.ports import EncryptedValue, ExpiringLink, SweptLink
+from bridge.rules import LINK_STEPS, LinkStep
+from bridge.store.engine import is_unique_violation
 from bridge.store.queries import Queries
-from bridge.store.tables import CardClaimRow, CardLinkRow, LinkRequestRow
+from bridge.store.tables import (
+    CardClaimRow,
+    CardLinkRow,
+    CardSessionRow,
+    CategoryMoveRow,
+    ChallengeRow,
+    LinkRequestRow,
+)
 from jpki.revocation import RevocationAnswer
 
 OPEN_REQUEST_STATES = [state for state in LinkRequestState if state.is_open]
@@ -42,6 +78,10 @@ def _link(row: CardLinkRow) -> CardLink:
         revocation=_revocation(row),
         suspended_at=row.suspended_at,
         suspended_reason=row.suspended_reason,
+        consent_version=row.consent_version,
+        consented_at=row.consented_at,
+        representation=_representation(row),
+        replaces=row.replaces,
     )
 
 
@@ -53,6 +93,23 @@ def _claim(library_id: str, link_id: str, identifier: CardIdentifier) -> CardCla
         digest=identifier.digest,
         link_id=link_id,
     )
+
+
+def _representation(row: CardLinkRow | LinkRequestRow) -> Representation | None:
+    if row.represented_until is None or row.representative_checks is None:
+        return None
+    return Representation(
+        row.represented_until, frozenset(map(RepresentativeCheck, row.representative_checks))
+    )
+
+
+def _representation_columns(representation: Representation | None) -> dict[str, Any]:
+    if representation is None:
+        return {}
+    return {
+        "represented_until": representation.until,
+        "representative_checks": sorted(check.value for check in representation.checks),
+    }
 
 
 def _revocation(row: CardLinkRow) -> RevocationAnswer | None:
@@ -94,6 +151,9 @@ def _link_request(row: LinkRequestRow) -> LinkRequest:
         attempts_remaining=row.attempts_remaining,
         link_id=row.link_id,
         patron_reference=row.patron_reference,
+        consent_version=row.consent_version,
+        representation=_representation(row),
+        replaces=row.replaces,
     )
 
 
@@ -108,6 +168,7 @@ class LinkQueries(Queries):
         also: Sequence[CardIdentifier] = (),
     ) -> None:
         """See ``bridge.ports.Transaction``."""
+        references = [] if link.patron_reference is None else [link.patron_reference]
         self._add(
             CardLinkRow(
                 link_id=link.link_id,
@@ -124,9 +185,15 @@ class LinkQueries(Queries):
                 not_after=link.not_after,
                 linked_at=link.linked_at,
                 linked_by=link.linked_by,
+                slot=self._free_slot(link.library_id, link.patron_id, references),
+                consent_version=link.consent_version,
+                consented_at=link.consented_at,
+                replaces=link.replaces,
+                **_representation_columns(link.representation),
                 **({} if link.revocation is None else _revocation_columns(link.revocation)),
             ),
             taken=AlreadyLinked,
+            in_the_way={"slot": LinkedMeanwhile},
         )
         for each in (identifier, *also):
             self._add(_claim(link.library_id, link.link_id, each), taken=AlreadyLinked)
@@ -175,12 +242,25 @@ class LinkQueries(Queries):
 
     def set_patron_of_link(self, link_id: str, patron_id: int) -> bool:
         """See ``bridge.ports.Transaction``."""
-        met = self._changed(
+        library_id = self._session.scalar(
+            select(CardLinkRow.library_id).where(
+                CardLinkRow.link_id == link_id, CardLinkRow.patron_reference.is_not(None)
+            )
+        )
+        if library_id is None:
+            return False
+        slot = self._free_slot(library_id, patron_id, [])
+        statement = (
             update(CardLinkRow)
             .where(CardLinkRow.link_id == link_id, CardLinkRow.patron_reference.is_not(None))
-            .values(patron_id=patron_id, patron_reference=None)
+            .values(patron_id=patron_id, patron_reference=None, slot=slot)
         )
-        return met == 1
+        try:
+            return self._changed(statement) == 1
+        except IntegrityError as error:
+            if not is_unique_violation(error):
+                raise
+            raise LinkedMeanwhile from None
 
     def end_link(self, library_id: str, link_id: str, reason: str, at: datetime) -> CardLink:
         """See ``bridge.ports.Transaction``."""
@@ -189,7 +269,7 @@ class LinkQueries(Queries):
             .where(
                 CardLinkRow.library_id == library_id,
                 CardLinkRow.link_id == link_id,
-                CardLinkRow.ended_at.is_(None),
+                CardLinkRow.state.in_(LINK_STEPS[LinkStep.END][0]),
             )
             .values(
                 state=LinkState.ENDED,
@@ -208,6 +288,20 @@ class LinkQueries(Queries):
             raise LinkNotFound
         self._session.execute(delete(CardClaimRow).where(CardClaimRow.link_id == link_id))
         return _link(row)
+
+    def _free_slot(self, library_id: str, patron_id: int | None, patron_references: Sequence[str]) -> int:
+        """Return the first number that no open link of the patron has."""
+        of_patron: ColumnElement[bool] = CardLinkRow.patron_reference.in_(patron_references)
+        if patron_id is not None:
+            of_patron = or_(CardLinkRow.patron_id == patron_id, of_patron)
+        taken = set(
+            self._session.scalars(
+                select(CardLinkRow.slot).where(
+                    CardLinkRow.library_id == library_id, CardLinkRow.ended_at.is_(None), of_patron
+                )
+            )
+        )
+        return next(slot for slot in count(1) if slot not in taken)
 
     def _open_links(self, library_id: str, condition: ColumnElement[bool]) -> Sequence[CardLink]:
         rows = self._session.scalars(
@@ -238,19 +332,48 @@ class LinkQueries(Queries):
             .execution_options(synchronize_session=False)
         )
 
-    def suspend_link(self, link_id: str, answer: RevocationAnswer, reason: str, at: datetime) -> bool:
+    def suspend_link(
+        self,
+        library_id: str,
+        link_id: str,
+        reason: SuspensionReason,
+        at: datetime,
+        answer: RevocationAnswer | None = None,
+    ) -> bool:
         """See ``bridge.ports.Transaction``."""
         met = self._changed(
             update(CardLinkRow)
-            .where(CardLinkRow.link_id == link_id, CardLinkRow.state == LinkState.ACTIVE)
+            .where(
+                CardLinkRow.library_id == library_id,
+                CardLinkRow.link_id == link_id,
+                CardLinkRow.state.in_(LINK_STEPS[LinkStep.SUSPEND][0]),
+            )
             .values(
                 state=LinkState.SUSPENDED,
                 suspended_at=at,
                 suspended_reason=reason,
-                **_revocation_columns(answer),
+                **({} if answer is None else _revocation_columns(answer)),
             )
         )
         return met == 1
+
+    def restore_link(
+        self, library_id: str, link_id: str, reasons: Collection[SuspensionReason]
+    ) -> CardLink | None:
+        """See ``bridge.ports.Transaction``."""
+        row = self._session.execute(
+            update(CardLinkRow)
+            .where(
+                CardLinkRow.library_id == library_id,
+                CardLinkRow.link_id == link_id,
+                CardLinkRow.state.in_(LINK_STEPS[LinkStep.RESTORE][0]),
+                CardLinkRow.suspended_reason.in_([reason.value for reason in reasons]),
+            )
+            .values(state=LinkState.ACTIVE, suspended_at=None, suspended_reason=None)
+            .returning(CardLinkRow)
+            .execution_options(populate_existing=True)
+        ).scalar_one_or_none()
+        return None if row is None else _link(row)
 
     def count_active_links(self) -> int:
         """Return how many links are active, in all libraries."""
@@ -300,6 +423,133 @@ class LinkQueries(Queries):
         return [ExpiringLink(*row) for row in rows]
 
 
+class LinkHousekeepingQueries(Queries):
+    """Queries on links, requests and sessions that are over: what ends by itself, what is deleted."""
+
+    def open_links_after(self, library_id: str, position: str, limit: int) -> Sequence[CardLink]:
+        """See ``bridge.ports.Transaction``."""
+        rows = self._session.scalars(
+            select(CardLinkRow)
+            .where(
+                CardLinkRow.library_id == library_id,
+                CardLinkRow.ended_at.is_(None),
+                CardLinkRow.link_id > position,
+            )
+            .order_by(CardLinkRow.link_id)
+            .limit(limit)
+        )
+        return [_link(row) for row in rows]
+
+    def outlived_links(
+        self,
+        library_id: str,
+        *,
+        now: datetime,
+        linked_until: datetime | None,
+        today: date,
+        position: str,
+        limit: int,
+    ) -> Sequence[CardLink]:
+        """See ``bridge.ports.Transaction``."""
+        outlived: list[ColumnElement[bool]] = [
+            CardLinkRow.not_after < now,
+            CardLinkRow.represented_until <= today,
+        ]
+        if linked_until is not None:
+            outlived.append(CardLinkRow.linked_at <= linked_until)
+        rows = self._session.scalars(
+            select(CardLinkRow)
+            .where(
+                CardLinkRow.library_id == library_id,
+                CardLinkRow.ended_at.is_(None),
+                or_(*outlived),
+                CardLinkRow.link_id > position,
+            )
+            .order_by(CardLinkRow.link_id)
+            .limit(limit)
+        )
+        return [_link(row) for row in rows]
+
+    def deletable_links(self, ended_until: datetime, position: str, limit: int) -> Sequence[CardLink]:
+        """See ``bridge.ports.Transaction``."""
+        rows = self._session.scalars(
+            select(CardLinkRow)
+            .where(_is_deletable(ended_until), CardLinkRow.link_id > position)
+            .order_by(CardLinkRow.link_id)
+            .limit(limit)
+        )
+        return [_link(row) for row in rows]
+
+    def delete_link(self, link_id: str) -> bool:
+        """See ``bridge.ports.Transaction``."""
+        is_ended = select(CardLinkRow.link_id).where(
+            CardLinkRow.link_id == link_id, CardLinkRow.state.in_(LINK_STEPS[LinkStep.DELETE][0])
+        )
+        if self._session.scalar(is_ended) is None:
+            return False
+        requests = select(LinkRequestRow.request_id).where(LinkRequestRow.link_id == link_id)
+        self._changed(delete(ChallengeRow).where(ChallengeRow.link_request_id.in_(requests)))
+        for row in (LinkRequestRow, CardSessionRow, CategoryMoveRow, CardLinkRow):
+            self._changed(delete(row).where(row.link_id == link_id))
+        return True
+
+    def delete_link_requests(self, expired_until: datetime, limit: int) -> int:
+        """See ``bridge.ports.Transaction``."""
+        requests = (
+            select(LinkRequestRow.request_id).where(_request_is_over(expired_until)).limit(limit)
+        ).scalar_subquery()
+        return self._changed(delete(LinkRequestRow).where(LinkRequestRow.request_id.in_(requests)))
+
+    def delete_sessions(self, closed_until: datetime, limit: int) -> int:
+        """See ``bridge.ports.Transaction``."""
+        sessions = (
+            select(CardSessionRow.session_id).where(CardSessionRow.closed_at <= closed_until).limit(limit)
+        ).scalar_subquery()
+        return self._changed(delete(CardSessionRow).where(CardSessionRow.session_id.in_(sessions)))
+
+    def count_deletable(self, ended_until: datetime, over_until: datetime) -> tuple[int, int, int]:
+        """See ``bridge.ports.Transaction``."""
+        conditions = (
+            (CardLinkRow, _is_deletable(ended_until)),
+            (LinkRequestRow, _request_is_over(over_until)),
+            (CardSessionRow, CardSessionRow.closed_at <= over_until),
+        )
+        links, requests, sessions = (
+            self._session.scalar(select(func.count()).select_from(row).where(condition)) or 0
+            for row, condition in conditions
+        )
+        return links, requests, sessions
+
+
+def _is_deletable(ended_until: datetime) -> ColumnElement[bool]:
+    """Ended so long ago, and not the link by which a patron came into the category that it is in."""
+    later = aliased(CategoryMoveRow)
+    is_the_latest = not_(
+        exists().where(
+            later.library_id == CategoryMoveRow.library_id,
+            later.patron_id == CategoryMoveRow.patron_id,
+            later.state != MoveState.SUPERSEDED,
+            later.sequence > CategoryMoveRow.sequence,
+        )
+    )
+    is_needed = exists().where(
+        CategoryMoveRow.link_id == CardLinkRow.link_id,
+        or_(
+            CategoryMoveRow.direction == MoveDirection.LINKED,
+            CategoryMoveRow.state.in_([state for state in MoveState if state.is_open]),
+        ),
+        CategoryMoveRow.state != MoveState.SUPERSEDED,
+        is_the_latest,
+    )
+    return and_(CardLinkRow.ended_at <= ended_until, not_(is_needed))
+
+
+def _request_is_over(expired_until: datetime) -> ColumnElement[bool]:
+    """No longer to be answered since then; a challenge that hangs on it goes first."""
+    has_challenge = exists().where(ChallengeRow.link_request_id == LinkRequestRow.request_id)
+    return and_(LinkRequestRow.expires_at <= expired_until, not_(has_challenge))
+
+
 class LinkRequestQueries(Queries):
     """Queries on requests for a link."""
 
@@ -330,6 +580,9 @@ class LinkRequestQueries(Queries):
                 problem_why=request.problem_why,
                 attempts_remaining=request.attempts_remaining,
                 link_id=request.link_id,
+                consent_version=request.consent_version,
+                replaces=request.replaces,
+                **_representation_columns(request.representation),
             ),
             taken=LinkRequestPending,
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import cast
 
 from sqlalchemy import CursorResult, Executable
@@ -9,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from bridge.errors import BridgeError
-from bridge.store.engine import is_unique_violation
+from bridge.store.engine import is_unique_violation, violated_constraint
 from bridge.store.tables import Base
 
 
@@ -19,9 +21,16 @@ class Queries:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    def _add(self, row: Base, *, taken: type[BridgeError] | None = None) -> None:
+    def _add(
+        self,
+        row: Base,
+        *,
+        taken: type[BridgeError] | None = None,
+        in_the_way: Mapping[str, type[BridgeError]] = MappingProxyType({}),
+    ) -> None:
         """Insert *row*; where a unique value is there already, raise *taken*.
 
+        *in_the_way* has another error where a certain column is among those that must be unique.
         The database's own error is not chained: PostgreSQL's text repeats the values.
         """
         self._session.add(row)
@@ -30,8 +39,13 @@ class Queries:
         except IntegrityError as error:
             if taken is None or not is_unique_violation(error):
                 raise
-            raise taken from None
+            raise _error_of(error, in_the_way) or taken from None
 
     def _changed(self, statement: Executable) -> int:
         """Run an UPDATE or DELETE; return how many rows it met."""
         return cast("CursorResult[object]", self._session.execute(statement)).rowcount
+
+
+def _error_of(error: IntegrityError, in_the_way: Mapping[str, type[BridgeError]]) -> type[BridgeError] | None:
+    constraint = violated_constraint(error)
+    return next((found for column, found in in_the_way.items() if column in constraint), None)

@@ -14,7 +14,7 @@ from bridge.store.categories import CategoryMoveQueries
 from bridge.store.challenges import ChallengeQueries
 from bridge.store.engine import BEGIN_OPTION, SqliteChanges
 from bridge.store.guesses import GuessQueries
-from bridge.store.links import LinkQueries, LinkRequestQueries
+from bridge.store.links import LinkHousekeepingQueries, LinkQueries, LinkRequestQueries
 from bridge.store.records import RecordQueries
 from bridge.store.sessions import SessionQueries
 from bridge.store.staff import StaffQueries
@@ -25,6 +25,7 @@ class SqlTransaction(
     StaffQueries,
     LinkQueries,
     LinkRequestQueries,
+    LinkHousekeepingQueries,
     CategoryMoveQueries,
     ChallengeQueries,
     SessionQueries,

@@ -6,7 +6,7 @@ Ids are 32 hex digits of random bytes unless a person chose them. Nothing here n
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from enum import Enum as PythonEnum
 from typing import ClassVar
 
@@ -67,6 +67,7 @@ class Base(DeclarativeBase):
     type_annotation_map: ClassVar = {
         str: String(255),
         datetime: UtcDateTime,
+        list[str]: JSON(none_as_null=True),
         ActorKind: _words(ActorKind),
         AuditTag: _words(AuditTag),
         ChallengePurpose: _words(ChallengePurpose),
@@ -119,7 +120,11 @@ class LibrarianRow(Base):
 
 
 class CardLinkRow(Base):
-    """A link. Once ended it recognises nobody: identifier and serial number are wiped."""
+    """A link. Once ended it recognises nobody: identifier and serial number are wiped.
+
+    ``slot`` numbers the open links of one patron from 1, so that two counters cannot both make the last
+    one that is allowed. ``replaces`` may name a link that has been deleted since.
+    """
 
     __tablename__ = "card_link"
     __table_args__ = (
@@ -140,6 +145,19 @@ class CardLinkRow(Base):
             sqlite_where=text("ended_at IS NULL"),
             postgresql_where=text("ended_at IS NULL"),
         ),
+        *(
+            Index(
+                f"uq_card_link_open_{patron}_slot",
+                "library_id",
+                patron,
+                "slot",
+                unique=True,
+                sqlite_where=text("ended_at IS NULL"),
+                postgresql_where=text("ended_at IS NULL"),
+            )
+            for patron in ("patron_id", "patron_reference")
+        ),
+        UniqueConstraint("replaces"),
         Index("ix_card_link_patron", "library_id", "patron_id"),
         Index("ix_card_link_linked_at", "linked_at", "link_id"),
         Index("ix_card_link_patron_reference", "library_id", "patron_reference"),
@@ -149,6 +167,17 @@ class CardLinkRow(Base):
             "ended_at IS NOT NULL OR patron_id IS NOT NULL OR patron_reference IS NOT NULL",
             name="open_has_patron",
         ),
+        CheckConstraint("state IN ('active', 'suspended', 'ended')", name="known_state"),
+        CheckConstraint("(state = 'ended') = (ended_at IS NOT NULL)", name="ended_at_its_end"),
+        CheckConstraint("ended_at IS NULL OR ended_reason IS NOT NULL", name="ended_for_a_reason"),
+        CheckConstraint(
+            "state <> 'suspended' OR (suspended_at IS NOT NULL AND suspended_reason IS NOT NULL)",
+            name="suspended_for_a_reason",
+        ),
+        CheckConstraint(
+            "(represented_until IS NULL) = (representative_checks IS NULL)", name="represented_was_checked"
+        ),
+        CheckConstraint("slot >= 1", name="slot_from_one"),
     )
 
     link_id: Mapped[str] = mapped_column(primary_key=True)
@@ -174,6 +203,12 @@ class CardLinkRow(Base):
     revocation_reason: Mapped[str | None]
     suspended_at: Mapped[datetime | None]
     suspended_reason: Mapped[str | None]
+    slot: Mapped[int] = mapped_column(default=1)
+    consent_version: Mapped[str | None]
+    consented_at: Mapped[datetime | None]
+    represented_until: Mapped[date | None]
+    representative_checks: Mapped[list[str] | None]
+    replaces: Mapped[str | None]
 
 
 class CardClaimRow(Base):
@@ -252,6 +287,10 @@ class LinkRequestRow(Base):
     problem_why: Mapped[str | None]
     attempts_remaining: Mapped[int | None]
     link_id: Mapped[str | None] = mapped_column(ForeignKey("card_link.link_id"))
+    consent_version: Mapped[str | None]
+    represented_until: Mapped[date | None]
+    representative_checks: Mapped[list[str] | None]
+    replaces: Mapped[str | None]
 
 
 class ChallengeRow(Base):
@@ -300,8 +339,9 @@ class CardSessionRow(Base):
         ForeignKeyConstraint(["library_id", "terminal_id"], ["terminal.library_id", "terminal.terminal_id"]),
         UniqueConstraint("library_id", "token_digest", name="uq_card_session_token_digest"),
         Index(
-            "ix_card_session_open",
+            "uq_card_session_open",
             "link_id",
+            unique=True,
             sqlite_where=text("closed_at IS NULL"),
             postgresql_where=text("closed_at IS NULL"),
         ),

@@ -16,6 +16,7 @@ from bridge.administration import AdministrationService
 from bridge.app import create_app_from
 from bridge.borrowing import BorrowingService
 from bridge.category import CategoryService
+from bridge.consent import CONSENT_VERSION
 from bridge.environment import Environment, Library
 from bridge.errors import NoSuchPatron
 from bridge.keys import KeyRing, MasterKey
@@ -130,7 +131,9 @@ class World:
     def link(self, librarian=None, cardnumber="2000100000017", terminal_id="counter-1"):
         """Link a new card, start to end."""
         librarian = librarian or self.hanako
-        request = self.services.registration.start(librarian, terminal_id=terminal_id, cardnumber=cardnumber)
+        request = self.services.registration.start(
+            librarian, terminal_id=terminal_id, cardnumber=cardnumber, consent_version=CONSENT_VERSION
+        )
         terminals = self.services.staff.terminals(librarian.library_id)
         terminal = next(terminal for terminal in terminals if terminal.terminal_id == request.terminal_id)
         reader = self.reader(self.card(), terminal)

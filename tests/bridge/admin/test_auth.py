@@ -12,6 +12,7 @@ from sqlalchemy import select
 from bridge.admin import init_admin
 from bridge.admin.auth import OPEN_ENDPOINTS, local_path
 from bridge.app import create_app_from
+from bridge.consent import CONSENT_VERSION
 from bridge.models import AuditTag
 from bridge.store import AuditEventRow, LibrarianRow
 from config.settings import WebSettings
@@ -158,7 +159,10 @@ def test_who_does_nothing_for_half_an_hour_is_logged_out(world, desk):
 
 def test_a_page_that_asks_by_itself_does_not_keep_the_session_alive(world, desk):
     request = world.services.registration.start(
-        world.hanako, terminal_id="counter-1", cardnumber="2000100000017"
+        world.hanako,
+        terminal_id="counter-1",
+        cardnumber="2000100000017",
+        consent_version=CONSENT_VERSION,
     )
     for _ in range(4):
         world.clock.now += timedelta(minutes=9)

@@ -10,6 +10,7 @@ from decimal import Decimal
 import pytest
 
 from bridge.admin.progress import present
+from bridge.consent import CONSENT_VERSION
 from bridge.errors import CategoryRefused, KohaNotReachable
 from bridge.models import LinkRequest, LinkRequestState, MoveDirection, MoveState
 from bridge.ports import CategoryDetails
@@ -92,7 +93,12 @@ def test_a_patron_whose_category_stays_sees_nothing_of_it(desk, categories, worl
 
 
 def test_the_outcome_stands_under_the_link_and_under_its_end(desk, categories, world):
-    form = {"cardnumber": GOOD, "terminal_id": "counter-1"}
+    form = {
+        "cardnumber": GOOD,
+        "terminal_id": "counter-1",
+        "consent_version": CONSENT_VERSION,
+        "consented": "y",
+    }
     watch = desk.post("/admin/counter/start", "/admin/counter/", form).location
     reader = world.reader(world.card())
     reader.lay_card()

@@ -10,6 +10,7 @@ import pytest
 
 from bridge.admin.progress import present
 from bridge.admin.words import PROBLEMS
+from bridge.consent import CONSENT_VERSION
 from bridge.errors import AlreadyLinked, BridgeError, Denied, KohaNotReachable
 from bridge.models import Actor, ActorKind, AgentStep, LinkRequestState
 from jpki.errors import JpkiError
@@ -27,7 +28,12 @@ def find(desk, cardnumber, *, follow=False):
 
 
 def start(desk, cardnumber=GOOD, terminal_id="counter-1", *, follow=False):
-    form = {"cardnumber": cardnumber, "terminal_id": terminal_id}
+    form = {
+        "cardnumber": cardnumber,
+        "terminal_id": terminal_id,
+        "consent_version": CONSENT_VERSION,
+        "consented": "y",
+    }
     return desk.post("/admin/counter/start", "/admin/counter/", form, follow=follow)
 
 
@@ -241,7 +247,11 @@ def test_a_card_that_is_linked_already_is_refused(world, desk):
             reader.connection.close()
     with pytest.raises(AlreadyLinked):
         reader.lay_card()
-    assert state(desk, watch)["details"] == ["このカードは、すでに連携されています。"]
+    (told,) = state(desk, watch)["details"]
+    assert told.startswith(
+        "このカードはすでに連携されています。1枚のカードは1人の利用者にしか連携できません。"
+    )
+    assert told.endswith("だれに連携されているかは表示しません。")
 
 
 def test_a_request_can_be_cancelled(desk):
@@ -268,6 +278,8 @@ def test_the_request_of_another_library_is_not_there(desk, browser_of):
 
 def test_a_problem_without_words_is_the_systems(world, desk):
     with world.app.test_request_context():
-        request = world.services.registration.start(world.hanako, terminal_id="counter-1", cardnumber=GOOD)
+        request = world.services.registration.start(
+            world.hanako, terminal_id="counter-1", cardnumber=GOOD, consent_version=CONSENT_VERSION
+        )
         broken = replace(request, state=LinkRequestState.REFUSED, problem="never-heard-of")
         assert present(broken, None).details == (str(PROBLEMS[BridgeError.slug]),)

@@ -8,9 +8,9 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import event
 
+from bridge.link_life import suspend_revoked
 from bridge.models import Actor, ActorKind, LibrarianRole, LinkState, UnlinkReason
 from bridge.store import CardLinkRow
-from bridge.suspension import suspend
 from jpki.revocation import RevocationAnswer, RevocationStatus
 
 SWEEP = Actor(ActorKind.COMMAND, "sweep")
@@ -53,7 +53,7 @@ def test_a_link_shows_when_its_certificate_was_confirmed_and_why_it_is_suspended
     world.clock.now += timedelta(days=2)
     revoked = RevocationAnswer(RevocationStatus.REVOKED, "crl", world.clock.now, reason="superseded")
     with world.store.transaction() as transaction:
-        suspend(
+        suspend_revoked(
             world.services.registration._environment, transaction, "chuo", links[2].link_id, revoked, SWEEP
         )
     world.clock.now += timedelta(hours=3)
@@ -61,7 +61,7 @@ def test_a_link_shows_when_its_certificate_was_confirmed_and_why_it_is_suspended
     shown = rows(desk.get("/admin/links/").text)
     (suspended,) = [row for row in shown if row[1] == "停止中"]
     assert "3 時間前" in suspended[5]
-    assert "失効しています" in suspended[-1]
+    assert "失効した" in suspended[-1]
     assert "更新されました" in suspended[-1]
     assert all("2 日前" in row[5] for row in shown if row is not suspended)
     assert "連携の停止" in desk.get("/admin/audit/").text

@@ -15,6 +15,7 @@ from babel.messages.pofile import read_po
 import bridge.admin
 from bridge.admin import words
 from bridge.admin.progress import STATUS_WORDS, STEP_NAMES, STOPPED_AT, Step, StepStatus
+from bridge.consent import CONSENT_VERSION
 from bridge.errors import JPKI_SLUGS, BridgeError, Denied
 from bridge.models import (
     ActorKind,
@@ -105,7 +106,18 @@ def every_page(world, browser_of, stranger):
         for cardnumber in ("", "2000100000017", "2000100000025", "2000100000033", "2000100000041"):
             yield desk.post(counter, counter, {"cardnumber": cardnumber})
         yield desk.post(start, counter, {"cardnumber": "2000100000017"})
-        form = {"cardnumber": "2000100000017", "terminal_id": "counter-1"}
+        desk_form = {"cardnumber": "2000100000017", "terminal_id": "counter-1"}
+        form = {**desk_form, "consent_version": CONSENT_VERSION, "consented": "y"}
+        yield desk.post(start, counter, desk_form)
+        yield desk.post(start, counter, {**form, "represented": "y"})
+        yield desk.post("/admin/counter/lost", counter, {"cardnumber": "2000100000033"})
+        suspend, restore = (f"/admin/links/{link.link_id}/{step}" for step in ("suspend", "restore"))
+        yield desk.get(suspend)
+        yield desk.post(suspend, suspend)
+        yield desk.post(suspend, suspend, {"reason": "card_mislaid"}, follow=True)
+        yield desk.post(counter, counter, {"cardnumber": "2000100000033"})
+        yield desk.get(restore)
+        yield desk.post(restore, restore, follow=True)
         watch = desk.post(start, counter, form).location
         yield desk.get(watch)
         yield desk.get(counter)

@@ -7,6 +7,7 @@ import re
 import pytest
 
 from bridge.admin.auth import OPEN_ENDPOINTS
+from bridge.consent import CONSENT_VERSION
 from bridge.models import PERMISSIONS, REGION, LibrarianRole, Permission, TerminalKind
 
 LOG_INS = {
@@ -26,7 +27,10 @@ NEEDED = {
 }
 """By the first part of the address; a page that is added must be put here."""
 
-NEEDED_MORE = {f"/admin/links/{'0123456789abcdef' * 2}/unlink": Permission.WORK_AT_THE_COUNTER}
+NEEDED_MORE = {
+    f"/admin/links/{'0123456789abcdef' * 2}/{step}": Permission.WORK_AT_THE_COUNTER
+    for step in ("unlink", "suspend", "restore")
+}
 
 ANY_ID = "0123456789abcdef0123456789abcdef"
 
@@ -77,10 +81,13 @@ def north(world):
         world.system, library_id="kita", terminal_id="kita-2", name="分室", kind=TerminalKind.COUNTER
     )
     request = world.services.registration.start(
-        world.north_librarian, terminal_id="kita-2", cardnumber="2000100000017"
+        world.north_librarian,
+        terminal_id="kita-2",
+        cardnumber="2000100000017",
+        consent_version=CONSENT_VERSION,
     )
     return {
-        "links/{}/unlink": link.link_id,
+        **{f"links/{{}}/{step}": link.link_id for step in ("unlink", "suspend", "restore")},
         "counter/requests/{}": request.request_id,
         "counter/requests/{}/state": request.request_id,
         "counter/requests/{}/cancel": request.request_id,

@@ -26,6 +26,7 @@ from sqlalchemy.exc import OperationalError
 
 from bridge.borrowing import Borrower, BorrowingService, OpenedSession
 from bridge.category import CategoryService
+from bridge.consent import CONSENT_VERSION
 from bridge.environment import Environment, Library
 from bridge.errors import KohaNotReachable, NoSuchPatron
 from bridge.keys import KeyRing, MasterKey
@@ -336,7 +337,12 @@ class Place:
 
     def start(self, terminal: Terminal | None = None, cardnumber: str = CARDNUMBER) -> LinkRequest:
         place = terminal or self.counter
-        return self.registration.start(self.librarian, terminal_id=place.terminal_id, cardnumber=cardnumber)
+        return self.registration.start(
+            self.librarian,
+            terminal_id=place.terminal_id,
+            cardnumber=cardnumber,
+            consent_version=CONSENT_VERSION,
+        )
 
     def link(self, card: CardMaterial) -> CardLink:
         """Link a card to patron 51, from the start to the end."""

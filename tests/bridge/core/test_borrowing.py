@@ -18,7 +18,7 @@ from bridge.errors import (
     WrongTerminalKind,
 )
 from bridge.keys import KeyRing, MasterKey
-from bridge.models import AuditTag, LinkState, UnlinkReason
+from bridge.models import AuditTag, SuspensionReason, UnlinkReason
 from bridge.rules import DenialReason
 from bridge.tokens import CheckDigit, TokenShape
 from jpki.certificate import UserAuthenticationCertificate
@@ -44,14 +44,8 @@ def closings(place):
 
 
 def suspend(place):
-    from sqlalchemy import update
-
-    from bridge.store import CardLinkRow
-
-    session = place.store.scoped_session()
-    session.execute(update(CardLinkRow).values(state=LinkState.SUSPENDED))
-    session.commit()
-    session.remove()
+    (link,) = place.registration.find_patron(place.librarian, place.cardnumber).open_links
+    place.registration.suspend(place.librarian, link.link_id, reason=SuspensionReason.CARD_MISLAID)
 
 
 def test_a_linked_card_opens_a_session_and_its_token_stands_for_the_card_number(place, card):
@@ -305,8 +299,8 @@ def test_unlinking_kills_the_token_at_once(place, card):
 def test_suspending_the_link_kills_the_token_at_the_next_message(place, card):
     opened = place.borrow(card)
     suspend(place)
-    assert place.resolve(opened) == NoLongerValid(TokenProblem.LINK_NOT_VALID)
-    assert closings(place) == ["token-link-not-valid"]
+    assert closings(place) == ["link-suspended"]
+    assert place.resolve(opened) == NoLongerValid(TokenProblem.CLOSED)
 
 
 def test_removing_the_terminal_kills_the_token(place, card):

@@ -33,6 +33,12 @@ ROWS = (
         "'2026-01-01 00:00:00', '2026-01-01 00:15:00', 'k1', 't', '2026-01-01 00:01:00')"
     ),
 )
+OPEN_SESSION = (
+    "INSERT INTO card_session (session_id, library_id, terminal_id, link_id, opened_at, expires_at, "
+    "token_key_id, token_digest, cardnumber_key_id, cardnumber_nonce, cardnumber_ciphertext) VALUES ('ID', "
+    "'central', 'check-1', 'link-1', '2026-01-01 00:MM:00', '2026-01-01 00:15:00', "
+    "'k1', 'ID', 'k1', 'n', 'c')"
+)
 CHALLENGE = (
     "INSERT INTO challenge (challenge_id, purpose, library_id, terminal_id, nonce, issued_at, expires_at, "
     "certificate_digest, revocation_status, revocation_source, revocation_as_of) VALUES ('c1', 'borrow', "
@@ -71,6 +77,13 @@ def test_links_requests_and_sessions_survive_the_rebuilding_of_their_tables(firs
         "UPDATE card_link SET digest = NULL",
         "UPDATE card_link SET patron_id = NULL",
         "UPDATE card_link SET patron_reference = 'k1:x'",
+        "UPDATE card_link SET state = 'resting'",
+        "UPDATE card_link SET state = 'suspended'",
+        "UPDATE card_link SET state = 'ended'",
+        "UPDATE card_link SET ended_at = linked_at, digest = NULL, ended_reason = 'mistake'",
+        "UPDATE card_link SET state = 'ended', ended_at = linked_at, digest = NULL",
+        "UPDATE card_link SET represented_until = '2030-01-01'",
+        "UPDATE card_link SET slot = 0",
     ],
 )
 def test_references_and_constraints_hold_after_the_rebuilding(first_revision, broken):
@@ -79,10 +92,28 @@ def test_references_and_constraints_hold_after_the_rebuilding(first_revision, br
         connection.execute(text(broken))
 
 
+def test_one_link_has_one_open_session(first_revision):
+    upgrade(first_revision)
+    with first_revision.begin() as connection:
+        connection.execute(text(OPEN_SESSION.replace("ID", "a").replace("MM", "01")))
+    with pytest.raises(IntegrityError), first_revision.begin() as connection:
+        connection.execute(text(OPEN_SESSION.replace("ID", "b").replace("MM", "02")))
+
+
+def test_two_open_links_of_a_patron_have_not_the_same_number(first_revision):
+    upgrade(first_revision)
+    second = ROWS[3].replace("link-1", "link-2").replace("'d1'", "'d2'")
+    second = second.replace("linked_by)", "linked_by, slot)").replace("'l1')", "'l1', 1)")
+    with pytest.raises(IntegrityError), first_revision.begin() as connection:
+        connection.execute(text(second))
+
+
 def test_an_open_identifier_is_still_unique_after_the_rebuilding(first_revision):
     upgrade(first_revision)
+    same_card = ROWS[3].replace("link-1", "link-2").replace("51", "52")
+    same_card = same_card.replace("linked_by)", "linked_by, slot)").replace("'l1')", "'l1', 1)")
     with pytest.raises(IntegrityError), first_revision.begin() as connection:
-        connection.execute(text(ROWS[3].replace("link-1", "link-2")))
+        connection.execute(text(same_card))
 
 
 @pytest.mark.parametrize("first_revision", ["0003"], indirect=True)
@@ -146,3 +177,29 @@ def test_a_librarian_of_before_begins_with_the_first_generation_of_sessions(firs
     assert upgrade(first_revision) == ("0007", head_revision())
     with first_revision.connect() as connection:
         assert connection.execute(text("SELECT session_generation FROM librarian")).scalars().all() == [0]
+
+
+@pytest.mark.parametrize("first_revision", ["0008"], indirect=True)
+def test_open_links_of_one_patron_are_numbered_and_one_session_on_a_link_stays_open(first_revision):
+    more = (
+        ROWS[3].replace("link-1", "link-2").replace("'d1'", "'d2'").replace("'2026-01-01", "'2026-02-01"),
+        ROWS[3].replace("link-1", "link-3").replace("'d1'", "'d3'").replace("51", "52"),
+        (
+            "INSERT INTO card_link (link_id, library_id, patron_id, kind, key_id, state, not_after,"
+            " linked_at, linked_by, ended_at, ended_reason) VALUES ('over', 'central', 51, 'serial_number',"
+            " 'k1', 'ended', '2030-01-01 00:00:00', '2025-01-01 00:00:00', 'l1', '2025-06-01 00:00:00',"
+            " 'card_lost')"
+        ),
+        *(OPEN_SESSION.replace("ID", f"open-{minute}").replace("MM", f"0{minute}") for minute in (1, 2, 3)),
+    )
+    with first_revision.begin() as connection:
+        for row in more:
+            connection.execute(text(row))
+    assert upgrade(first_revision) == ("0008", head_revision())
+    with first_revision.begin() as connection:
+        slots = dict(connection.execute(text("SELECT link_id, slot FROM card_link")).all())
+        assert slots == {"link-1": 1, "link-2": 2, "link-3": 1, "over": 1}
+        still_open = "SELECT session_id FROM card_session WHERE closed_at IS NULL"
+        assert connection.execute(text(still_open)).scalars().all() == ["open-3"]
+        kept = "SELECT count(*) FROM card_session WHERE cardnumber_ciphertext IS NOT NULL"
+        assert connection.execute(text(kept)).scalar_one() == 1

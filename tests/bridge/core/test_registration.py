@@ -7,6 +7,7 @@ from datetime import date, timedelta
 
 import pytest
 
+from bridge.consent import CONSENT_VERSION
 from bridge.errors import (
     AlreadyLinked,
     Denied,
@@ -26,6 +27,7 @@ from bridge.models import (
     LibrarianRole,
     LinkRequestState,
     LinkState,
+    SuspensionReason,
     TerminalKind,
     UnlinkReason,
 )
@@ -75,9 +77,9 @@ def test_a_card_is_linked_from_the_start_to_the_end(place):
     assert place.registration.pending(place.counter) is None
     summary = place.registration.find_patron(place.librarian, place.cardnumber)
     assert list(summary.open_links) == [link]
-    tags = [row.tag for row in place.audit()][-2:]
-    assert tags == [AuditTag.LINK_REQUESTED, AuditTag.LINK_CREATED]
-    assert place.audit()[-1].subject == link.link_id
+    *_, made, looked_up = place.audit()
+    assert (made.tag, made.subject) == (AuditTag.LINK_CREATED, link.link_id)
+    assert (looked_up.tag, looked_up.subject) == (AuditTag.PATRON_LOOKED_UP, "51")
 
 
 def test_a_link_ends_with_its_certificate(place):
@@ -430,7 +432,15 @@ def test_an_auditor_looks_but_neither_links_nor_unlinks(place):
     registration = place.registration
     for act in (
         lambda: registration.find_patron(auditor, place.cardnumber),
-        lambda: registration.start(auditor, terminal_id="counter-2", cardnumber=place.cardnumber),
+        lambda: registration.start(
+            auditor,
+            terminal_id="counter-2",
+            cardnumber=place.cardnumber,
+            consent_version=CONSENT_VERSION,
+        ),
+        lambda: registration.unlink_all(auditor, place.cardnumber, reason=UnlinkReason.CARD_LOST),
+        lambda: registration.suspend(auditor, link.link_id, reason=SuspensionReason.CARD_MISLAID),
+        lambda: registration.restore(auditor, link.link_id),
         lambda: registration.cancel(auditor, request.request_id),
         lambda: registration.unlink(auditor, link.link_id, reason=UnlinkReason.MISTAKE),
     ):

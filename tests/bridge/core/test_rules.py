@@ -12,6 +12,7 @@ from bridge.rules import (
     ALLOWED,
     Decision,
     DenialReason,
+    LinkPolicy,
     PatronStanding,
     judge_certificate,
     judge_link,
@@ -90,7 +91,7 @@ def test_every_status_but_good_denies(status):
 
 @pytest.mark.parametrize(("state_and_end", "denial"), [*LINKS.items()])
 def test_a_link_is_alive_only_while_active_and_its_certificate_valid(state_and_end, denial):
-    assert judge_link(link(*state_and_end), NOW) == Decision(denial)
+    assert judge_link(link(*state_and_end), NOW, TODAY, LinkPolicy()) == Decision(denial)
 
 
 @pytest.mark.parametrize(("patron", "denial"), [*PATRONS.items()])
@@ -109,5 +110,5 @@ def test_a_session_opens_only_on_a_living_link_and_a_library_card_in_order(links
     (state_and_end, link_denial), (patron, patron_denial) = links, patrons
     if patron_denial is RESTRICTED:
         patron_denial = None  # may return books; Koha refuses the loans
-    decision = may_borrow(link(*state_and_end), PatronStanding(*patron), NOW, TODAY)
+    decision = may_borrow(link(*state_and_end), PatronStanding(*patron), NOW, TODAY, LinkPolicy())
     assert decision == Decision(link_denial or patron_denial)

@@ -19,6 +19,7 @@ from bridge.api.openapi import openapi_document
 from bridge.app import create_app_from
 from bridge.borrowing import BorrowingService
 from bridge.category import CategoryService
+from bridge.consent import CONSENT_VERSION
 from bridge.environment import Environment, Library
 from bridge.errors import NoSuchPatron
 from bridge.keys import KeyRing, MasterKey
@@ -125,7 +126,10 @@ class BridgeUnderTest:
 
     def start_link(self):
         return self.services.registration.start(
-            self.librarian, terminal_id="counter-1", cardnumber=CARDNUMBER
+            self.librarian,
+            terminal_id="counter-1",
+            cardnumber=CARDNUMBER,
+            consent_version=CONSENT_VERSION,
         )
 
     def request(self, request):

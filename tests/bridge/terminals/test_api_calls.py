@@ -130,7 +130,7 @@ def test_a_card_is_linked_at_the_counter(counter, bridge, card):
     assert bridge.request(request).state is LinkRequestState.WAITING_FOR_PIN
     response = counter.respond(challenge, card)
     assert response.status_code == 201
-    assert set(response.get_json()) == {"result", "not_after"}
+    assert set(response.get_json()) == {"result", "not_after", "ends_at", "ends_because"}
     assert response.get_json()["result"] == "linked"
     assert bridge.request(request).state is LinkRequestState.COMPLETED
 
