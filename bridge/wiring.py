@@ -178,6 +178,7 @@ def _proxy(
         limits=ProxyLimits(
             answer_timeout=sip2.answer_timeout_seconds,
             idle_timeout=sip2.idle_timeout_seconds,
+            keepalive_interval=sip2.keepalive_seconds,
             patron_idle_timeout=tokens.idle_seconds,
         ),
         screen_of=resolver.screen_of,

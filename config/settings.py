@@ -131,6 +131,7 @@ class Sip2Settings:
     koha_port: int
     answer_timeout_seconds: float = 20.0
     idle_timeout_seconds: float = 900.0
+    keepalive_seconds: float = 240.0
     terminator: str = "CR"
     show_token: bool = True
     plastic_cards: bool = True

@@ -391,6 +391,12 @@ LIBRARY_SIP2 = Section(
         Setting("koha_port", PORT, "Port of Koha's SIP2 server.", example="6002"),
         Setting("answer_timeout_seconds", number(1, 120), "How long to wait for Koha's answer."),
         Setting("idle_timeout_seconds", number(10, 86400), "A machine silent for so long is cut off."),
+        Setting(
+            "keepalive_seconds",
+            number(5, 86400),
+            "After so long without a request Koha is asked for its status, so that it does not close; must "
+            "be less than `client_timeout` in Koha's SIP2 configuration.",
+        ),
         Setting("terminator", choice(("CR", "CRLF")), "How messages to the self-check machines end."),
         Setting(
             "show_token",

@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
+from math import inf
 from typing import Final
 
 from sip2_adapter.answers import refuse
@@ -36,6 +37,7 @@ from sip2_adapter.grammar import ACS_RESEND, REQUESTS, SC_RESEND
 from sip2_adapter.listener import Listener, ProxyLimits
 from sip2_adapter.messages import ErrorDetection, LoginRequest, Sip2Message
 from sip2_adapter.observer import ProxyObserver, Result
+from sip2_adapter.repetition import READS, Change, RecentChanges
 from sip2_adapter.resolver import (
     Kiosk,
     PassThrough,
@@ -63,8 +65,13 @@ _logger: Final = logging.getLogger(__name__)
 _LOGIN: Final = b"93"
 _SC_STATUS: Final = b"99"
 _END_PATRON_SESSION: Final = b"35"
-_READS: Final = frozenset({b"99", b"23", b"63", b"17", b"35"})
-"""Requests that change nothing in Koha: no answer means nothing was done."""
+_NOT_EXECUTED: Final = frozenset({Result.RESEND_REQUESTED, Result.ACS_UNAVAILABLE})
+"""The machine may send it again, and it will be tried again."""
+
+_PERHAPS_EXECUTED: Final = frozenset(
+    {Result.ANSWERED, Result.ANOTHER_PATRON, Result.OUTCOME_UNKNOWN, Result.FAILED}
+)
+"""The ACS has been asked, or may have been."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +84,7 @@ class KioskSurroundings:
     observer: ProxyObserver | None
     clock: Callable[[], datetime]
     outbox: Outbox
+    recent: RecentChanges
 
 
 _Flight = tuple[bytes, bytes, ExpressSwap | None, float]
@@ -107,7 +115,9 @@ class KioskConnection:
         self._heard_at = self._clock()
         self._answering = False
         self._finished = False
-        self._asked: Resolution | asyncio.Future[Resolution] | None = None
+        self._asked: tuple[bytes, Resolution | asyncio.Future[Resolution]] | None = None
+        self._recent = surroundings.recent
+        self._change: Change | None = None
         self._flight: _Flight | None = None
         self._flight_timer: asyncio.TimerHandle | None = None
         self._landing: asyncio.Future[None] | None = None
@@ -134,7 +144,8 @@ class KioskConnection:
         finally:
             self._channel.close()
             self._upstream.close()
-            for unfinished in (self._flight_timer, self._rescue, self._asked):
+            self._end_change(None)
+            for unfinished in (self._flight_timer, self._rescue, self._asked and self._asked[1]):
                 if isinstance(unfinished, asyncio.TimerHandle | asyncio.Future):
                     unfinished.cancel()
             await self._end_patron_session(SessionEnd.DISCONNECTED)
@@ -151,7 +162,7 @@ class KioskConnection:
                 return
             self._answering = True
             await self._landed()
-            answer = await self._answer(frame)
+            answer = self._session.last_answer = await self._answer(frame)
             await self._channel.send(answer, self._limits.answer_timeout)
             self._answering = False
 
@@ -166,6 +177,9 @@ class KioskConnection:
             return False
         found = read_request(frame)
         if found is None or frame == session.last_request:
+            return False
+        changes = frame[:2] not in READS
+        if changes and self._recent.find(self._kiosk, frame) is not None:
             return False
         begin, end, value = found
         presented = frame[begin:end]
@@ -184,10 +198,12 @@ class KioskConnection:
         ):
             sent = swap.to_acs(frame, begin, end, value)
         else:
-            self._asked = _begun(resolution)
+            self._asked = presented, _begun(resolution)
             return False
+        if changes:
+            self._change = self._recent.begin(self._kiosk, frame)
         now = self._clock()
-        self._heard_at = session.patron_seen_at = now
+        self._heard_at = session.patron_seen_at = self._upstream.used_at = now
         self._flight = frame, sent, swap, now
         self._outbox.put(channel, sent)
         if self._flight_timer is None:
@@ -216,6 +232,8 @@ class KioskConnection:
         self._outbox.put(self._channel, answer)
         now = self._clock()
         self._session.remember(request, answer, now, numbered=True)
+        if self._change is not None:
+            self._end_change(answer)
         self._report(request[:2], result, now - started)
         if self._landing is not None or self._finished:
             self._land()
@@ -247,6 +265,7 @@ class KioskConnection:
             answer = await self._settled(
                 frame, request, started, self._treated(request, patron_identifier(request), exchange)
             )
+            self._session.last_answer = answer
             await self._channel.send(answer, self._limits.answer_timeout)
         except (ChannelClosed, TimeoutError):
             self._channel.close()
@@ -274,12 +293,22 @@ class KioskConnection:
         self._heard_at = self._clock()
         while True:
             try:
-                frame = await self._channel.receive(self._silent_at() - self._clock())
+                frame = await self._channel.receive(self._next_look_at() - self._clock())
             except TimeoutError:
                 await self._end_silence()
             else:
                 self._heard_at = self._clock()
                 return frame
+
+    def _next_look_at(self) -> float:
+        """Return when something is to be done if the machine says nothing."""
+        return min(self._silent_at(), self._upstream_silent_at())
+
+    def _upstream_silent_at(self) -> float:
+        """Return when the ACS will have heard nothing for so long that it might close."""
+        if self._session.login is None:
+            return inf
+        return self._upstream.used_at + self._limits.keepalive_interval
 
     def _silent_at(self) -> float:
         """Return when the machine, or the patron at it, will have been silent for too long."""
@@ -296,13 +325,28 @@ class KioskConnection:
         """
         now, session = self._clock(), self._session
         if self._flight or self._rescue:
-            self._heard_at = session.patron_seen_at = now  # it is waiting for us
+            # It is waiting for us, and we for the ACS.
+            self._heard_at = session.patron_seen_at = self._upstream.used_at = now
+        elif now >= self._upstream_silent_at():
+            await self._keep_upstream_alive()
         elif now < self._silent_at():
             return
         elif session.patron is not None and now >= session.patron_seen_at + self._limits.patron_idle_timeout:
             await self._end_patron_session(SessionEnd.IDLE)
         else:
             raise TimeoutError
+
+    async def _keep_upstream_alive(self) -> None:
+        """Ask the ACS for its status; what the machine sends meanwhile is answered afterwards."""
+        self._answering = True
+        try:
+            await self._upstream.keep_alive(self._session.next_sequence(), self._limits.answer_timeout)
+        except (AcsUnavailable, RemoteProtocolError) as error:
+            _logger.warning("%s: no answer to a keep-alive: %s", self._listener.name, type(error).__name__)
+        finally:
+            self._answering = False
+        if self._finished:
+            raise ChannelClosed
 
     async def _answer(self, frame: bytes) -> bytes:
         started = self._clock()
@@ -327,7 +371,26 @@ class KioskConnection:
             return repeated
         if request.code != _SC_STATUS:
             session.patron_seen_at = started
+        if request.code not in READS and request.sequence is not None and session.login is not None:
+            repeated = await self._outcome_elsewhere(frame)
+            if repeated is not None:
+                self._report(request.code, Result.REPEATED, self._clock() - started)
+                return repeated
+            self._change = self._recent.begin(self._kiosk, frame)
         return await self._settled(frame, request, started, self._answer_request(request))
+
+    async def _outcome_elsewhere(self, frame: bytes) -> bytes | None:
+        """Return the answer if the machine asked for this change before it connected anew."""
+        while (change := self._recent.find(self._kiosk, frame)) is not None:
+            await asyncio.wait([change.outcome])
+            if not change.outcome.cancelled():
+                return change.outcome.result()
+        return None
+
+    def _end_change(self, answer: bytes | None) -> None:
+        change, self._change = self._change, None
+        if change is not None:
+            self._recent.end(self._kiosk, change, answer)
 
     async def _settled(
         self, frame: bytes, request: Sip2Message, started: float, answering: Awaitable[tuple[bytes, Result]]
@@ -339,7 +402,8 @@ class KioskConnection:
             _logger.error("%s %s: %s", self._listener.name, request.code.decode(), type_and_place(error))  # noqa: TRY400
             answer, result = self._refuse(request, self._screen.messages.outcome_unknown, Result.FAILED)
         now = self._clock()
-        if result is not Result.RESEND_REQUESTED:
+        self._end_change(answer if result in _PERHAPS_EXECUTED else None)
+        if result not in _NOT_EXECUTED:
             self._session.remember(frame, answer, now, numbered=request.sequence is not None)
         self._report(request.code, result, now - started)
         return answer
@@ -367,7 +431,12 @@ class KioskConnection:
 
     async def _resolve(self, presented: bytes, deadline: float) -> Resolution:
         # The express lane may have asked already.
-        answer, self._asked = self._asked or self._resolver.resolve(presented, self._kiosk), None
+        answer: Resolution | Awaitable[Resolution]
+        asked, self._asked = self._asked, None
+        if asked is not None and asked[0] == presented:
+            answer = asked[1]
+        else:
+            answer = self._resolver.resolve(presented, self._kiosk)
         if isinstance(answer, Resolution):
             return answer
         try:
@@ -396,8 +465,12 @@ class KioskConnection:
         outgoing = fill_language(request)
         if presented is not None and patron is not None:
             outgoing = put_patron_identifier(outgoing, patron.cardnumber)
-        exchange = self._upstream.exchange(self._sealed(outgoing, request), deadline)
-        return await self._treated(request, presented, exchange)
+        sealed = self._sealed(outgoing, request)
+        exchange = self._upstream.exchange(sealed, deadline)
+        answer, result = await self._treated(request, presented, exchange)
+        if request.code == _SC_STATUS and result is Result.ANSWERED:
+            self._upstream.status_asked(sealed)
+        return answer, result
 
     async def _treated(
         self,
@@ -485,7 +558,7 @@ class KioskConnection:
         if isinstance(error, AcsNotReached):
             return self._refuse(request, screen_messages.acs_unavailable, Result.ACS_UNAVAILABLE)
         _logger.warning("%s %s: %s", self._listener.name, request.code.decode(), type(error).__name__)
-        text = screen_messages.acs_unavailable if request.code in _READS else screen_messages.outcome_unknown
+        text = screen_messages.acs_unavailable if request.code in READS else screen_messages.outcome_unknown
         return self._refuse(request, text, Result.OUTCOME_UNKNOWN)
 
     def _refuse_patron(self, request: Sip2Message, refused: Refused) -> tuple[bytes, Result]:

@@ -31,7 +31,8 @@ class ProxyLimits:
     ``answer_timeout`` must be shorter than the machines' own time-out. ``idle_timeout`` must be
     longer than their status interval (5 to 7 minutes are usual). ``patron_idle_timeout`` ends the
     session of a patron who walked away. ``retry_window`` is how long a request that is sent again
-    counts as a repetition.
+    counts as a repetition. ``keepalive_interval`` must be shorter than the ACS's own idle limit
+    (Koha: ``client_timeout``): after so long without a request the ACS is asked for its status.
     """
 
     answer_timeout: float = 20.0
@@ -39,6 +40,7 @@ class ProxyLimits:
     idle_timeout: float = 900.0
     patron_idle_timeout: float = 120.0
     retry_window: float = 60.0
+    keepalive_interval: float = 240.0
     frame_limit: int = DEFAULT_FRAME_LIMIT
 
 

@@ -6,6 +6,7 @@ Here it listens and stops; what happens on one machine's connection stands in ``
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -15,6 +16,7 @@ from sip2_adapter.framing import FrameBuffer
 from sip2_adapter.kiosk import KioskConnection, KioskSurroundings
 from sip2_adapter.listener import DEFAULT_LIMITS, Listener, ProxyLimits
 from sip2_adapter.observer import ProxyObserver
+from sip2_adapter.repetition import RecentChanges
 from sip2_adapter.resolver import PatronResolver
 from sip2_adapter.screen import ScreenOf, english_screen
 
@@ -61,7 +63,13 @@ class Sip2Proxy:
         """Listen on every port; raises ``OSError`` if one cannot be had, and then listens on none."""
         loop = asyncio.get_running_loop()
         surroundings = KioskSurroundings(
-            self.resolver, self.limits, self.screen_of, self.observer, self.clock, Outbox()
+            self.resolver,
+            self.limits,
+            self.screen_of,
+            self.observer,
+            self.clock,
+            Outbox(),
+            RecentChanges(self.limits.retry_window, time.monotonic),
         )
         try:
             for listener in self._listeners:

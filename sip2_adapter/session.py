@@ -55,7 +55,8 @@ class KioskSession:
         self.patron_seen_at = 0.0
         self.last_request: bytes | None = None
         self.last_answer: bytes | None = None
-        """What 97 asks for."""
+        """What 97 asks for: what the machine got last, whether it was a real answer or a 96."""
+        self._repeatable_answer = b""
         self._retry_window = retry_window
         self._repeatable_until = 0.0
         self._next_sequence = 0
@@ -63,7 +64,7 @@ class KioskSession:
     def remember(self, request: bytes, answer: bytes, now: float, *, numbered: bool) -> None:
         """Keep a request frame as it came and the answer as it went out, for 97 and for a repetition."""
         self.last_request = request
-        self.last_answer = answer
+        self.last_answer = self._repeatable_answer = answer
         # Without AY a second, deliberate request looks like the first one sent again.
         self._repeatable_until = now + self._retry_window if numbered else -inf
 
@@ -73,7 +74,9 @@ class KioskSession:
         Koha would execute it a second time. Only within the retry window: a machine that always
         sends the same AY may well ask the same thing again later.
         """
-        return self.last_answer if self.last_request == request and now <= self._repeatable_until else None
+        if self.last_request != request or now > self._repeatable_until:
+            return None
+        return self._repeatable_answer
 
     def next_sequence(self) -> int:
         """Return the AY for a request whose machine uses none."""

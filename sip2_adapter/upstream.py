@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from math import inf
 from typing import Final
 
 from sip2_adapter.channel import FrameChannel
 from sip2_adapter.client import AcsConnection
+from sip2_adapter.codec import build, seal
 from sip2_adapter.errors import AcsClosed, AcsNotReached, AcsUnavailable, LoginRefused, RemoteProtocolError
 from sip2_adapter.listener import Listener
 from sip2_adapter.messages import Sip2Message
@@ -17,8 +19,12 @@ _LONGEST_PAUSE: Final = 30.0
 """Seconds without a new attempt after the ACS could not be reached, doubled from first to longest."""
 
 
+_STATUS: Final = build(b"99", b"0" + b"080" + b"2.00")
+"""The 99 of a machine that sends none: after a log-in Koha speaks version 2.00."""
+
+
 class Upstream:
-    """One machine's way to the ACS: connects, and logs in again after a cut.
+    """One machine's way to the ACS: connects, and after a cut logs in and tells its protocol version again.
 
     *on_frame* and *on_end* are for the channel of each new connection. ``channel`` is the channel of
     the present one.
@@ -33,15 +39,28 @@ class Upstream:
         self._on_end = on_end
         self._connection: AcsConnection | None = None
         self._login: Sip2Message | None = None
+        self._status = _STATUS
         self._pause = _FIRST_PAUSE
         self._next_attempt = 0.0
+        self.used_at = -inf
+        """When a request went out last; the caller keeps it where it uses ``channel`` itself."""
 
     def logged_in(self, login: Sip2Message) -> None:
         """Keep the 93 that the ACS accepted, to send it again after a cut."""
         self._login = login
 
+    def status_asked(self, status: Sip2Message) -> None:
+        """Keep the 99 that the ACS answered: it says in which version of the protocol the machine speaks."""
+        self._status = status
+
+    async def keep_alive(self, sequence: int, timeout: float) -> None:
+        """Ask for the ACS status, as the machine does; raises as ``exchange``."""
+        deadline = asyncio.get_running_loop().time() + timeout
+        await self.exchange(seal(self._status, sequence), deadline)
+
     async def exchange(self, request: Sip2Message, deadline: float) -> tuple[bytes, Sip2Message]:
         """Return the answer to *request*; raises what ``AcsConnection.exchange`` raises."""
+        self.used_at = asyncio.get_running_loop().time()
         connection = self._connection
         if connection is None or not connection.is_open:
             connection = await self._connect(deadline)
@@ -83,6 +102,8 @@ class Upstream:
             if answer.fixed_field("ok") != b"1":
                 connection.abort()
                 raise LoginRefused("the ACS no longer accepts the machine's log-in")
+            if self._status is not _STATUS:
+                await connection.exchange(self._status, seconds_until(deadline))
         return connection
 
 

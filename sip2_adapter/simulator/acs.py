@@ -82,6 +82,11 @@ class SimulatedAcs:
         port: int = self._server.sockets[0].getsockname()[1]
         return port
 
+    @property
+    def connected(self) -> int:
+        """How many machines are connected."""
+        return len(self._tasks)
+
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> None:
         """Listen; port 0 takes a free one."""
         self._server = await asyncio.start_server(self._serve, host, port, limit=_READ_LIMIT)

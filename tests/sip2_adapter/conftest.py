@@ -339,3 +339,17 @@ async def kiosk(start_acs, start_proxy, connect) -> RawKiosk:
     kiosk = await connect(proxy.ports["main"])
     assert (await kiosk.log_in()).startswith(b"941")
     return kiosk
+
+
+@pytest.fixture
+async def place(start_acs, start_proxy, connect):
+    """Start ACS, proxy and a logged-in machine; returns all three."""
+
+    async def start(*, user=b"kiosk1", password=b"pw1", limits=None, **acs_options):
+        acs = await start_acs(**acs_options)
+        proxy = await start_proxy(acs.port, limits=limits)
+        kiosk = await connect(proxy.ports["main"])
+        assert (await kiosk.log_in(user, password)).startswith(b"941")
+        return acs, proxy, kiosk
+
+    return start

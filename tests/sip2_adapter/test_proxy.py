@@ -26,46 +26,21 @@ from sip2_adapter import (
     decode,
 )
 from sip2_adapter.simulator import Fault
-
-DATE = b"20261120    155739"
-CARD = b"20000000000001"
-OTHER_CARD = b"20000000000009"
-TOKEN = b"98000000000017"
-OTHER_TOKEN = b"98000000000025"
-BOOK = b"39999000000001"
-HELD_BOOK = b"39999000000005"
-
-STATUS = b"9900802.00"
-
-
-def patron_information(identifier, summary=b" " * 10, language=b"000"):
-    return b"63" + language + DATE + summary + b"AOCPL|AA" + identifier + b"|"
-
-
-def checkout(identifier, item=BOOK):
-    return b"11YN" + DATE * 2 + b"AOCPL|AA" + identifier + b"|AB" + item + b"|AC|"
-
-
-def checkin(item=BOOK):
-    return b"09N" + DATE * 2 + b"APCPL|AOCPL|AB" + item + b"|AC|"
-
-
-def end_session(identifier):
-    return b"35" + DATE + b"AOCPL|AA" + identifier + b"|"
-
-
-@pytest.fixture
-async def place(start_acs, start_proxy, connect):
-    """Start ACS, proxy and a logged-in machine; returns all three."""
-
-    async def start(*, user=b"kiosk1", password=b"pw1", limits=None, **acs_options):
-        acs = await start_acs(**acs_options)
-        proxy = await start_proxy(acs.port, limits=limits)
-        kiosk = await connect(proxy.ports["main"])
-        assert (await kiosk.log_in(user, password)).startswith(b"941")
-        return acs, proxy, kiosk
-
-    return start
+from tests.sip2_adapter.frames import (
+    BOOK,
+    CARD,
+    DATE,
+    HELD_BOOK,
+    OTHER_CARD,
+    OTHER_TOKEN,
+    STATUS,
+    TOKEN,
+    checkin,
+    checkout,
+    end_session,
+    fault_on,
+    patron_information,
+)
 
 
 async def test_a_token_borrows_and_returns_and_the_card_number_never_reaches_the_kiosk(
@@ -566,18 +541,6 @@ async def test_mutated_frames_neither_end_the_proxy_nor_reach_the_next_machine(
 
 
 # When Koha is slow, silent, gone, or closes.
-
-
-def fault_on(code, fault, times=99):
-    left = [times]
-
-    def plan(_, seen):
-        if seen == code and left[0]:
-            left[0] -= 1
-            return fault
-        return None
-
-    return plan
 
 
 @pytest.mark.parametrize("fault", [Fault.CLOSE, Fault.HALF, Fault.IGNORE, Fault.WRONG_SEQUENCE])
