@@ -28,6 +28,7 @@ counter page. It never changes once released. Sentences for people are made at t
     ├ NameTaken                    the name or id is in use
     ├ WrongRole                    the role is not one of that library's, or of the region's, staff
     ├ KeyProblem                   the master key is missing, unsafe or not the one data was made with
+    ├ KeyInUse                     something is kept under the master key that shall be retired
     ├ AuditFileMalformed           a file that is no exported audit log
     └ StoreProblem                 the database is missing, or of another version of the program
 
@@ -191,6 +192,16 @@ class KeyProblem(BridgeError):
     """The master key is missing, readable by others, malformed, or not the one data was made with."""
 
     slug = "key-problem"
+
+
+class KeyInUse(BridgeError):
+    """Something is kept under the master key that shall be retired: ``uses`` says how much of what."""
+
+    slug = "key-in-use"
+
+    def __init__(self, uses: Mapping[str, int]) -> None:
+        super().__init__("kept under it: " + ", ".join(f"{what} {number}" for what, number in uses.items()))
+        self.uses = uses
 
 
 class AuditFileMalformed(BridgeError):

@@ -16,7 +16,7 @@ import hmac
 import os
 import re
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum, unique
 from hashlib import sha256
@@ -30,7 +30,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from bridge.audit_chain import ChainHead
 from bridge.errors import KeyProblem, NameTaken
 from bridge.models import CardIdentifier, IdentifierKind, SessionToken
-from bridge.ports import AuditSeal, EncryptedValue, RandomBytes, Store
+from bridge.ports import AuditSeal, EncryptedValue, KeyedRecord, RandomBytes, Store, Transaction
 from jpki.certificate import SerialNumber
 
 KEY_LENGTH = 32
@@ -204,11 +204,37 @@ class KeyRing:
             raise KeyProblem(f"the master key {seal.key_id} is missing")
         return hmac.compare_digest(_seal(key, head).mac, seal.mac)
 
-    def confirm(self, store: Store) -> None:
-        """Make sure that these are the keys the data was made with; remember new ones.
+    @property
+    def current_key_id(self) -> str:
+        """The key with which new records are made."""
+        return self._current.key_id
 
-        Raises ``KeyProblem`` where a key that data was made with is missing or another one now, so
-        that this is noticed at the start and not at the first patron.
+    @property
+    def key_ids(self) -> tuple[str, ...]:
+        """All keys, the current one first."""
+        return tuple(self._keys)
+
+    def check(self, transaction: Transaction) -> None:
+        """Make sure that these are the keys the data was made with. Raises ``KeyProblem``.
+
+        So that a key that is missing, or another one now, is noticed at the start and not at the first
+        patron.
+        """
+        retired, uses = transaction.retired_keys(), transaction.key_uses()
+        if self._current.key_id in retired:
+            raise KeyProblem(f"the master key {self._current.key_id} was retired: take its line away")
+        known = transaction.key_checks()
+        missing = sorted({*known, *uses} - set(self._keys))
+        if missing:
+            raise KeyProblem("; ".join(_missing(key_id, uses.get(key_id, {})) for key_id in missing))
+        for key_id, check_value in known.items():
+            if not hmac.compare_digest(self._keys[key_id].check_value(), check_value):
+                raise KeyProblem(f"the master key {key_id} is not the one data was made with")
+
+    def confirm(self, store: Store) -> None:
+        """Do what ``check`` does, remember new keys, and leave out those that are retired.
+
+        Raises ``KeyProblem``.
         """
         try:
             self._confirm(store)
@@ -217,16 +243,13 @@ class KeyRing:
 
     def _confirm(self, store: Store) -> None:
         with store.transaction() as transaction:
-            known = transaction.key_checks()
-            for key_id, check_value in known.items():
-                key = self._keys.get(key_id)
-                if key is None:
-                    raise KeyProblem(f"the master key {key_id}, which data was made with, is missing")
-                if not hmac.compare_digest(key.check_value(), check_value):
-                    raise KeyProblem(f"the master key {key_id} is not the one data was made with")
+            self.check(transaction)
+            known, retired = transaction.key_checks(), transaction.retired_keys()
             for key in self._keys.values():
-                if key.key_id not in known:
+                if key.key_id not in {*known, *retired}:
                     transaction.add_key_check(key.key_id, key.check_value())
+            unused = retired - set(transaction.key_uses())
+        self._keys = {key_id: key for key_id, key in self._keys.items() if key_id not in unused}
 
 
 def load_key_ring(path: Path, random_bytes: RandomBytes) -> KeyRing:
@@ -243,7 +266,7 @@ def load_key_ring(path: Path, random_bytes: RandomBytes) -> KeyRing:
     keys = [
         _parse_line(line, f"{path}, line {number}")
         for number, line in enumerate(lines, start=1)
-        if line.strip() and not line.startswith("#")
+        if _is_key_line(line)
     ]
     return KeyRing(keys, random_bytes)
 
@@ -253,8 +276,7 @@ def write_new_key_file(path: Path, random_bytes: RandomBytes) -> str:
 
     Raises ``KeyProblem`` where the file exists: a key that is overwritten loses every link.
     """
-    key_id = f"key-{random_bytes(4).hex()}"
-    line = f"{key_id} {base64.b64encode(random_bytes(KEY_LENGTH)).decode()}\n"
+    key_id, line = _new_line(random_bytes)
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
@@ -262,10 +284,70 @@ def write_new_key_file(path: Path, random_bytes: RandomBytes) -> str:
     except OSError as error:
         raise KeyProblem(f"{path} cannot be written: {error.strerror}") from None
     with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        file.write(line)
+        file.write(f"{line}\n")
         file.flush()
         os.fsync(file.fileno())
     return key_id
+
+
+def add_key_to_file(path: Path, random_bytes: RandomBytes) -> str:
+    """Write a new key behind the others of a key file; return its id.
+
+    Nothing is made with it before it stands first. Raises ``KeyProblem``.
+    """
+    load_key_ring(path, random_bytes)
+    key_id, line = _new_line(random_bytes)
+    _replace_file(path, [*path.read_text("ascii").splitlines(), line])
+    return key_id
+
+
+def put_key_first(path: Path, key_id: str) -> None:
+    """Make a key of a key file the current one. Raises ``KeyProblem``."""
+    ring = load_key_ring(path, os.urandom)
+    if key_id not in ring.key_ids:
+        raise KeyProblem(f"{path} has no key {key_id}")
+    lines = path.read_text("ascii").splitlines()
+    chosen = next(line for line in lines if line.strip().partition(" ")[0] == key_id)
+    lines.remove(chosen)
+    first = next((at for at, line in enumerate(lines) if _is_key_line(line)), len(lines))
+    _replace_file(path, [*lines[:first], chosen, *lines[first:]])
+
+
+def _replace_file(path: Path, lines: Sequence[str]) -> None:
+    """Put a key file in the place of *path*, whole or not at all; owner and mode stay."""
+    before = path.stat()
+    beside = path.with_name(f"{path.name}.new")
+    try:
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(descriptor, "w", encoding="ascii") as file:
+                os.fchown(file.fileno(), before.st_uid, before.st_gid)
+                file.write("".join(f"{line}\n" for line in lines))
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(path)
+        except OSError:
+            beside.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise KeyProblem(f"{beside} cannot be written: {error.strerror}") from None
+
+
+def _new_line(random_bytes: RandomBytes) -> tuple[str, str]:
+    key_id = f"key-{random_bytes(4).hex()}"
+    return key_id, f"{key_id} {base64.b64encode(random_bytes(KEY_LENGTH)).decode()}"
+
+
+def _is_key_line(line: str) -> bool:
+    return bool(line.strip()) and not line.startswith("#")
+
+
+def _missing(key_id: str, uses: Mapping[KeyedRecord, int]) -> str:
+    begun = f"the master key {key_id}, which data was made with, is missing"
+    if not uses:
+        return f"{begun}: nothing is kept under it; put it back, or run koha-jpki keys retire {key_id}"
+    lost = ", ".join(f"{record} {number}" for record, number in uses.items())
+    return f"{begun}: {lost} cannot be read without it; put it back from the copy in the safe"
 
 
 def _parse_line(line: str, where: str) -> MasterKey:

@@ -354,6 +354,8 @@ class AuditTag(StrEnum):
     LOGIN_FAILED = "librarian:login:failure"
     LOGGED_OUT = "librarian:logout"
     AUDIT_SEALED = "audit_log:sealed"
+    KEYS_ROTATED = "master_key:rotated"
+    KEY_RETIRED = "master_key:retired"
 
 
 REPEATABLE_TAGS = frozenset(

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
+from enum import StrEnum, unique
 from typing import NamedTuple, Protocol
 
 from bridge.audit_chain import ChainedEvent, ChainHead
@@ -166,6 +167,28 @@ class AuditReader(Protocol):
 
     def snapshot(self, library_id: str) -> AbstractContextManager[AuditSnapshot]:
         """Open a library's log; writers are not held up meanwhile, and memory does not grow with it."""
+
+
+@unique
+class KeyedRecord(StrEnum):
+    """What is kept under a master key."""
+
+    LINK = "links"
+    LIBRARY_CARD = "library card numbers"
+    LINK_REQUEST = "open requests"
+    SESSION = "open sessions"
+    AUDIT_SEAL = "audit seals"
+
+
+class KeyedLink(NamedTuple):
+    """Of an open link what is under a master key. ``serial`` is None where it is lost."""
+
+    link_id: str
+    linked_at: datetime
+    library_id: str
+    identifier: CardIdentifier
+    serial: EncryptedValue | None
+    patron_reference: str | None
 
 
 class SweptLink(NamedTuple):
@@ -446,12 +469,47 @@ class Transaction(Protocol):
         Raises ``LibraryNotFound`` where the library has no log.
         """
 
+    def reseal_audit_logs(self, key_id: str) -> None:
+        """Seal under the current key *key_id* what is rightly sealed under another."""
+
     # keys
     def key_checks(self) -> Mapping[str, str]:
-        """Return the check value of each master key that data was made with, by key id."""
+        """Return the check value of each master key that data was made with, by key id; no retired ones."""
 
     def add_key_check(self, key_id: str, check_value: str) -> None:
         """Remember that data is made with this key. Raises ``NameTaken`` where that is remembered."""
+
+    def retired_keys(self) -> frozenset[str]:
+        """Return the keys that are not used any more."""
+
+    def retire_key(self, key_id: str, at: datetime) -> bool:
+        """Remember that a key is not used any more; say whether data was ever made with it.
+
+        What is left under it, beside what else the same cards are claimed under, is deleted.
+        """
+
+    def key_uses(self) -> Mapping[str, Mapping[KeyedRecord, int]]:
+        """Return, by key id, how much is kept under each key and would be lost with it."""
+
+    def count_links_to_rotate(self, key_id: str) -> int:
+        """Return how many open links have anything under another key than *key_id*."""
+
+    def links_to_rotate(
+        self, key_id: str, after: tuple[datetime, str] | None, limit: int
+    ) -> Sequence[KeyedLink]:
+        """Return the next of these in the order in which they were made, kept from others meanwhile."""
+
+    def rotate_link(
+        self,
+        link: KeyedLink,
+        identifier: CardIdentifier,
+        serial: EncryptedValue,
+        patron_reference: str | None,
+    ) -> bool:
+        """Keep a link under other keys; say False where another link claims the same card."""
+
+    def expire_link_requests(self, now: datetime) -> None:
+        """Wipe the card numbers of the requests whose time is over."""
 
 
 class Store(Protocol):

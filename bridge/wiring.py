@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -20,7 +21,8 @@ from bridge.audit import AuditService
 from bridge.borrowing import BorrowingService
 from bridge.category import CategoryService
 from bridge.environment import Environment, Library
-from bridge.errors import BridgeError
+from bridge.errors import BridgeError, StoreProblem
+from bridge.key_rotation import KeyRotation
 from bridge.keys import load_key_ring
 from bridge.koha import KohaPatronDirectory
 from bridge.machines import MachinePolicies, MachinePolicy, ScreenLanguage
@@ -124,6 +126,14 @@ def build_audit(settings: Settings) -> AuditService:
     """Return the service that checks and exports the audit logs."""
     store, environment = _environment(settings)
     return AuditService(environment, store.audit_log())
+
+
+def build_key_rotation(settings: Settings, actor: Actor, *, confirm: bool = True) -> KeyRotation:
+    """Return the service that goes over to another master key.
+
+    Without *confirm* it is made also where a key is missing, so that one can be looked at or retired.
+    """
+    return KeyRotation(_environment(settings, confirm=confirm)[1], actor)
 
 
 def build_sweep(settings: Settings, actor: Actor) -> RevocationSweep:
@@ -238,7 +248,7 @@ def find_problems(settings: Settings) -> list[str]:
     """Return what would keep the bridge from starting, or from being of use; change nothing."""
     checks: tuple[Callable[[], object], ...] = (
         lambda: check_version(open_engine(settings.database.url)),
-        lambda: load_key_ring(settings.keys.master_key_file, secrets.token_bytes),
+        lambda: _check_keys(settings),
         lambda: _require_anchors(_trust_store(settings)),
         lambda: _library_revocations(settings),
     )
@@ -251,6 +261,17 @@ def find_problems(settings: Settings) -> list[str]:
         except OSError as error:
             problems.append(f"{error.filename}: {error.strerror}")
     return problems
+
+
+def _check_keys(settings: Settings) -> None:
+    """Raise ``KeyProblem`` unless the keys are those of the data, where there is a database."""
+    keys = load_key_ring(settings.keys.master_key_file, secrets.token_bytes)
+    engine = open_engine(settings.database.url)
+    with suppress(StoreProblem):  # named already
+        check_version(engine)
+        with SqlStore(engine).transaction() as transaction:
+            keys.check(transaction)
+    engine.dispose()
 
 
 def find_limitations(settings: Settings) -> list[str]:
@@ -268,12 +289,13 @@ def _require_anchors(trust_store: TrustStore) -> None:
         raise UntrustedIssuer("no CA certificate is imported: every card would be refused")
 
 
-def _environment(settings: Settings) -> tuple[SqlStore, Environment]:
+def _environment(settings: Settings, *, confirm: bool = True) -> tuple[SqlStore, Environment]:
     engine = open_engine(settings.database.url)
     check_version(engine)
     keys = load_key_ring(settings.keys.master_key_file, secrets.token_bytes)
     store = SqlStore(engine, keys)
-    keys.confirm(store)
+    if confirm:
+        keys.confirm(store)
     environment = Environment(
         store=store,
         keys=keys,

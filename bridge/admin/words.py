@@ -127,6 +127,7 @@ PROBLEMS: Mapping[str, LazyString] = MappingProxyType(
         "log-in-failed": lazy_gettext("The log-in name or the password is wrong."),
         "name-taken": lazy_gettext("This name is in use."),
         "wrong-role": lazy_gettext("This role is not possible here."),
+        "key-in-use": lazy_gettext("The system is not set up correctly. Please tell the administrator."),
         "key-problem": lazy_gettext("The system is not set up correctly. Please tell the administrator."),
         "store-problem": lazy_gettext("The system is not set up correctly. Please tell the administrator."),
         "audit-file-malformed": lazy_gettext(
@@ -216,6 +217,8 @@ AUDIT_TAGS: Mapping[str, LazyString] = MappingProxyType(
         AuditTag.LOGIN_FAILED: lazy_gettext("Log-in failed"),
         AuditTag.LOGGED_OUT: lazy_gettext("Logged out"),
         AuditTag.AUDIT_SEALED: lazy_gettext("Audit log sealed"),
+        AuditTag.KEYS_ROTATED: lazy_gettext("Links brought under a new master key"),
+        AuditTag.KEY_RETIRED: lazy_gettext("Master key retired"),
     }
 )
 

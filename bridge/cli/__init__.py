@@ -23,7 +23,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "crl": ("bridge.cli.crl", "crl", "Import and show certificate revocation lists."),
     "demo": ("bridge.cli.demo", "demo", "Tell the whole story on loopback with a simulated card."),
     "init-db": ("bridge.cli.database", "init_db", "Create the database or bring it up to date."),
-    "keys": ("bridge.cli.keys", "keys", "Make the master key."),
+    "keys": ("bridge.cli.keys", "keys", "Make, change and retire master keys."),
     "library": ("bridge.cli.library", "library", "The libraries of the settings."),
     "librarian": ("bridge.cli.staff", "librarian", "Staff accounts of the admin."),
     "revocation": ("bridge.cli.revocation", "revocation", "Ask whether a certificate is revoked."),

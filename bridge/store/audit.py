@@ -74,6 +74,15 @@ class AuditQueries(Queries):
         self._seal_head(head)
         self._session.flush()
 
+    def reseal_audit_logs(self, key_id: str) -> None:
+        """See ``bridge.ports.Transaction``."""
+        others = select(AuditHeadRow.library_id).where(AuditHeadRow.seal_key_id != key_id)
+        for library_id in sorted(self._session.scalars(others)):
+            head = self._locked_head(library_id)
+            if self._keeps_a_seal(head):
+                self._seal_head(head)
+        self._session.flush()
+
     def _append(self, head: AuditHeadRow, events: Sequence[AuditEvent]) -> None:
         if not events:
             self._session.flush()

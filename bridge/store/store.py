@@ -14,8 +14,8 @@ from bridge.store.categories import CategoryMoveQueries
 from bridge.store.challenges import ChallengeQueries
 from bridge.store.engine import BEGIN_OPTION, SqliteChanges
 from bridge.store.guesses import GuessQueries
+from bridge.store.keys import KeyQueries
 from bridge.store.links import LinkHousekeepingQueries, LinkQueries, LinkRequestQueries
-from bridge.store.records import RecordQueries
 from bridge.store.sessions import SessionQueries
 from bridge.store.staff import StaffQueries
 from bridge.store.sweeps import SweepQueries
@@ -31,7 +31,7 @@ class SqlTransaction(
     SessionQueries,
     GuessQueries,
     SweepQueries,
-    RecordQueries,
+    KeyQueries,
     AuditQueries,
 ):
     """All queries over one session; implements ``bridge.ports.Transaction``."""
