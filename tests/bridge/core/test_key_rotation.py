@@ -31,6 +31,7 @@ from bridge.models import (
     UnlinkReason,
 )
 from bridge.ports import EncryptedValue, KeyedRecord
+from bridge.rules import LinkPolicy
 from bridge.serial_record import read_serial_record, write_serial_record
 from bridge.store import SqlStore
 from jpki.certificate import SerialNumber
@@ -122,7 +123,10 @@ class Fleet:
         if hasattr(self, "first"):
             for name in ("koha", "librarian", "counter", "second_counter", "self_check"):
                 setattr(place, name, getattr(self.first, name))
-            place.environment.libraries[CENTRAL].__dict__["patrons"] = self.first.koha
+        koha = self.first.koha if hasattr(self, "first") else place.koha
+        libraries = place.environment.libraries
+        many = LinkPolicy(maximum_per_patron=99)
+        libraries[CENTRAL] = replace(libraries[CENTRAL], patrons=koha, links=many)
         return place
 
 
