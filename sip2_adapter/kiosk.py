@@ -51,6 +51,7 @@ from sip2_adapter.resolver import (
 from sip2_adapter.rewrite import (
     drop_other_patrons,
     fill_language,
+    is_ambiguous,
     names_another_patron,
     patron_identifier,
     put_patron_identifier,
@@ -362,7 +363,8 @@ class KioskConnection:
         if request.code == ACS_RESEND:
             self._report(request.code, Result.RESENT, 0)
             return session.last_answer or SC_RESEND
-        if request.code not in REQUESTS:
+        # A log-in is looked at more closely where it is passed on.
+        if request.code not in REQUESTS or (request.code != _LOGIN and is_ambiguous(frame, request)):
             self._report(request.code, Result.MALFORMED, 0)
             return SC_RESEND
         repeated = session.repeated_answer(frame, started)

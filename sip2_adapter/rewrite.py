@@ -26,6 +26,12 @@ def patron_identifier(message: Sip2Message) -> bytes | None:
     return (message.value(FieldId.PATRON_IDENTIFIER) or b"").strip() or None
 
 
+def is_ambiguous(frame: bytes, request: Sip2Message) -> bool:
+    """Whether Koha may read *request* otherwise than we do: two patrons in it, or a byte that Koha drops."""
+    identifiers = set(request.values(FieldId.PATRON_IDENTIFIER))
+    return len(identifiers) > 1 or b"\n" in frame or b"\0" in frame
+
+
 def put_patron_identifier(request: Sip2Message, cardnumber: bytes) -> Sip2Message:
     """Return *request* with *cardnumber* as its patron identifier (AA), wherever it stands."""
     return request.with_fields(

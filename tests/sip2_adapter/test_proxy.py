@@ -704,7 +704,7 @@ async def test_no_answer_ever_reaches_another_machine(start_acs, start_proxy, co
             assert answer.fixed_field("language") == b"%03d" % turn
         assert b"nobody" not in kiosk.received
 
-    await asyncio.gather(*(one_machine(number) for number in range(20)))
+    await asyncio.gather(*(one_machine(number) for number in range(64)))
 
 
 async def test_the_log_names_terminal_code_and_result_and_no_secret(place, resolver, caplog):
