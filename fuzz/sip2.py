@@ -26,8 +26,10 @@ import uvloop
 from fuzz.sip2_frames import DATE, FrameMaker
 from sip2_adapter import (
     ChecksumMismatch,
+    Cut,
     Kiosk,
     Listener,
+    LoginRefusal,
     PassThrough,
     ProxyLimits,
     Refusal,
@@ -127,6 +129,9 @@ class Resolver:
     async def report_another_patron(self, session_id: str, kiosk: Kiosk) -> None:
         return None
 
+    async def report_login_from_elsewhere(self, login: str, kiosk: Kiosk) -> None:
+        pass
+
     async def close_session(self, session_id: str, end: SessionEnd) -> None:
         return None
 
@@ -146,6 +151,12 @@ class Report:
         self.connections += 1
 
     def kiosk_disconnected(self, listener: str) -> None:
+        pass
+
+    def connection_cut(self, listener: str, cut: Cut) -> None:
+        pass
+
+    def login_refused(self, listener: str, refusal: LoginRefusal) -> None:
         pass
 
     def request_answered(self, listener: str, code: bytes, result: Result, seconds: float) -> None:
@@ -249,9 +260,9 @@ async def run(
     acs = SimulatedAcs(Library(), accounts, clock=lambda: NOW)
     await acs.start()
     listener = Listener("main", "127.0.0.1", 0, "127.0.0.1", acs.port)
-    proxy = Sip2Proxy(
-        [listener], Resolver(), limits=ProxyLimits(answer_timeout=10), observer=report, clock=lambda: NOW
-    )
+    # Broken frames without end are the purpose here; a connection that is cut would be spared them.
+    limits = ProxyLimits(answer_timeout=10, garbage_limit=1_000_000_000)
+    proxy = Sip2Proxy([listener], Resolver(), limits=limits, observer=report, clock=lambda: NOW)
     await proxy.start()
     machines = [Machine(n, proxy.ports["main"], seed, report, honest=honest) for n in range(MACHINES)]
     started = time.monotonic()

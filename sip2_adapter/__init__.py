@@ -15,22 +15,26 @@ from sip2_adapter.errors import (
     ChannelClosed,
     ChecksumMismatch,
     FrameTooLong,
+    FrameTooSlow,
     LocalProtocolError,
     LoginRefused,
     MalformedMessage,
+    ProxyHeaderError,
     RemoteProtocolError,
     ResendRequested,
     SequenceMismatch,
     Sip2Error,
+    TooManyFrames,
     UnexpectedAnswer,
     UnknownMessage,
 )
 from sip2_adapter.fields import FieldId
 from sip2_adapter.framing import FrameBuffer, Terminator
 from sip2_adapter.grammar import MESSAGES, MessageSpec
+from sip2_adapter.listener import ConnectionLimits, Listener, ProxyLimits
 from sip2_adapter.messages import ErrorDetection, Sip2Message
-from sip2_adapter.observer import ProxyObserver, Result
-from sip2_adapter.proxy import Listener, ProxyLimits, Sip2Proxy
+from sip2_adapter.observer import Cut, LoginRefusal, ProxyObserver, Result
+from sip2_adapter.proxy import Sip2Proxy
 from sip2_adapter.resolver import (
     Kiosk,
     PassThrough,
@@ -42,6 +46,7 @@ from sip2_adapter.resolver import (
     SessionEnd,
 )
 from sip2_adapter.screen import JAPANESE_SCREEN_MESSAGES, KioskScreen, ScreenMessages
+from sip2_adapter.tls import ClientTls, TlsProblem, client_tls, server_tls
 
 __all__ = [
     "JAPANESE_SCREEN_MESSAGES",
@@ -52,19 +57,25 @@ __all__ = [
     "AcsUnavailable",
     "ChannelClosed",
     "ChecksumMismatch",
+    "ClientTls",
+    "ConnectionLimits",
+    "Cut",
     "ErrorDetection",
     "FieldId",
     "FrameBuffer",
     "FrameTooLong",
+    "FrameTooSlow",
     "Kiosk",
     "KioskScreen",
     "Listener",
     "LocalProtocolError",
+    "LoginRefusal",
     "LoginRefused",
     "MalformedMessage",
     "MessageSpec",
     "PassThrough",
     "PatronResolver",
+    "ProxyHeaderError",
     "ProxyLimits",
     "ProxyObserver",
     "Refusal",
@@ -82,10 +93,14 @@ __all__ = [
     "Sip2Message",
     "Sip2Proxy",
     "Terminator",
+    "TlsProblem",
+    "TooManyFrames",
     "UnexpectedAnswer",
     "UnknownMessage",
     "build",
+    "client_tls",
     "decode",
     "encode",
     "seal",
+    "server_tls",
 ]

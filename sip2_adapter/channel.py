@@ -11,11 +11,14 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, cast
 
-from sip2_adapter.errors import ChannelClosed, FrameTooLong
+from sip2_adapter.errors import ChannelClosed, FrameTooLong, FrameTooSlow, TooManyFrames
 from sip2_adapter.framing import FrameBuffer, Terminator
 
 _READ_AHEAD: Final = 16
 """Frames kept before reading pauses. A machine asks one at a time, so an honest one never waits."""
+
+_MOST_FRAMES: Final = 256
+"""Frames that may wait at all: what was read when reading paused can be a lot of tiny ones."""
 
 
 class FrameChannel(asyncio.Protocol):
@@ -23,7 +26,8 @@ class FrameChannel(asyncio.Protocol):
 
     ``on_frame`` may take a frame at once, in the call that brought it: it is offered each that comes
     alone while none waits, and returns whether it took it. ``on_end`` is called once, at the end.
-    ``can_send_now`` says that the connection is up and its peer keeps up with reading.
+    ``can_send_now`` says that the connection is up and its peer keeps up with reading. A frame that
+    was begun must end within *frame_timeout* seconds.
     """
 
     def __init__(
@@ -31,16 +35,18 @@ class FrameChannel(asyncio.Protocol):
         frames: FrameBuffer,
         terminator: Terminator,
         on_open: Callable[[FrameChannel], None] | None = None,
+        frame_timeout: float | None = None,
     ) -> None:
         self._buffer = frames
         self._on_open = on_open
+        self._frame_timeout = frame_timeout
+        self._frame_timer: asyncio.TimerHandle | None = None
         self._terminator = terminator.value
         self._frames: deque[bytes] = deque()
         self._end: Exception | None = None
         self._reader: asyncio.Future[None] | None = None
         self._writable: asyncio.Future[None] | None = None
         self._transport: asyncio.Transport | None = None
-        self.peer = ""
         self.can_send_now = False
         self.on_frame: Callable[[bytes], bool] | None = None
         self.on_end: Callable[[], None] | None = None
@@ -59,8 +65,8 @@ class FrameChannel(asyncio.Protocol):
         """Return the next frame.
 
         Raises ``TimeoutError`` after *timeout* seconds without a whole frame, however busily bytes
-        trickle in; ``ChannelClosed`` at the end of the connection; ``FrameTooLong`` when the peer
-        sent one, after which nothing more can be read.
+        trickle in; ``ChannelClosed`` at the end of the connection; ``FrameTooLong``, ``FrameTooSlow``
+        or ``TooManyFrames`` when the peer sent such, after which nothing more can be read.
         """
         if not self._frames:
             await self._wait_for_frame(timeout)
@@ -134,8 +140,6 @@ class FrameChannel(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         self._write = self._transport.write
         self.can_send_now = True
-        address = transport.get_extra_info("peername")
-        self.peer = f"{address[0]}:{address[1]}" if address else ""
         if self._on_open is not None:
             self._on_open(self)
 
@@ -148,10 +152,15 @@ class FrameChannel(asyncio.Protocol):
         try:
             frames = self._buffer.receive(data)
         except FrameTooLong as error:
-            self._open_transport().pause_reading()
-            self._end_reading(error)
+            self._refuse_more(error)
             return
+        if self._frame_timeout is not None:
+            self._time_frame(self._frame_timeout, ended=bool(frames))
         if not frames:
+            return
+        if len(self._frames) + len(frames) > _MOST_FRAMES:
+            self._frames.clear()
+            self._refuse_more(TooManyFrames())
             return
         self._frames.extend(frames)
         if len(self._frames) >= _READ_AHEAD:
@@ -159,8 +168,24 @@ class FrameChannel(asyncio.Protocol):
         if self._reader is not None and not self._reader.done():
             self._reader.set_result(None)
 
+    def _time_frame(self, timeout: float, *, ended: bool) -> None:
+        """Begin to time a frame that has begun, and stop when it has ended."""
+        if self._frame_timer is not None and (ended or not self._buffer.has_begun):
+            self._frame_timer.cancel()
+            self._frame_timer = None
+        if self._frame_timer is None and self._buffer.has_begun:
+            loop = asyncio.get_running_loop()
+            self._frame_timer = loop.call_later(timeout, self._refuse_more, FrameTooSlow())
+
+    def _refuse_more(self, error: Exception) -> None:
+        if self.is_open:
+            self._open_transport().pause_reading()
+        self._end_reading(error)
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Note the end; called by the event loop."""
+        if self._frame_timer is not None:
+            self._frame_timer.cancel()
         self._end_reading(ChannelClosed())
         self.resume_writing()
         if self.on_end is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from datetime import datetime
 from types import TracebackType
 from typing import Final, Self
@@ -25,6 +26,7 @@ from sip2_adapter.framing import FrameBuffer, Terminator
 from sip2_adapter.grammar import SC_RESEND
 from sip2_adapter.messages import Field, Sip2Message
 from sip2_adapter.session import SEQUENCE_NUMBERS
+from sip2_adapter.tls import ClientTls
 
 ANSWER_LIMIT: Final = 256 * 1024
 """Bytes of one answer. A patron with hundreds of loans gets a 64 of some kilobytes."""
@@ -44,16 +46,20 @@ class AcsConnection:
         self.channel = channel
 
     @classmethod
-    async def open(cls, host: str, port: int, timeout: float) -> Self:
-        """Connect; raises ``AcsNotReached``."""
+    async def open(cls, host: str, port: int, timeout: float, tls: ClientTls | None = None) -> Self:
+        """Connect, with *tls* encrypted and to nobody else; raises ``AcsNotReached``, which says why."""
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(timeout):
                 _, channel = await loop.create_connection(
-                    lambda: FrameChannel(FrameBuffer(limit=ANSWER_LIMIT), Terminator.CR), host, port
+                    lambda: FrameChannel(FrameBuffer(limit=ANSWER_LIMIT), Terminator.CR),
+                    host,
+                    port,
+                    ssl=None if tls is None else tls.context,
+                    server_hostname=None if tls is None else tls.server_name,
                 )
-        except (OSError, TimeoutError) as error:
-            raise AcsNotReached(f"no connection to {host}:{port}") from error
+        except OSError as error:  # of which TimeoutError and ssl.SSLError are kinds
+            raise AcsNotReached(f"no connection to {host}:{port}: {_reason(error)}") from error
         return cls(channel)
 
     @property
@@ -119,6 +125,14 @@ class AcsConnection:
         self.channel.abort()
 
 
+def _reason(error: OSError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate was refused: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return "no TLS"
+    return "no answer in time" if isinstance(error, TimeoutError) else error.strerror or "refused"
+
+
 def _check_answer(request: Sip2Message, answer: Sip2Message, *, resent: bool) -> None:
     if answer.code == SC_RESEND:
         raise ResendRequested("the ACS did not understand the request")
@@ -142,7 +156,8 @@ class Sip2Client:
     Every method raises ``AcsUnavailable`` or ``RemoteProtocolError`` as ``AcsConnection.exchange``.
     """
 
-    def __init__(self, host: str, port: int, *, timeout: float) -> None:
+    def __init__(self, host: str, port: int, *, timeout: float, tls: ClientTls | None = None) -> None:
+        self._tls = tls
         self._host = host
         self._port = port
         self._timeout = timeout
@@ -151,7 +166,7 @@ class Sip2Client:
 
     async def __aenter__(self) -> Self:
         """Connect; raises ``AcsNotReached``."""
-        self._connection = await AcsConnection.open(self._host, self._port, self._timeout)
+        self._connection = await AcsConnection.open(self._host, self._port, self._timeout, self._tls)
         return self
 
     async def __aexit__(

@@ -6,6 +6,9 @@
     ├ LocalProtocolError        we were about to send something wrong
     ├ RemoteProtocolError       the peer sent something wrong
     │  ├ FrameTooLong(length, limit)
+    │  ├ FrameTooSlow           a frame was begun and not ended in time
+    │  ├ TooManyFrames          sent without waiting for answers
+    │  ├ ProxyHeaderError       the PROXY header is missing or wrong
     │  ├ MalformedMessage       too short for its code, or no code at all
     │  ├ UnknownMessage(code)
     │  ├ ChecksumMismatch(code)
@@ -53,6 +56,18 @@ class FrameTooLong(RemoteProtocolError):
         super().__init__(f"{length} bytes in a frame, the limit is {limit}")
         self.length = length
         self.limit = limit
+
+
+class FrameTooSlow(RemoteProtocolError):
+    """A frame was begun and not ended in time: a line that broke, or somebody who holds connections."""
+
+
+class TooManyFrames(RemoteProtocolError):
+    """More requests wait than a machine that waits for its answers could have sent."""
+
+
+class ProxyHeaderError(RemoteProtocolError):
+    """The header of the PROXY protocol is missing, too long or cannot be read."""
 
 
 class MalformedMessage(RemoteProtocolError):

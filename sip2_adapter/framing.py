@@ -34,6 +34,11 @@ class FrameBuffer:
         self._limit = limit
         self._rest = b""
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether a frame was begun and has not ended."""
+        return bool(self._rest)
+
     def whole_frame(self, data: bytes) -> bytes | None:
         """Return the frame if *data* is one whole frame and nothing else, as it usually is.
 

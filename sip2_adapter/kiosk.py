@@ -12,13 +12,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from math import inf
 from typing import Final
 
+from sip2_adapter.addresses import IpAddress
 from sip2_adapter.answers import refuse
 from sip2_adapter.channel import FrameChannel, Outbox
 from sip2_adapter.codec import RESEND_AFTER_BAD_CHECKSUM, decode, encode, seal, text_value
@@ -28,15 +29,17 @@ from sip2_adapter.errors import (
     ChannelClosed,
     ChecksumMismatch,
     FrameTooLong,
+    FrameTooSlow,
     RemoteProtocolError,
     ResendRequested,
+    TooManyFrames,
     type_and_place,
 )
 from sip2_adapter.express import ExpressSwap, FrameView, read_answer, read_request
 from sip2_adapter.grammar import ACS_RESEND, REQUESTS, SC_RESEND
 from sip2_adapter.listener import Listener, ProxyLimits
 from sip2_adapter.messages import ErrorDetection, LoginRequest, Sip2Message
-from sip2_adapter.observer import ProxyObserver, Result
+from sip2_adapter.observer import Cut, LoginRefusal, ProxyObserver, Result
 from sip2_adapter.repetition import READS, Change, RecentChanges
 from sip2_adapter.resolver import (
     Kiosk,
@@ -75,16 +78,20 @@ _PERHAPS_EXECUTED: Final = frozenset(
 """The ACS has been asked, or may have been."""
 
 
-@dataclass(frozen=True)
-class KioskSurroundings:
-    """What the connections of all machines share: see ``proxy.Sip2Proxy``."""
+_GARBAGE_PERIOD: Final = 60.0
+"""Seconds over which what is no message is counted."""
 
+
+@dataclass(frozen=True)
+class Site:
+    """One library behind the proxy, and what all its machines share: see ``proxy.Sip2Proxy``."""
+
+    listener: Listener
     resolver: PatronResolver
     limits: ProxyLimits
     screen_of: ScreenOf
     observer: ProxyObserver | None
     clock: Callable[[], datetime]
-    outbox: Outbox
     recent: RecentChanges
 
 
@@ -97,33 +104,47 @@ def _begun(resolution: Resolution | Awaitable[Resolution]) -> Resolution | async
 
 
 class KioskConnection:
-    """One machine, from its connection to its end."""
+    """One machine, from its connection to its end.
 
-    def __init__(self, surroundings: KioskSurroundings, listener: Listener, channel: FrameChannel) -> None:
-        self._resolver = surroundings.resolver
-        self._limits = surroundings.limits
-        self._observer = surroundings.observer
-        self._outbox = surroundings.outbox
-        self._surroundings = surroundings
-        self._listener = listener
+    *sites* are the libraries behind the port; until the machine has logged in it is at the first of
+    them, and nothing goes to any. *address* is where the machine is.
+    """
+
+    def __init__(
+        self, sites: Sequence[Site], channel: FrameChannel, address: IpAddress, outbox: Outbox
+    ) -> None:
+        self._sites = sites
+        self._address = address
+        self._outbox = outbox
         self._channel = channel
-        self._upstream = Upstream(listener, self._take_answer, self._rescue_flight)
+        self._enter(sites[0])
         self._session = KioskSession(retry_window=self._limits.retry_window)
-        self._kiosk = Kiosk(listener.name, channel.peer, login=None)
-        self._screen = surroundings.screen_of(self._kiosk)
         self._loop = asyncio.get_running_loop()
         self._clock = time.monotonic  # the event loop's clock, but never a turn old
-        self._heard_at = self._clock()
+        self._connected_at = self._heard_at = self._clock()
+        self._garbage = 0
+        self._garbage_since = self._connected_at
         self._answering = False
         self._finished = False
         self._asked: tuple[bytes, Resolution | asyncio.Future[Resolution]] | None = None
-        self._recent = surroundings.recent
         self._change: Change | None = None
         self._flight: _Flight | None = None
         self._flight_timer: asyncio.TimerHandle | None = None
         self._landing: asyncio.Future[None] | None = None
         self._rescue: asyncio.Task[None] | None = None
         channel.on_frame = self._take_request
+
+    def _enter(self, site: Site) -> None:
+        """Be a machine of *site*."""
+        self._site = site
+        self._listener = site.listener
+        self._resolver = site.resolver
+        self._limits = site.limits
+        self._observer = site.observer
+        self._recent = site.recent
+        self._upstream = Upstream(site.listener, self._take_answer, self._rescue_flight)
+        self._kiosk = Kiosk(site.listener.name, str(self._address), login=None)
+        self._screen = site.screen_of(self._kiosk)
 
     def finish(self) -> None:
         """End after the answer that is due, or at once if none is."""
@@ -159,7 +180,14 @@ class KioskConnection:
                 frame = await self._next_frame()
             except FrameTooLong:
                 self._report(b"??", Result.MALFORMED, 0)
+                self._report_cut(Cut.FRAME_TOO_LONG)
                 await self._channel.send(SC_RESEND, self._limits.answer_timeout)
+                return
+            except FrameTooSlow:
+                self._report_cut(Cut.FRAME_TOO_SLOW)
+                return
+            except TooManyFrames:
+                self._report_cut(Cut.TOO_MANY_FRAMES)
                 return
             self._answering = True
             await self._landed()
@@ -293,6 +321,8 @@ class KioskConnection:
     async def _next_frame(self) -> bytes:
         self._heard_at = self._clock()
         while True:
+            if self._session.login is None and self._clock() >= self._silent_at():
+                await self._end_silence()  # it never pauses, so that nothing else would
             try:
                 frame = await self._channel.receive(self._next_look_at() - self._clock())
             except TimeoutError:
@@ -314,10 +344,11 @@ class KioskConnection:
     def _silent_at(self) -> float:
         """Return when the machine, or the patron at it, will have been silent for too long."""
         limits, session = self._limits, self._session
-        idle = limits.login_timeout if session.login is None else limits.idle_timeout
+        if session.login is None:
+            return self._connected_at + limits.login_timeout  # whatever it may say
         if session.patron is None:
-            return self._heard_at + idle
-        return min(self._heard_at + idle, session.patron_seen_at + limits.patron_idle_timeout)
+            return self._heard_at + limits.idle_timeout
+        return min(self._heard_at + limits.idle_timeout, session.patron_seen_at + limits.patron_idle_timeout)
 
     async def _end_silence(self) -> None:
         """End what is over; the express lane may have heard the machine in the meantime.
@@ -335,6 +366,7 @@ class KioskConnection:
         elif session.patron is not None and now >= session.patron_seen_at + self._limits.patron_idle_timeout:
             await self._end_patron_session(SessionEnd.IDLE)
         else:
+            self._report_cut(Cut.NOT_LOGGED_IN if session.login is None else Cut.IDLE)
             raise TimeoutError
 
     async def _keep_upstream_alive(self) -> None:
@@ -355,9 +387,11 @@ class KioskConnection:
             request = decode(frame)
         except ChecksumMismatch as error:
             self._report(error.code, Result.BAD_CHECKSUM, 0)
+            self._count_garbage(started)
             return RESEND_AFTER_BAD_CHECKSUM
         except RemoteProtocolError:
             self._report(b"??", Result.MALFORMED, 0)
+            self._count_garbage(started)
             return SC_RESEND
         session = self._session
         if request.code == ACS_RESEND:
@@ -393,6 +427,15 @@ class KioskConnection:
         change, self._change = self._change, None
         if change is not None:
             self._recent.end(self._kiosk, change, answer)
+
+    def _count_garbage(self, now: float) -> None:
+        """End the connection after too much that is no message; a noisy line stays far below."""
+        if now - self._garbage_since > _GARBAGE_PERIOD:
+            self._garbage, self._garbage_since = 0, now
+        self._garbage += 1
+        if self._garbage > self._limits.garbage_limit:
+            self._finished = True
+            self._report_cut(Cut.GARBAGE)
 
     async def _settled(
         self, frame: bytes, request: Sip2Message, started: float, answering: Awaitable[tuple[bytes, Result]]
@@ -502,13 +545,14 @@ class KioskConnection:
 
     async def _log_in(self, request: Sip2Message, deadline: float) -> tuple[bytes, Result]:
         """Pass the machine's log-in on. After a refusal the connection ends, as Koha ends its own."""
-        wanted, current = LoginRequest.of(request), self._session.login
+        wanted = LoginRequest.of(request)
         login = wanted.login_user_id.decode("latin-1")
-        changes_account = current is not None and wanted.login_user_id != current.login_user_id
-        if changes_account or not (login.isascii() and login.isprintable()):
-            # Koha would give the connection another account, while tokens are bound to the first; and
-            # it drops control characters that would make one account look like two.
+        refusal = self._login_refusal(wanted, login)
+        if refusal is not None:
             self._finished = True
+            self._report_login_refused(refusal)
+            if refusal is LoginRefusal.WRONG_ADDRESS:
+                await self._resolver.report_login_from_elsewhere(login, self._kiosk)
             return self._refuse(request, "", Result.LOGIN_REFUSED)
         outgoing = self._sealed(request, request)
         try:
@@ -521,11 +565,29 @@ class KioskConnection:
             self._session.login = wanted
             self._upstream.logged_in(outgoing)
             self._kiosk = replace(self._kiosk, login=login)
-            self._screen = self._surroundings.screen_of(self._kiosk)
+            self._screen = self._site.screen_of(self._kiosk)
         else:
             self._finished = True
+            self._report_login_refused(LoginRefusal.BY_ACS)
         answer_frame, result = self._mirrored(frame, answer, answer, request)
         return answer_frame, result if accepted else Result.LOGIN_REFUSED
+
+    def _login_refusal(self, wanted: LoginRequest, login: str) -> LoginRefusal | None:
+        """Find the library that *login* is of and say why it is refused, None if it is not."""
+        current = self._session.login
+        if not (login.isascii() and login.isprintable()):
+            return LoginRefusal.UNPRINTABLE  # Koha drops what would make one account look like two
+        if current is not None and wanted.login_user_id != current.login_user_id:
+            # Koha would give the connection another account, while tokens are bound to the first.
+            return LoginRefusal.SECOND_ACCOUNT
+        for site in self._sites:
+            refusal = site.listener.login_refusal(login, self._address)
+            if refusal is not LoginRefusal.UNKNOWN_LOGIN:
+                break
+        if refusal is not LoginRefusal.UNKNOWN_LOGIN and site is not self._site:
+            self._upstream.close()
+            self._enter(site)
+        return refusal
 
     def _sealed(self, outgoing: Sip2Message, request: Sip2Message) -> Sip2Message:
         """Return *outgoing* with AY and a byte-sum AZ: Koha trims the last field of a message without."""
@@ -576,7 +638,7 @@ class KioskConnection:
         if mask is None and patron is not None and patron_identifier(request) == patron.token:
             mask = patron.resolved.mask
         echoed = request if mask is None else put_patron_identifier(request, mask)
-        answer = refuse(echoed, text, self._surroundings.clock())
+        answer = refuse(echoed, text, self._site.clock())
         return encode(seal(answer, request.sequence)), result
 
     async def _end_patron_session(self, end: SessionEnd) -> None:
@@ -587,6 +649,16 @@ class KioskConnection:
             await self._resolver.close_session(patron.session_id, end)
         except Exception as error:  # noqa: BLE001  # the machine has nothing to do with it
             _logger.error("%s: a session not closed: %s", self._listener.name, type_and_place(error))  # noqa: TRY400
+
+    def _report_cut(self, cut: Cut) -> None:
+        _logger.info("%s %s at %s cut: %s", self._listener.name, self._kiosk.login or "-", self._address, cut)
+        if self._observer is not None:
+            self._observer.connection_cut(self._listener.name, cut)
+
+    def _report_login_refused(self, refusal: LoginRefusal) -> None:
+        _logger.warning("%s: log-in from %s refused: %s", self._listener.name, self._address, refusal)
+        if self._observer is not None:
+            self._observer.login_refused(self._listener.name, refusal)
 
     def _report(self, code: bytes, result: Result, seconds: float) -> None:
         if self._observer is not None:

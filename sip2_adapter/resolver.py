@@ -15,9 +15,10 @@ from sip2_adapter.messages import MessageView
 
 @dataclass(frozen=True)
 class Kiosk:
-    """The self-check machine at the other end: which listener it reached and how it logged in.
+    """The self-check machine at the other end: which listener it reached, from where, and as whom.
 
-    ``login`` is the CN of its 93, set only after the ACS accepted it; None before.
+    ``peer`` is its address, as a trusted load balancer announced it where there is one. ``login`` is
+    the CN of its 93, set only after the ACS accepted it; None before.
     """
 
     listener: str
@@ -105,6 +106,9 @@ class PatronResolver(Protocol):
 
     async def report_another_patron(self, session_id: str, kiosk: Kiosk) -> None:
         """The ACS answered about another patron than was asked: an alarm. Never raises."""
+
+    async def report_login_from_elsewhere(self, login: str, kiosk: Kiosk) -> None:
+        """Somebody tried to log in as a machine that is bound to other addresses: an alarm. Never raises."""
 
     async def close_session(self, session_id: str, end: SessionEnd) -> None:
         """The kiosk session is over; the token is dead from now on. Idempotent."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from math import inf
 from typing import Final
@@ -13,6 +14,8 @@ from sip2_adapter.codec import build, seal
 from sip2_adapter.errors import AcsClosed, AcsNotReached, AcsUnavailable, LoginRefused, RemoteProtocolError
 from sip2_adapter.listener import Listener
 from sip2_adapter.messages import Sip2Message
+
+_logger: Final = logging.getLogger(__name__)
 
 _FIRST_PAUSE: Final = 0.5
 _LONGEST_PAUSE: Final = 30.0
@@ -85,6 +88,7 @@ class Upstream:
         try:
             self._connection = await self._open(deadline)
         except (AcsUnavailable, RemoteProtocolError) as error:
+            _logger.warning("%s: no session with the ACS: %s", self._listener.name, error)
             self._next_attempt = clock() + self._pause
             self._pause = min(self._pause * 2, _LONGEST_PAUSE)
             raise AcsNotReached("no session with the ACS") from error
@@ -95,7 +99,10 @@ class Upstream:
 
     async def _open(self, deadline: float) -> AcsConnection:
         connection = await AcsConnection.open(
-            self._listener.upstream_host, self._listener.upstream_port, seconds_until(deadline)
+            self._listener.upstream_host,
+            self._listener.upstream_port,
+            seconds_until(deadline),
+            self._listener.upstream_tls,
         )
         if self._login is not None:
             _, answer = await connection.exchange(self._login, seconds_until(deadline))

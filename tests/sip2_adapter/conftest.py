@@ -12,8 +12,11 @@ from decimal import Decimal
 import pytest
 
 from sip2_adapter import (
+    ConnectionLimits,
+    Cut,
     Kiosk,
     Listener,
+    LoginRefusal,
     PassThrough,
     ProxyLimits,
     Refusal,
@@ -171,6 +174,9 @@ class MemoryResolver:
     async def report_another_patron(self, session_id: str, kiosk: Kiosk) -> None:
         self.alarms.append(session_id)
 
+    async def report_login_from_elsewhere(self, login: str, kiosk: Kiosk) -> None:
+        self.alarms.append(f"{login} at {kiosk.peer}")
+
     async def close_session(self, session_id: str, end: SessionEnd) -> None:
         self.closed.append((session_id, end))
         for token, resolution in list(self.tokens.items()):
@@ -192,6 +198,8 @@ class Counter:
 
     results: list[tuple[bytes, Result]] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
+    cuts: list[Cut] = field(default_factory=list)
+    login_refusals: list[LoginRefusal] = field(default_factory=list)
     connected: int = 0
     disconnected: int = 0
 
@@ -200,6 +208,12 @@ class Counter:
 
     def kiosk_disconnected(self, listener: str) -> None:
         self.disconnected += 1
+
+    def connection_cut(self, listener: str, cut: Cut) -> None:
+        self.cuts.append(cut)
+
+    def login_refused(self, listener: str, refusal: LoginRefusal) -> None:
+        self.login_refusals.append(refusal)
 
     def request_answered(self, listener: str, code: bytes, result: Result, seconds: float) -> None:
         assert seconds >= 0
@@ -316,11 +330,18 @@ def connect(cleanup: AsyncExitStack) -> Callable[..., object]:
 def start_proxy(
     resolver: MemoryResolver, observer: Counter, cleanup: AsyncExitStack
 ) -> Callable[..., object]:
-    async def start(upstream_port: int, *, limits: ProxyLimits | None = None, **listener):
+    async def start(
+        upstream_port: int,
+        *,
+        limits: ProxyLimits | None = None,
+        connections: ConnectionLimits | None = None,
+        **listener,
+    ):
         proxy = Sip2Proxy(
             [Listener("main", "127.0.0.1", 0, "127.0.0.1", upstream_port, **listener)],
             resolver,
             limits=limits or ProxyLimits(),
+            connections=connections or ConnectionLimits(),
             observer=observer,
             clock=lambda: NOW,
         )
