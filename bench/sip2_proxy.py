@@ -40,6 +40,8 @@ pinned_fingerprints = ["{fingerprint}"]
 level = "WARNING"
 [tokens]
 lifetime_minutes = 60
+[sip2]
+maximum_connections_per_address = 4096
 [revocation]
 [[library]]
 library_id = "bench"

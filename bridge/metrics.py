@@ -1,6 +1,7 @@
 """Counters and timings of the SIP2 proxy for Prometheus. Nothing here names a patron or a machine's user.
 
-Labels are the library, the SIP2 code and how it ended: few values each, so that the series stay few.
+Labels are the library (on a port of several the first of them, until a machine has logged in), the SIP2
+code and how it ended: few values each, so that the series stay few.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from sip2_adapter.observer import Result
+from sip2_adapter.observer import Cut, LoginRefusal, Result
 from sip2_adapter.resolver import Refusal
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0)
@@ -53,6 +54,8 @@ class ProxyMetrics(Collector):
         self._requests: Counter[tuple[str, bytes, Result]] = Counter()
         self._seconds: dict[tuple[str, bytes], _Times] = {}
         self._refusals: Counter[tuple[str, Refusal]] = Counter()
+        self._cuts: Counter[tuple[str, Cut]] = Counter()
+        self._login_refusals: Counter[tuple[str, LoginRefusal]] = Counter()
         self._upstream: dict[str, int] = {}
         registry.register(self)
 
@@ -63,6 +66,14 @@ class ProxyMetrics(Collector):
     def kiosk_disconnected(self, listener: str) -> None:
         """Count it no more."""
         self._kiosks[listener] -= 1
+
+    def connection_cut(self, listener: str, cut: Cut) -> None:
+        """Count a connection that was not taken, or ended."""
+        self._cuts[listener, cut] += 1
+
+    def login_refused(self, listener: str, refusal: LoginRefusal) -> None:
+        """Count a log-in that was refused."""
+        self._login_refusals[listener, refusal] += 1
 
     def request_answered(self, listener: str, code: bytes, result: Result, seconds: float) -> None:
         """Count a request and its time."""
@@ -107,6 +118,20 @@ class ProxyMetrics(Collector):
         )
         for (listener, refusal), count in self._refusals.copy().items():
             refusals.add_metric([listener, refusal.value], count)
+        cuts = CounterMetricFamily(
+            "koha_jpki_sip2_connections_cut",
+            "Connections not taken, or ended by the proxy, by reason",
+            labels=["library", "reason"],
+        )
+        for (listener, cut), count in self._cuts.copy().items():
+            cuts.add_metric([listener, cut.value], count)
+        login_refusals = CounterMetricFamily(
+            "koha_jpki_sip2_login_refusals",
+            "Log-ins refused, by reason; 'wrong_address' is an alarm",
+            labels=["library", "reason"],
+        )
+        for (listener, login_refusal), count in self._login_refusals.copy().items():
+            login_refusals.add_metric([listener, login_refusal.value], count)
         upstream = GaugeMetricFamily(
             "koha_jpki_sip2_koha_up",
             "Whether Koha's SIP2 server gave the last answer that was asked of it",
@@ -114,4 +139,4 @@ class ProxyMetrics(Collector):
         )
         for listener, up in self._upstream.copy().items():
             upstream.add_metric([listener], up)
-        return iter((kiosks, requests, seconds, refusals, upstream))
+        return iter((kiosks, requests, seconds, refusals, cuts, login_refusals, upstream))

@@ -344,6 +344,7 @@ class AuditTag(StrEnum):
     SESSION_GUESSING = "card_session:guessing"
     TERMINAL_ADDED = "terminal:added"
     TERMINAL_REMOVED = "terminal:removed"
+    TERMINAL_ELSEWHERE = "terminal:login_from_elsewhere"
     LIBRARIAN_ADDED = "librarian:added"
     LIBRARIAN_DISABLED = "librarian:disabled"
     LIBRARIAN_ENABLED = "librarian:enabled"

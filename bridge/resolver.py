@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import date, datetime, tzinfo
+from datetime import date, datetime, timedelta, tzinfo
 from types import MappingProxyType
 
 from bridge.borrowing import (
@@ -54,6 +54,10 @@ REFUSALS: Mapping[TokenProblem, Refusal] = MappingProxyType(
 )
 
 
+ALARM_PAUSE = timedelta(minutes=1)
+"""Log-ins from elsewhere as the same machine within this time are one alarm."""
+
+
 class TokenResolver:
     """Answers the proxy for one library; a listener's name is the library's id.
 
@@ -81,6 +85,7 @@ class TokenResolver:
         self._writing: set[asyncio.Task[None]] = set()
         self._not_valid: set[str] = set()
         self._alarmed: set[str] = set()
+        self._elsewhere: dict[str, datetime] = {}
 
     def screen_of(self, kiosk: Kiosk) -> KioskScreen:
         """Say in which language and characters a machine is spoken to."""
@@ -126,6 +131,19 @@ class TokenResolver:
                 kiosk.login,
                 AuditTag.SESSION_ANOTHER_PATRON,
                 session_id,
+            )
+        except Exception as error:  # noqa: BLE001  # the machine is refused all the same
+            logger.error("an alarm not written: %s", type(error).__name__)  # noqa: TRY400  # no values
+
+    async def report_login_from_elsewhere(self, login: str, kiosk: Kiosk) -> None:
+        """Write the alarm into the audit log, of each machine once in a while: it may be tried for hours."""
+        now, last = self._clock(), self._elsewhere.get(login)
+        if last is not None and now - last < ALARM_PAUSE:
+            return
+        self._elsewhere[login] = now
+        try:
+            await asyncio.to_thread(
+                self._borrowing.report_alarm, kiosk.listener, login, AuditTag.TERMINAL_ELSEWHERE
             )
         except Exception as error:  # noqa: BLE001  # the machine is refused all the same
             logger.error("an alarm not written: %s", type(error).__name__)  # noqa: TRY400  # no values

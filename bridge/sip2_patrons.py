@@ -16,7 +16,7 @@ from typing import Final
 
 from bridge.errors import KohaNotReachable
 from bridge.ports import Clock, PatronRecord
-from sip2_adapter import FieldId, Sip2Client, Sip2Error, Sip2Message
+from sip2_adapter import ClientTls, FieldId, Sip2Client, Sip2Error, Sip2Message
 from sip2_adapter.standing import LibraryCardStanding, judge_library_card
 
 logger = logging.getLogger(__name__)
@@ -39,6 +39,7 @@ class Sip2Account:
     login: str
     timeout: float
     password: str = field(repr=False)
+    tls: ClientTls | None = None
 
 
 class Sip2PatronDirectory:
@@ -79,7 +80,7 @@ class Sip2PatronDirectory:
 
     async def _ask(self, cardnumber: bytes, now: datetime) -> Sip2Message:
         account = self._account
-        async with Sip2Client(account.host, account.port, timeout=account.timeout) as client:
+        async with Sip2Client(account.host, account.port, timeout=account.timeout, tls=account.tls) as client:
             await client.login(account.login.encode(), account.password.encode())
             return await client.patron_information(b"", cardnumber, now)
 

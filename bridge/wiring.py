@@ -11,9 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from ssl import SSLContext
 from zoneinfo import ZoneInfo
 
 from argon2 import PasswordHasher, profiles
+from cryptography.x509 import load_pem_x509_certificates
 from sqlalchemy.orm import Session, scoped_session
 
 from bridge.administration import AdministrationService
@@ -47,7 +50,6 @@ from config import (
     SelfCheckSettings,
     Settings,
     Sip2Settings,
-    TokenSettings,
     describe_library,
 )
 from jpki.circuit_breaker import BreakerPolicy, CircuitBreaker
@@ -65,8 +67,10 @@ from jpki.trust_files import load_directory
 from jpki.verify import CertificatePolicy
 from koha_client import KohaClient, OAuth2ClientCredentials, Transport
 from sip2_adapter.framing import Terminator
+from sip2_adapter.listener import ConnectionLimits, Listener, ProxyLimits
 from sip2_adapter.observer import ProxyObserver
-from sip2_adapter.proxy import Listener, ProxyLimits, Sip2Proxy
+from sip2_adapter.proxy import Sip2Proxy
+from sip2_adapter.tls import ClientTls, TlsProblem, client_tls, server_tls
 
 SIP2_LIMITATIONS = (
     "without [library.koha] a link points to the card number and breaks when the patron gets a new card",
@@ -147,54 +151,97 @@ def build_sweep(settings: Settings, actor: Actor) -> RevocationSweep:
     )
 
 
-def build_proxies(settings: Settings, observer: ProxyObserver | None = None) -> Mapping[str, Sip2Proxy]:
-    """Return a SIP2 proxy, not started, for each library with self-check machines, by its id.
+def build_proxy(settings: Settings, observer: ProxyObserver | None = None) -> Sip2Proxy | None:
+    """Return the SIP2 proxy, not started, for every library with self-check machines; None without any.
 
-    *observer* counts what they do.
+    *observer* counts what they do. Raises ``TlsProblem``.
     """
+    if not any(library.sip2 for library in settings.libraries):
+        return None
     bridge = build_bridge(settings)
-    changes = bridge.store.change_counter()
-    return {
-        library.library_id: _proxy(
-            library, library.sip2, bridge.services.borrowing, changes, settings.tokens, observer
-        )
-        for library in settings.libraries
-        if library.sip2 is not None
-    }
+    resolver_of = partial(_resolver, bridge.services.borrowing, bridge.store.change_counter())
+    limits = settings.sip2
+    connections = ConnectionLimits(limits.maximum_connections, limits.maximum_connections_per_address)
+    proxy = Sip2Proxy(connections=connections, observer=observer)
+    server_contexts: dict[object, SSLContext | None] = {}
+    for library in settings.libraries:
+        if library.sip2 is None:
+            continue
+        files = library.sip2.certificate_file, library.sip2.key_file, library.sip2.machine_authority_file
+        if files not in server_contexts:  # libraries that share a port share this, too
+            server_contexts[files] = _server_tls(library.sip2)
+        resolver = resolver_of(library, library.sip2)
+        _add_library(proxy, library, library.sip2, resolver, settings, server_contexts[files])
+    return proxy
 
 
-def _proxy(
-    library: LibrarySettings,
-    sip2: Sip2Settings,
+def _resolver(
     borrowing: BorrowingService,
     changes: ChangeCounter | None,
-    tokens: TokenSettings,
-    observer: ProxyObserver | None,
-) -> Sip2Proxy:
+    library: LibrarySettings,
+    sip2: Sip2Settings,
+) -> TokenResolver:
     time_zone = ZoneInfo(library.time_zone)
-    resolver = TokenResolver(borrowing, _machines(library, sip2), changes, clock=now, time_zone=time_zone)
-    return Sip2Proxy(
-        [
-            Listener(
-                name=library.library_id,  # the resolver reads the library from it
-                host=sip2.listen_host,
-                port=sip2.listen_port,
-                upstream_host=sip2.koha_host,
-                upstream_port=sip2.koha_port,
-                terminator=Terminator[sip2.terminator],
-            )
-        ],
+    return TokenResolver(borrowing, _machines(library, sip2), changes, clock=now, time_zone=time_zone)
+
+
+def _add_library(
+    proxy: Sip2Proxy,
+    library: LibrarySettings,
+    sip2: Sip2Settings,
+    resolver: TokenResolver,
+    settings: Settings,
+    tls: SSLContext | None,
+) -> None:
+    time_zone = ZoneInfo(library.time_zone)
+    listener = Listener(
+        name=library.library_id,  # the resolver reads the library from it
+        host=sip2.listen_host,
+        port=sip2.listen_port,
+        upstream_host=sip2.koha_host,
+        upstream_port=sip2.koha_port,
+        terminator=Terminator[sip2.terminator],
+        tls=tls,
+        upstream_tls=_koha_tls(sip2),
+        trusted_proxies=sip2.trusted_proxies or (),
+        networks=sip2.machine_networks or (),
+        machines={machine.sip2_login: machine.networks or () for machine in library.self_check},
+        known_machines_only=sip2.known_machines_only,
+    )
+    proxy.add_library(
+        listener,
         resolver,
-        limits=ProxyLimits(
-            answer_timeout=sip2.answer_timeout_seconds,
-            idle_timeout=sip2.idle_timeout_seconds,
-            keepalive_interval=sip2.keepalive_seconds,
-            patron_idle_timeout=tokens.idle_seconds,
-        ),
+        limits=_proxy_limits(settings, sip2),
         screen_of=resolver.screen_of,
-        observer=observer,
         clock=lambda: now().astimezone(time_zone),
     )
+
+
+def _proxy_limits(settings: Settings, sip2: Sip2Settings) -> ProxyLimits:
+    everywhere = settings.sip2
+    return ProxyLimits(
+        answer_timeout=sip2.answer_timeout_seconds,
+        idle_timeout=sip2.idle_timeout_seconds,
+        keepalive_interval=sip2.keepalive_seconds,
+        patron_idle_timeout=settings.tokens.idle_seconds,
+        login_timeout=everywhere.login_timeout_seconds,
+        frame_timeout=everywhere.frame_timeout_seconds,
+        handshake_timeout=everywhere.handshake_timeout_seconds,
+        frame_limit=everywhere.frame_limit_bytes,
+        garbage_limit=everywhere.garbage_limit,
+    )
+
+
+def _server_tls(sip2: Sip2Settings) -> SSLContext | None:
+    if sip2.certificate_file is None or sip2.key_file is None:
+        return None
+    return server_tls(sip2.certificate_file, sip2.key_file, sip2.machine_authority_file)
+
+
+def _koha_tls(sip2: Sip2Settings) -> ClientTls | None:
+    if sip2.koha_authority_file is None:
+        return None
+    return client_tls(sip2.koha_authority_file, sip2.koha_server_name or sip2.koha_host)
 
 
 def _machines(library: LibrarySettings, sip2: Sip2Settings) -> MachinePolicies:
@@ -251,16 +298,37 @@ def find_problems(settings: Settings) -> list[str]:
         lambda: _check_keys(settings),
         lambda: _require_anchors(_trust_store(settings)),
         lambda: _library_revocations(settings),
+        *(
+            partial(check, library.sip2)
+            for library in settings.libraries
+            if library.sip2 is not None
+            for check in (_server_tls, _koha_tls, _require_certificate_in_force)
+        ),
     )
     problems = []
     for check in checks:
         try:
             check()
-        except (BridgeError, JpkiError) as error:
+        except (BridgeError, JpkiError, TlsProblem) as error:
             problems.append(str(error))
         except OSError as error:
             problems.append(f"{error.filename}: {error.strerror}")
-    return problems
+    return list(dict.fromkeys(problems))  # libraries may share a file
+
+
+def _require_certificate_in_force(sip2: Sip2Settings) -> None:
+    """Raise ``TlsProblem`` for a certificate that every machine would refuse today."""
+    file = sip2.certificate_file
+    if file is None:
+        return
+    try:
+        certificate = load_pem_x509_certificates(file.read_bytes())[0]
+    except (OSError, ValueError):
+        return  # told by the check that makes the context
+    if now() < certificate.not_valid_before_utc:
+        raise TlsProblem(f"{file}: is valid from {certificate.not_valid_before_utc:%Y-%m-%d} only")
+    if now() > certificate.not_valid_after_utc:
+        raise TlsProblem(f"{file}: expired on {certificate.not_valid_after_utc:%Y-%m-%d}")
 
 
 def _check_keys(settings: Settings) -> None:
@@ -345,6 +413,7 @@ def _patrons_over_sip2(library: LibrarySettings, time_zone: ZoneInfo) -> Sip2Pat
         sip2.directory_login,
         sip2.answer_timeout_seconds,
         sip2.directory_password,
+        _koha_tls(sip2),
     )
     expiry_field = None if sip2.expiry_field is None else sip2.expiry_field.encode("ascii")
     return Sip2PatronDirectory(account, lambda: now().astimezone(time_zone), expiry_field)

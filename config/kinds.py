@@ -6,6 +6,7 @@ that both always say the same. A refusal never repeats the value: it may hold a 
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import zoneinfo
 from collections.abc import Callable, Iterable, Mapping
@@ -125,6 +126,15 @@ def _read_path(value: object, directory: Path) -> Path:
     return directory / value
 
 
+def _read_network(value: object, _: Path) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    if not isinstance(value, str):
+        raise WrongValue
+    try:
+        return ipaddress.ip_network(value)
+    except ValueError as error:  # among them a network with bits after its prefix
+        raise WrongValue from error
+
+
 def _read_time_zone(value: object, _: Path) -> str:
     if not isinstance(value, str):
         raise WrongValue
@@ -202,5 +212,6 @@ HTTP_URL = Kind("http or https URL", _read_http_url)
 CRL_URL = Kind("http, https, ldap or ldaps URL", _read_crl_url)
 KOHA_API_URL = Kind("http or https URL that ends in `/api/v1`", _read_koha_api_url)
 DATABASE_URL = Kind("`sqlite:///<file>` or `postgresql+psycopg://...`", _read_database_url)
+NETWORK = Kind("IP address or network such as `10.1.2.0/24`", _read_network)
 HOST = text("host name or IP address", r"[A-Za-z0-9.:_-]+")
 PORT = whole_number(1, 65535)

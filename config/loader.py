@@ -21,6 +21,7 @@ from config.table import (
     LIBRARY_SECTIONS,
     LIBRARY_SELF_CHECK,
     LIBRARY_SIP2,
+    METRICS,
     SECTIONS,
     TOKENS,
     UNKNOWN_LIBRARY,
@@ -72,6 +73,9 @@ _NOTHING = object()
 """Not given, or given in a way that was refused."""
 
 _Values = dict[str, Any]
+
+_Listening = tuple[str, Any, Any, int]
+"""A setting's name, host and port; and the number of the library, 0 for none."""
 
 
 @dataclass(frozen=True)
@@ -202,6 +206,7 @@ def _contradictions(reading: _Reading) -> Iterator[str]:
     yield from _repeated_library_ids(reading.libraries)
     yield from _repeated_self_checks(reading.libraries)
     yield from _repeated_listeners(reading)
+    yield from _tls_contradictions(reading.libraries)
     yield from _revocation_contradictions(reading)
     yield from _library_systems(reading.libraries)
     if reading.sections[""].get("mode") is Mode.PRODUCTION:
@@ -236,7 +241,8 @@ def _repeated_self_checks(libraries: list[dict[str, Any]]) -> Iterator[str]:
     for number, library in enumerate(libraries, start=1):
         seen: dict[str, int] = {}
         for which, machine in enumerate(library.get(LIBRARY_SELF_CHECK.name, []), start=1):
-            first = seen.setdefault(machine.get("sip2_login", ""), which)
+            # Koha finds an account in any case of letters.
+            first = seen.setdefault(machine.get("sip2_login", "").casefold(), which)
             if first != which and "sip2_login" in machine:
                 yield f"library {number}.self_check {which}.sip2_login: the same as that of {first}"
 
@@ -271,17 +277,75 @@ def _repeated_library_ids(libraries: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def _repeated_listeners(reading: _Reading) -> Iterator[str]:
-    web = reading.sections["web"]
-    listeners = [("web.port", web.get("host"), web.get("port"))]
+    web, metrics = reading.sections["web"], reading.sections["metrics"]
+    metrics_host = metrics.get("host", METRICS.default(METRICS.rows[0]))
+    taken = [
+        ("web.port", web.get("host"), web.get("port"), 0),
+        ("metrics.port", metrics_host, metrics.get("port"), 0),
+    ]
+    if _is_same_address(*taken):
+        yield "metrics.port: the same address as web.port"
     for number, library in enumerate(reading.libraries, start=1):
         sip2 = library.get(LIBRARY_SIP2.name, {})
         name = f"library {number}.sip2.listen_port"
-        listeners.append((name, sip2.get("listen_host"), sip2.get("listen_port")))
-    for index, (name, host, port) in enumerate(listeners):
-        for earlier_name, earlier_host, earlier_port in listeners[:index]:
-            hosts = {host, earlier_host}
-            if port is not None and port == earlier_port and (len(hosts) == 1 or hosts & _WILDCARD_HOSTS):
-                yield f"{name}: the same address as {earlier_name}"
+        listener = (name, sip2.get("listen_host"), sip2.get("listen_port"), number)
+        for earlier in taken:
+            if not _is_same_address(earlier, listener):
+                continue
+            if earlier[3] and earlier[1] == listener[1]:
+                yield from _sharing_contradictions(
+                    earlier[3], reading.libraries[earlier[3] - 1], number, library
+                )
+            else:
+                yield f"{name}: the same address as {earlier[0]}"
+        taken.append(listener)
+
+
+def _is_same_address(one: _Listening, other: _Listening) -> bool:
+    hosts = {one[1], other[1]}
+    same_host = len(hosts) == 1 or hosts & _WILDCARD_HOSTS
+    return one[2] is not None and one[2] == other[2] and bool(same_host)
+
+
+_SHARED_WITH_A_PORT = (
+    "terminator",
+    "certificate_file",
+    "key_file",
+    "machine_authority_file",
+    "trusted_proxies",
+)
+"""What is settled before a machine has said which library it is of."""
+
+
+def _sharing_contradictions(
+    first: int, one: dict[str, Any], number: int, other: dict[str, Any]
+) -> Iterator[str]:
+    """Yield what keeps two libraries from sharing a port, so that the log-in decides."""
+    place, first_place = f"library {number}", f"library {first}"
+    sip2, first_sip2 = other[LIBRARY_SIP2.name], one[LIBRARY_SIP2.name]
+    if not (sip2.get("known_machines_only") and first_sip2.get("known_machines_only")):
+        yield f"{place}.sip2.listen_port: the same address as {first_place}.sip2.listen_port"
+        return
+    for name in _SHARED_WITH_A_PORT:
+        if sip2.get(name) != first_sip2.get(name):
+            yield f"{place}.sip2.{name}: not as in {first_place}, with which it shares a port"
+    taken = {machine.get("sip2_login", "").casefold() for _, machine in _self_checks([one])}
+    for which, machine in enumerate(other.get(LIBRARY_SELF_CHECK.name, []), start=1):
+        if machine.get("sip2_login", "").casefold() in taken:
+            yield f"{place}.self_check {which}.sip2_login: also in {first_place}, with which it shares a port"
+
+
+def _tls_contradictions(libraries: list[dict[str, Any]]) -> Iterator[str]:
+    for number, library in enumerate(libraries, start=1):
+        sip2, place = library.get(LIBRARY_SIP2.name, {}), f"library {number}.sip2"
+        if ("certificate_file" in sip2) != ("key_file" in sip2):
+            yield f"{place}: give both of certificate_file and key_file, or neither"
+        if "machine_authority_file" in sip2 and "certificate_file" not in sip2:
+            yield f"{place}.machine_authority_file: needs {place}.certificate_file"
+        if "koha_server_name" in sip2 and "koha_authority_file" not in sip2:
+            yield f"{place}.koha_server_name: needs {place}.koha_authority_file"
+        if sip2.get("known_machines_only") and not library.get(LIBRARY_SELF_CHECK.name):
+            yield f"{place}.known_machines_only: no [[library.self_check]] names a machine"
 
 
 def _library_systems(libraries: list[dict[str, _Values]]) -> Iterator[str]:

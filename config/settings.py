@@ -8,7 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum, unique
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
+
+IpNetwork = IPv4Network | IPv6Network
 
 
 @unique
@@ -111,6 +114,19 @@ class MetricsSettings:
 
 
 @dataclass(frozen=True)
+class Sip2Limits:
+    """What the SIP2 proxy bears of machines, those of all libraries together."""
+
+    maximum_connections: int = 4096
+    maximum_connections_per_address: int = 256
+    handshake_timeout_seconds: float = 10.0
+    login_timeout_seconds: float = 30.0
+    frame_timeout_seconds: float = 10.0
+    frame_limit_bytes: int = 16384
+    garbage_limit: int = 30
+
+
+@dataclass(frozen=True)
 class KohaSettings:
     """One library's Koha, REST side."""
 
@@ -129,6 +145,14 @@ class Sip2Settings:
     listen_port: int
     koha_host: str
     koha_port: int
+    certificate_file: Path | None = None
+    key_file: Path | None = None
+    machine_authority_file: Path | None = None
+    koha_authority_file: Path | None = None
+    koha_server_name: str | None = None
+    trusted_proxies: tuple[IpNetwork, ...] | None = None
+    machine_networks: tuple[IpNetwork, ...] | None = None
+    known_machines_only: bool = False
     answer_timeout_seconds: float = 20.0
     idle_timeout_seconds: float = 900.0
     keepalive_seconds: float = 240.0
@@ -147,6 +171,7 @@ class SelfCheckSettings:
     """What is different at one self-check machine; None where it is as everywhere else."""
 
     sip2_login: str
+    networks: tuple[IpNetwork, ...] | None = None
     token_prefix: str | None = None
     token_length: int | None = None
     token_check_digit: str | None = None
@@ -184,4 +209,5 @@ class Settings:
     tokens: TokenSettings
     logging: LoggingSettings
     metrics: MetricsSettings
+    sip2: Sip2Limits
     libraries: tuple[LibrarySettings, ...]

@@ -16,6 +16,7 @@ from config.kinds import (
     HOST,
     HTTP_URL,
     KOHA_API_URL,
+    NETWORK,
     PATH,
     PORT,
     TIME_ZONE,
@@ -95,6 +96,7 @@ _FINGERPRINT = text("SHA-256 fingerprint", r"(?:[0-9A-Fa-f]{2}:?){31}[0-9A-Fa-f]
 _TOKEN_PREFIX = text("1 to 6 digits", r"[0-9]{1,6}")
 _TOKEN_LENGTH = whole_number(12, 32)
 _CHECK_DIGIT = choice(("none", "luhn", "modulus-10-weight-3", "nw7-modulus-16"))
+_NETWORKS = list_of(NETWORK, "list of IP addresses and networks such as `10.1.2.0/24`")
 _LANGUAGE = choice(("en", "ja"))
 _CHARACTER_SET = choice(("utf-8", "cp932"))
 _REVOCATION_SOURCES = list_of(choice(("crl", "ocsp", "platform")), "list of `crl`, `ocsp` and `platform`")
@@ -389,6 +391,37 @@ LIBRARY_SIP2 = Section(
         Setting("listen_port", PORT, "Port where self-check machines reach us.", example="6001"),
         Setting("koha_host", HOST, "Host of Koha's SIP2 server.", example='"127.0.0.1"'),
         Setting("koha_port", PORT, "Port of Koha's SIP2 server.", example="6002"),
+        Setting(
+            "certificate_file",
+            PATH,
+            "Certificate for TLS towards the machines, in PEM, its CAs after it. Without one no TLS.",
+        ),
+        Setting("key_file", PATH, "Key of that certificate, in PEM without a password."),
+        Setting(
+            "machine_authority_file",
+            PATH,
+            "CA of certificates for the machines themselves; with it a machine without one is refused.",
+        ),
+        Setting(
+            "koha_authority_file",
+            PATH,
+            "CA of the certificate that Koha's SIP2 server shows behind its TLS tunnel, in PEM. Without one "
+            "there is no TLS towards Koha; with one nobody else is talked to.",
+        ),
+        Setting("koha_server_name", HOST, "Name in that certificate; without one `koha_host`."),
+        Setting(
+            "trusted_proxies",
+            _NETWORKS,
+            "Load balancers in front of the port. Only they may connect, and each connection must begin with "
+            "a PROXY header (version 1 or 2): the machine's address is the one that it announces.",
+        ),
+        Setting("machine_networks", _NETWORKS, "Where machines may be; without it anywhere."),
+        Setting(
+            "known_machines_only",
+            BOOLEAN,
+            "Only machines with a `[[library.self_check]]` of their own may log in. Libraries that all say "
+            "so may share a port: the log-in decides.",
+        ),
         Setting("answer_timeout_seconds", number(1, 120), "How long to wait for Koha's answer."),
         Setting("idle_timeout_seconds", number(10, 86400), "A machine silent for so long is cut off."),
         Setting(
@@ -397,7 +430,11 @@ LIBRARY_SIP2 = Section(
             "After so long without a request Koha is asked for its status, so that it does not close; must "
             "be less than `client_timeout` in Koha's SIP2 configuration.",
         ),
-        Setting("terminator", choice(("CR", "CRLF")), "How messages to the self-check machines end."),
+        Setting(
+            "terminator",
+            choice(("CR", "CRLF", "LF")),
+            "How messages to the self-check machines end. `LF` is for machines that send no CR either.",
+        ),
         Setting(
             "show_token",
             BOOLEAN,
@@ -437,6 +474,13 @@ LIBRARY_SELF_CHECK = Section(
     "What is different at one self-check machine; leave it out where nothing is.",
     (
         Setting("sip2_login", text("text"), "The machine's SIP2 log-in (CN).", example='"selfcheck9"'),
+        Setting(
+            "networks",
+            _NETWORKS,
+            "Where the machine may be; elsewhere its log-in is refused and an alarm. Without it wherever "
+            "`library.sip2.machine_networks` allows.",
+            example='["10.1.2.9"]',
+        ),
         Setting("token_prefix", _TOKEN_PREFIX, "As `tokens.prefix`.", example='"971"'),
         Setting("token_length", _TOKEN_LENGTH, "As `tokens.length`.", example="15"),
         Setting("token_check_digit", _CHECK_DIGIT, "As `tokens.check_digit`.", example='"luhn"'),
@@ -462,6 +506,34 @@ METRICS = Section(
     ),
 )
 
+SIP2 = Section(
+    "sip2",
+    settings.Sip2Limits,
+    "What the SIP2 proxy bears, the machines of all libraries together.",
+    (
+        Setting("maximum_connections", whole_number(1, 100_000), "Connections at a time."),
+        Setting(
+            "maximum_connections_per_address",
+            whole_number(1, 100_000),
+            "Connections at a time from one address: more where a tunnel or router hides many machines.",
+        ),
+        Setting(
+            "handshake_timeout_seconds",
+            number(1, 60),
+            "How long the PROXY header may take, and the TLS handshake.",
+        ),
+        Setting("login_timeout_seconds", number(1, 600), "A machine must have logged in within this time."),
+        Setting("frame_timeout_seconds", number(1, 60), "A message once begun must end within this time."),
+        Setting("frame_limit_bytes", whole_number(1024, 1_048_576), "Longest message of a machine."),
+        Setting(
+            "garbage_limit",
+            whole_number(1, 10_000),
+            "So many lines in a minute may be no SIP2 message, or have a wrong checksum, before the machine "
+            "is cut off.",
+        ),
+    ),
+)
+
 LIBRARY_REVOCATION = Section(
     "library.revocation",
     settings.LibraryRevocationSettings,
@@ -476,5 +548,5 @@ LIBRARY_REVOCATION = Section(
     optional=True,
 )
 
-SECTIONS = (GENERAL, WEB, DATABASE, KEYS, JPKI, REVOCATION, TOKENS, LOGGING, METRICS)
+SECTIONS = (GENERAL, WEB, DATABASE, KEYS, JPKI, REVOCATION, TOKENS, LOGGING, METRICS, SIP2)
 LIBRARY_SECTIONS = (LIBRARY, LIBRARY_KOHA, LIBRARY_SIP2, LIBRARY_REVOCATION, LIBRARY_SELF_CHECK)

@@ -180,18 +180,11 @@ class Entrance:
 
     async def _handshake(self, connection: socket.socket) -> FrameChannel:
         first, limits = self._first, self._limits
+        frames = FrameBuffer(first.terminator, limits.frame_limit)
+        channel = FrameChannel(frames, first.terminator, frame_timeout=limits.frame_timeout)
         encrypted = {} if first.tls is None else {"ssl_handshake_timeout": limits.handshake_timeout}
         try:
-            _, channel = await self._loop.connect_accepted_socket(
-                lambda: FrameChannel(
-                    FrameBuffer(first.terminator, limits.frame_limit),
-                    first.terminator,
-                    frame_timeout=limits.frame_timeout,
-                ),
-                connection,
-                ssl=first.tls,
-                **encrypted,
-            )
+            await self._loop.connect_accepted_socket(lambda: channel, connection, ssl=first.tls, **encrypted)
         except OSError as error:  # of which ssl.SSLError and the handshake's time-out are kinds
             raise _NotTaken(Cut.TLS_HANDSHAKE) from error
         return channel

@@ -40,29 +40,20 @@ def _local_time() -> datetime:
 class Sip2Proxy:
     """Listens for self-check machines and lends them Koha, with tokens in place of card numbers.
 
-    *resolver* says what a patron identifier is. *screen_of* says what a machine's screen can show.
-    *clock* gives the library's local time, for the dates in answers of our own. More libraries come with
-    ``add_library``. Start with ``start``, end with ``stop``.
+    Give it its libraries with ``add_library``. Start with ``start``, end with ``stop``.
     """
 
     def __init__(
         self,
-        listeners: Sequence[Listener],
-        resolver: PatronResolver,
         *,
-        limits: ProxyLimits = DEFAULT_LIMITS,
         connections: ConnectionLimits = DEFAULT_CONNECTION_LIMITS,
-        screen_of: ScreenOf = english_screen,
         observer: ProxyObserver | None = None,
-        clock: Callable[[], datetime] = _local_time,
     ) -> None:
         self._observer = observer
         self._admission = Admission(connections)
         self._sites: list[Site] = []
         self._entrances: dict[str, Entrance] = {}
         self._kiosks: dict[asyncio.Task[None], KioskConnection] = {}
-        for listener in listeners:
-            self.add_library(listener, resolver, limits=limits, screen_of=screen_of, clock=clock)
 
     def add_library(
         self,
@@ -73,9 +64,11 @@ class Sip2Proxy:
         screen_of: ScreenOf = english_screen,
         clock: Callable[[], datetime] = _local_time,
     ) -> None:
-        """Serve another library, on a port of its own or on one of those that are there; before ``start``.
+        """Serve a library, on a port of its own or on that of others; before ``start``.
 
-        Raises ``ValueError`` where it shares a port and log-ins cannot tell its machines apart.
+        *resolver* says what a patron identifier is. *screen_of* says what a machine's screen can show.
+        *clock* gives the library's local time, for the dates in answers of our own. Raises ``ValueError``
+        where it shares a port and log-ins cannot tell its machines apart.
         """
         recent = RecentChanges(limits.retry_window, time.monotonic)
         site = Site(listener, resolver, limits, screen_of, self._observer, clock, recent)

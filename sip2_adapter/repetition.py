@@ -33,7 +33,7 @@ class Change:
 class RecentChanges:
     """The last change that each machine asked for.
 
-    A machine is its listener, its log-in and its address without the port: another machine that sends the
+    A machine is its listener, its log-in and its address: another machine that sends the
     very same frame has asked for something of its own. *clock* gives seconds, *retry_window* is as in
     ``ProxyLimits``.
     """
@@ -71,4 +71,4 @@ class RecentChanges:
 
 
 def _machine(kiosk: Kiosk) -> tuple[str, str | None, str]:
-    return kiosk.listener, kiosk.login, kiosk.peer.rpartition(":")[0]
+    return kiosk.listener, kiosk.login, kiosk.peer

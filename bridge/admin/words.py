@@ -207,6 +207,7 @@ AUDIT_TAGS: Mapping[str, LazyString] = MappingProxyType(
         AuditTag.SESSION_GUESSING: lazy_gettext("Alarm: tokens were guessed at a self-check machine"),
         AuditTag.TERMINAL_ADDED: lazy_gettext("Terminal added"),
         AuditTag.TERMINAL_REMOVED: lazy_gettext("Terminal removed"),
+        AuditTag.TERMINAL_ELSEWHERE: lazy_gettext("Alarm: a self-check machine logged in from elsewhere"),
         AuditTag.LIBRARIAN_ADDED: lazy_gettext("Staff account added"),
         AuditTag.LIBRARIAN_DISABLED: lazy_gettext("Staff account closed"),
         AuditTag.LIBRARIAN_ENABLED: lazy_gettext("Staff account opened again"),

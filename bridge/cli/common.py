@@ -15,6 +15,7 @@ from bridge.errors import BridgeError
 from bridge.models import Actor, ActorKind
 from config import Settings, SettingsError, load_settings
 from jpki.errors import JpkiError
+from sip2_adapter.tls import TlsProblem
 
 FAILED = 1
 WRONG_SETTINGS = 2
@@ -44,7 +45,7 @@ def refusals_told(ctx: click.Context) -> Iterator[None]:
     except BridgeError as error:
         click.echo(": ".join(filter(None, (error.slug, str(error)))), err=True)
         ctx.exit(FAILED)
-    except JpkiError as error:
+    except (JpkiError, TlsProblem) as error:
         click.echo(str(error), err=True)
         ctx.exit(FAILED)
     except OSError as error:

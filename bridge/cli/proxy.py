@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import click
@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 
 from bridge.cli.common import FAILED, load, refusals_told
 from bridge.metrics import ProxyMetrics
-from bridge.wiring import build_proxies
+from bridge.wiring import build_proxy
 from config import MetricsSettings
 from sip2_adapter.proxy import Sip2Proxy
 
@@ -28,16 +28,11 @@ def sip2_proxy(ctx: click.Context) -> None:
     settings = load(ctx)
     metrics = ProxyMetrics(CollectorRegistry())
     with refusals_told(ctx), _metrics_served(metrics, settings.metrics):
-        proxies = build_proxies(settings, metrics)
-        if not proxies:
+        proxy = build_proxy(settings, metrics)
+        if proxy is None:
             click.echo("no library in the settings has a [library.sip2] section", err=True)
             ctx.exit(FAILED)
-        hosts = {
-            library.library_id: library.sip2.listen_host
-            for library in settings.libraries
-            if library.sip2 is not None
-        }
-        uvloop.run(_run(proxies.values(), hosts))
+        uvloop.run(_run(proxy))
 
 
 @contextmanager
@@ -56,18 +51,17 @@ def _metrics_served(metrics: ProxyMetrics, settings: MetricsSettings) -> Iterato
         thread.join()
 
 
-async def _run(proxies: Iterable[Sip2Proxy], hosts: dict[str, str]) -> None:
+async def _run(proxy: Sip2Proxy) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    started: list[Sip2Proxy] = []
     try:
-        for proxy in proxies:
-            await proxy.start()
-            started.append(proxy)
-            for name, port in proxy.ports.items():
-                click.echo(f"listening on {hosts[name]}:{port}")
+        await proxy.start()
+        ports = proxy.ports
+        hosts = {(site.listener.host, ports[name]) for name, site in proxy.sites.items()}
+        for host, port in sorted(hosts):
+            click.echo(f"listening on {host}:{port}")
         await stop.wait()
     finally:
-        await asyncio.gather(*(proxy.stop(GRACE_SECONDS) for proxy in started))
+        await proxy.stop(GRACE_SECONDS)

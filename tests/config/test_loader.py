@@ -125,7 +125,7 @@ REFUSED = [
     ("# time_zone", 'time_zone = "Asia" #', "library 1.time_zone: expected name in the IANA"),
     ("# time_zone", 'time_zone = "../etc" #', "library 1.time_zone: expected name in the IANA"),
     ("listen_port = 6001", "listen_port = 8080", "library 1.sip2.listen_port: the same address as"),
-    ('# terminator = "CR"', 'terminator = "LF"', "library 1.sip2.terminator: expected one of `CR`"),
+    ('# terminator = "CR"', 'terminator = "CR LF"', "library 1.sip2.terminator: expected one of `CR`"),
     ("# linked_category =", 'linked_category = "PT12"', "library 1.linked_category: expected table of"),
     ("# linked_category =", 'linked_category = {PT="A|B"}', "library 1.linked_category: expected table of"),
     ("# linked_category =", "linked_category = {PT=12}", "library 1.linked_category: expected table of"),

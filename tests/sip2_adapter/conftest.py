@@ -8,8 +8,17 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
+import uvloop
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding as KeyEncoding
+from cryptography.hazmat.primitives.serialization import NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from sip2_adapter import (
     ConnectionLimits,
@@ -283,6 +292,14 @@ ACCOUNTS = (
 )
 
 
+def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """The entrance works below the streams, where the two event loops differ."""
+    factories = {"asyncio": asyncio.new_event_loop}
+    if item.path.name == "test_entrance.py":
+        factories["uvloop"] = uvloop.new_event_loop
+    return factories
+
+
 @pytest.fixture
 def library() -> MemoryLibrary:
     return MemoryLibrary()
@@ -291,6 +308,11 @@ def library() -> MemoryLibrary:
 @pytest.fixture(params=[MemoryResolver, PromptResolver])
 def resolver(request: pytest.FixtureRequest) -> MemoryResolver:
     return request.param()
+
+
+@pytest.fixture
+def prompt_resolver() -> PromptResolver:
+    return PromptResolver()
 
 
 @pytest.fixture
@@ -318,8 +340,8 @@ def start_acs(library: MemoryLibrary, cleanup: AsyncExitStack) -> Callable[..., 
 
 @pytest.fixture
 def connect(cleanup: AsyncExitStack) -> Callable[..., object]:
-    async def connect(port: int) -> RawKiosk:
-        kiosk = RawKiosk(*await asyncio.open_connection("127.0.0.1", port, limit=2**20))
+    async def connect(port: int, **options) -> RawKiosk:
+        kiosk = RawKiosk(*await asyncio.open_connection("127.0.0.1", port, limit=2**20, **options))
         cleanup.callback(kiosk.close)
         return kiosk
 
@@ -337,12 +359,11 @@ def start_proxy(
         connections: ConnectionLimits | None = None,
         **listener,
     ):
-        proxy = Sip2Proxy(
-            [Listener("main", "127.0.0.1", 0, "127.0.0.1", upstream_port, **listener)],
+        proxy = Sip2Proxy(connections=connections or ConnectionLimits(), observer=observer)
+        proxy.add_library(
+            Listener("main", "127.0.0.1", 0, "127.0.0.1", upstream_port, **listener),
             resolver,
             limits=limits or ProxyLimits(),
-            connections=connections or ConnectionLimits(),
-            observer=observer,
             clock=lambda: NOW,
         )
         await proxy.start()
@@ -374,3 +395,80 @@ async def place(start_acs, start_proxy, connect):
         return acs, proxy, kiosk
 
     return start
+
+
+@dataclass(frozen=True)
+class Issued:
+    """A certificate and its key, in files."""
+
+    certificate: Path
+    key: Path
+
+
+class LocalAuthority:
+    """A CA that says that it is for tests; its certificate is in ``file``."""
+
+    def __init__(self, directory: Path, name: str) -> None:
+        self._directory = directory
+        self._name = x509.Name(
+            [
+                x509.NameAttribute(NameOID.ORGANIZATION_NAME, "JPKI-TEST-LOCAL"),
+                x509.NameAttribute(NameOID.COMMON_NAME, name),
+            ]
+        )
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        now = datetime.now(UTC)
+        certificate = (
+            self._builder(self._name, self._key, now - timedelta(days=2), now + timedelta(days=2))
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .sign(self._key, SHA256())
+        )
+        self.file = directory / f"{name}.pem"
+        self.file.write_bytes(certificate.public_bytes(KeyEncoding.PEM))
+
+    def issue(self, name: str, *, days: float = 1) -> Issued:
+        """Issue a certificate for a host, valid until *days* from now."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        now = datetime.now(UTC)
+        try:
+            alternative: x509.GeneralName = x509.IPAddress(ip_address(name))
+        except ValueError:
+            alternative = x509.DNSName(name)
+        certificate = (
+            self._builder(
+                x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]),
+                key,
+                now - timedelta(days=1.5),
+                now + timedelta(days=days),
+            )
+            .add_extension(x509.SubjectAlternativeName([alternative]), critical=False)
+            .sign(self._key, SHA256())
+        )
+        stem = f"{self.file.stem}-{name}-{days}"
+        issued = Issued(self._directory / f"{stem}.pem", self._directory / f"{stem}.key")
+        issued.certificate.write_bytes(certificate.public_bytes(KeyEncoding.PEM))
+        issued.key.write_bytes(key.private_bytes(KeyEncoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        return issued
+
+    def _builder(
+        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, begin: datetime, end: datetime
+    ) -> x509.CertificateBuilder:
+        return (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(self._name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(begin)
+            .not_valid_after(end)
+        )
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> LocalAuthority:
+    return LocalAuthority(tmp_path_factory.mktemp("authority"), "authority")
+
+
+@pytest.fixture(scope="session")
+def other_authority(tmp_path_factory: pytest.TempPathFactory) -> LocalAuthority:
+    return LocalAuthority(tmp_path_factory.mktemp("other"), "other-authority")

@@ -481,9 +481,8 @@ async def test_each_machine_reads_its_own_language_in_its_own_characters(
         japanese = kiosk.login == "kiosk1"
         return KioskScreen(JAPANESE_SCREEN_MESSAGES, "cp932") if japanese else KioskScreen()
 
-    proxy = Sip2Proxy(
-        [Listener("main", "127.0.0.1", 0, "127.0.0.1", acs.port)], resolver, screen_of=screen_of
-    )
+    proxy = Sip2Proxy()
+    proxy.add_library(Listener("main", "127.0.0.1", 0, "127.0.0.1", acs.port), resolver, screen_of=screen_of)
     await proxy.start()
     cleanup.push_async_callback(proxy.stop, 1)
     resolver.tokens[TOKEN] = Refused(Refusal.UNKNOWN_TOKEN, "カードをもう一度")
@@ -677,13 +676,9 @@ async def test_a_port_in_use_starts_nothing(resolver):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        proxy = Sip2Proxy(
-            [
-                Listener("free", "127.0.0.1", 0, "127.0.0.1", 1),
-                Listener("taken", "127.0.0.1", port, "127.0.0.1", 1),
-            ],
-            resolver,
-        )
+        proxy = Sip2Proxy()
+        proxy.add_library(Listener("free", "127.0.0.1", 0, "127.0.0.1", 1), resolver)
+        proxy.add_library(Listener("taken", "127.0.0.1", port, "127.0.0.1", 1), resolver)
         with pytest.raises(OSError, match="in use"):
             await proxy.start()
     assert proxy.ports == {}

@@ -18,7 +18,8 @@ def test_proxy_and_client_run_on_uvloop(library, resolver):
     async def story():
         acs = SimulatedAcs(library, [Account("kiosk1", "pw1", "CPL")], clock=lambda: NOW)
         await acs.start()
-        proxy = Sip2Proxy([Listener("main", "127.0.0.1", 0, "127.0.0.1", acs.port)], resolver)
+        proxy = Sip2Proxy()
+        proxy.add_library(Listener("main", "127.0.0.1", 0, "127.0.0.1", acs.port), resolver)
         await proxy.start()
         async with Sip2Client("127.0.0.1", proxy.ports["main"], timeout=5) as client:
             await client.login(b"kiosk1", b"pw1")

@@ -15,7 +15,7 @@ from bridge.models import Librarian, LibrarianRole, Terminal, TerminalKind
 from bridge.rules import DenialReason
 from bridge.store import open_engine, upgrade
 from bridge.tokens import CheckDigit, TokenShape
-from bridge.wiring import build_bridge, build_proxies
+from bridge.wiring import build_bridge, build_proxy
 from jpki.challenge import ChallengePurpose
 from koha_client import KohaClient, OAuth2ClientCredentials, Transport
 from koha_client.simulator import DemoPatron, KohaRestServer, demo_state
@@ -87,15 +87,13 @@ def test_names_of_libraries_come_from_the_settings(bridge):
     assert bridge.services.clock().tzinfo is UTC
 
 
-def test_each_library_with_machines_gets_a_proxy_with_its_own_limits(bridge, installation):
-    proxies = build_proxies(installation.load())
-    assert list(proxies) == ["central"]
-    proxy = proxies["central"]
-    (listener,) = proxy._listeners
+def test_each_library_with_machines_is_served_with_its_own_limits(bridge, installation):
+    (site,) = build_proxy(installation.load()).sites.values()
+    listener = site.listener
     assert (listener.name, listener.port) == ("central", installation.sip2_port)
     assert listener.terminator is Terminator.CR
-    assert (proxy.limits.answer_timeout, proxy.limits.patron_idle_timeout) == (20.0, 120)
-    assert proxy.clock().utcoffset().total_seconds() == 9 * 3600
+    assert (site.limits.answer_timeout, site.limits.patron_idle_timeout) == (20.0, 120)
+    assert site.clock().utcoffset().total_seconds() == 9 * 3600
 
 
 def test_a_machine_is_served_as_its_settings_say_and_as_usual_otherwise(bridge, installation):
@@ -106,7 +104,7 @@ def test_a_machine_is_served_as_its_settings_say_and_as_usual_otherwise(bridge, 
     shape = "token_prefix = '971'\ntoken_check_digit = 'luhn'\n"
     installation.path.write_text(text + machine + shape, "utf-8")
     settings = installation.load()
-    machines = build_proxies(settings)["central"].resolver._machines
+    machines = build_proxy(settings).sites["central"].resolver._machines
     japanese = ScreenLanguage.JAPANESE
     usual = MachinePolicy(japanese, show_token=False)
     assert machines.of(Kiosk("central", "", "sc1")) == machines.of(Kiosk("central", "", None)) == usual
