@@ -1,3 +1,4 @@
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -353,3 +354,72 @@ def test_categories_are_moved_over_rest_alone(settings_file):
 def test_the_table_of_categories_is_read_as_it_stands(settings_file):
     settings_file.replace("# linked_category =", 'linked_category = {PT="PT12", ST="ST12"}')
     assert settings_file.load().libraries[0].linked_category == {"PT": "PT12", "ST": "ST12"}
+
+
+def sip2(settings_file, lines):
+    settings_file.replace("koha_port = 6002", f"koha_port = 6002\n{lines}")
+
+
+def test_networks_are_read_as_networks(settings_file):
+    sip2(settings_file, 'machine_networks = ["10.1.2.0/24", "2001:db8::/32"]\ntrusted_proxies = ["10.1.3.1"]')
+    settings_file.text += '[[library.self_check]]\nsip2_login = "sc1"\nnetworks = ["10.1.2.9"]\n'
+    library = settings_file.load().libraries[0]
+    assert library.sip2.machine_networks == (ip_network("10.1.2.0/24"), ip_network("2001:db8::/32"))
+    assert library.sip2.trusted_proxies == (ip_network("10.1.3.1/32"),)
+    assert library.self_check[0].networks == (ip_network("10.1.2.9/32"),)
+
+
+@pytest.mark.parametrize("network", ["10.1.2.9/24", "10.1.2", "machine", "10.0.0.0/33", ""])
+def test_what_is_no_network_is_named(settings_file, network):
+    sip2(settings_file, f'machine_networks = ["{network}"]')
+    (problem,) = problems_of(settings_file)
+    assert problem.startswith("library 1.sip2.machine_networks: expected list of IP addresses and networks")
+
+
+def test_halves_of_tls_settings_are_told_all_at_once(settings_file):
+    sip2(
+        settings_file,
+        'certificate_file = "a.pem"\nkoha_server_name = "koha"\nknown_machines_only = true\n',
+    )
+    assert problems_of(settings_file) == [
+        "library 1.sip2: give both of certificate_file and key_file, or neither",
+        "library 1.sip2.koha_server_name: needs library 1.sip2.koha_authority_file",
+        "library 1.sip2.known_machines_only: no [[library.self_check]] names a machine",
+    ]
+
+
+def test_a_ca_for_machines_needs_a_certificate_of_our_own(settings_file):
+    sip2(settings_file, 'machine_authority_file = "ca.pem"')
+    assert problems_of(settings_file) == [
+        "library 1.sip2.machine_authority_file: needs library 1.sip2.certificate_file"
+    ]
+
+
+def share_a_port(settings_file, logins=("sc2",), lines=""):
+    sip2(settings_file, "known_machines_only = true")
+    machines = "".join(f'[[library.self_check]]\nsip2_login = "{login}"\n' for login in logins)
+    settings_file.text += '[[library.self_check]]\nsip2_login = "sc1"\n' + SECOND_LIBRARY
+    settings_file.text += (
+        '[library.sip2]\nlisten_host = "127.0.0.1"\nlisten_port = 6001\nknown_machines_only = true\n'
+        f'koha_host = "127.0.0.1"\nkoha_port = 6003\n{lines}{machines}'
+    )
+    settings_file.environ["KOHA_JPKI_LIBRARY_EAST_KOHA_CLIENT_SECRET"] = "another"
+
+
+def test_libraries_that_name_all_their_machines_may_share_a_port(settings_file):
+    share_a_port(settings_file)
+    assert [library.sip2.listen_port for library in settings_file.load().libraries] == [6001, 6001]
+
+
+def test_what_keeps_libraries_from_sharing_a_port_is_told_all_at_once(settings_file):
+    share_a_port(settings_file, ("sc2", "SC1"), 'terminator = "LF"\ntrusted_proxies = ["10.0.0.1"]\n')
+    assert problems_of(settings_file) == [
+        "library 2.sip2.terminator: not as in library 1, with which it shares a port",
+        "library 2.sip2.trusted_proxies: not as in library 1, with which it shares a port",
+        "library 2.self_check 2.sip2_login: also in library 1, with which it shares a port",
+    ]
+
+
+def test_the_counters_port_is_no_other_port(settings_file):
+    settings_file.replace("# port =", "port = 6001")
+    assert problems_of(settings_file) == ["library 1.sip2.listen_port: the same address as metrics.port"]

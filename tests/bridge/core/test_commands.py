@@ -6,13 +6,20 @@ import base64
 import signal
 import socket
 import sqlite3
+import ssl
 import subprocess
 import sys
 import urllib.request
 from contextlib import ExitStack, closing
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from click.testing import CliRunner
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from bridge.cli import main
 from bridge.cli.serve import THREADS
@@ -340,6 +347,68 @@ def test_the_proxys_counters_can_be_read_where_a_port_is_set(served, ready):
         text = answer.read().decode()
     assert 'requests_total{code="23",library="central",result="not_logged_in"} 1.0' in text
     assert "L-1" not in text
+    assert stop() == 0
+
+
+def make_certificate(directory, name, *, days=1):
+    """Write a certificate for the proxy and its key; it is its own CA and says that it is for tests."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    owner = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "JPKI-TEST-LOCAL")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(owner)
+        .issuer_name(owner)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=3))
+        .not_valid_after(now + timedelta(days=days))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("sip2.library.test")]), critical=False)
+        .sign(key, SHA256())
+    )
+    (directory / f"{name}.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
+    (directory / f"{name}.key").write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    )
+
+
+def test_wrong_files_for_tls_are_all_told_by_check_config(run, ready):
+    make_certificate(ready.directory, "expired", days=-1)
+    second = (
+        '[[library]]\nlibrary_id = "harbour"\nname = "港図書館"\ncardnumber_prefixes = ["H-"]\n'
+        '[library.sip2]\nlisten_host = "127.0.0.1"\nlisten_port = 6999\nkoha_host = "127.0.0.1"\n'
+        'koha_port = 9\ndirectory_login = "bridge"\ndirectory_password_file = "secret"\n'
+        'certificate_file = "expired.pem"\nkey_file = "expired.key"\nkoha_authority_file = "secret"\n'
+    )
+    with ready.path.open("a", encoding="utf-8") as settings:
+        settings.write('certificate_file = "missing.pem"\nkey_file = "missing.key"\n' + second)
+    result = run("check-config")
+    assert result.exit_code == 1
+    problems = [line for line in result.stderr.splitlines() if not line.startswith("not possible: ")]
+    yesterday = datetime.now(UTC) - timedelta(days=1)
+    assert problems == [
+        f"{ready.directory}/missing.pem: cannot be read: No such file or directory",
+        f"{ready.directory}/secret: holds no CA certificate in PEM",
+        f"{ready.directory}/expired.pem: expired on {yesterday:%Y-%m-%d}",
+    ]
+    started = run("sip2-proxy")
+    assert (started.exit_code, len(started.stderr.splitlines())) == (1, 1)
+    assert started.stderr.strip() in problems
+
+
+def test_the_proxy_speaks_tls_where_it_has_a_certificate(served, ready):
+    make_certificate(ready.directory, "sip2")
+    with ready.path.open("a", encoding="utf-8") as settings:
+        settings.write('certificate_file = "sip2.pem"\nkey_file = "sip2.key"\n')
+    start, stop = served
+    address = start("sip2-proxy")
+    trust = ssl.create_default_context(cafile=ready.directory / "sip2.pem")
+    with (
+        socket.create_connection(address, TIME_LIMIT) as plain,
+        trust.wrap_socket(plain, server_hostname="sip2.library.test") as machine,
+    ):
+        machine.sendall(b"2300120261102    120000AOcentral|AAL-1|AC|AD|\r")
+        assert machine.recv(1000).startswith(b"24")
     assert stop() == 0
 
 

@@ -6,7 +6,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from bridge.metrics import ProxyMetrics
-from sip2_adapter.observer import ProxyObserver, Result
+from sip2_adapter.observer import Cut, LoginRefusal, ProxyObserver, Result
 from sip2_adapter.resolver import Refusal
 
 
@@ -32,6 +32,15 @@ def test_refusals_are_counted_by_reason(metrics):
     metrics.patron_refused("central", Refusal.GUESSING)
     text = generate_latest(metrics.registry).decode()
     assert 'koha_jpki_sip2_refusals_total{library="central",reason="guessing"} 1.0' in text
+
+
+def test_cut_connections_and_refused_log_ins_are_counted_by_reason(metrics):
+    metrics.connection_cut("central", Cut.GARBAGE)
+    metrics.connection_cut("central", Cut.GARBAGE)
+    metrics.login_refused("central", LoginRefusal.WRONG_ADDRESS)
+    text = generate_latest(metrics.registry).decode()
+    assert 'koha_jpki_sip2_connections_cut_total{library="central",reason="garbage"} 2.0' in text
+    assert 'koha_jpki_sip2_login_refusals_total{library="central",reason="wrong_address"} 1.0' in text
 
 
 def test_connected_machines_are_a_gauge(metrics):

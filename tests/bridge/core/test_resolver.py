@@ -366,3 +366,13 @@ async def test_a_refusal_shows_the_mask_where_the_answers_do(place, kiosk, opene
     refused = await resolve(resolver, b"98000000000009", kiosk)
     assert refused.mask == b"**********0009"
     assert (await resolve(make_resolver(place), b"98000000000009", kiosk)).mask is None
+
+
+async def test_a_log_in_from_elsewhere_rings_once_a_minute_and_names_the_machine(place, resolver):
+    stranger = Kiosk(place.library, "10.9.9.9", None)
+    for _ in range(5):
+        await resolver.report_login_from_elsewhere("sc1", stranger)
+    assert [event.terminal_id for event in place.audit(AuditTag.TERMINAL_ELSEWHERE)] == ["check-1"]
+    place.clock.advance(seconds=61)
+    await resolver.report_login_from_elsewhere("sc1", stranger)
+    assert len(place.audit(AuditTag.TERMINAL_ELSEWHERE)) == 2
