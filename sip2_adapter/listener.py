@@ -79,10 +79,11 @@ class ProxyLimits:
     longer than their status interval (5 to 7 minutes are usual). ``patron_idle_timeout`` ends the
     session of a patron who walked away. ``retry_window`` is how long a request that is sent again
     counts as a repetition. ``keepalive_interval`` must be shorter than the ACS's own idle limit
-    (Koha: ``client_timeout``): after so long without a request the ACS is asked for its status. ``login_timeout``
-    is how long a connection may last without a log-in, ``frame_timeout`` how long a frame may take once it
-    has begun, ``handshake_timeout`` the PROXY header and the TLS handshake. ``garbage_limit`` is how many
-    frames in a minute may be no message at all.
+    (Koha: ``client_timeout``): after so long without a request the ACS is asked for its status.
+
+    ``login_timeout`` is how long a connection may last without a log-in, ``frame_timeout`` how long a
+    frame may take once it has begun, ``handshake_timeout`` the PROXY header and the TLS handshake.
+    ``garbage_limit`` is how many frames in a minute may be no message at all.
     """
 
     answer_timeout: float = 20.0
