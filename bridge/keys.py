@@ -263,9 +263,14 @@ def load_key_ring(path: Path, random_bytes: RandomBytes) -> KeyRing:
         raise KeyProblem(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise KeyProblem(f"{path} is not a key file") from None
+    return parse_key_ring("\n".join(lines), str(path), random_bytes)
+
+
+def parse_key_ring(text: str, where: str, random_bytes: RandomBytes) -> KeyRing:
+    """Read the lines of a key file; *where* they came from is told with a mistake. Raises ``KeyProblem``."""
     keys = [
-        _parse_line(line, f"{path}, line {number}")
-        for number, line in enumerate(lines, start=1)
+        _parse_line(line, f"{where}, line {number}")
+        for number, line in enumerate(text.splitlines(), start=1)
         if _is_key_line(line)
     ]
     return KeyRing(keys, random_bytes)

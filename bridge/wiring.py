@@ -25,8 +25,9 @@ from bridge.borrowing import BorrowingService
 from bridge.category import CategoryService
 from bridge.environment import Environment, Library
 from bridge.errors import BridgeError, StoreProblem
+from bridge.key_command import read_key_command
 from bridge.key_rotation import KeyRotation
-from bridge.keys import load_key_ring
+from bridge.keys import KeyRing, load_key_ring, parse_key_ring
 from bridge.koha import KohaPatronDirectory
 from bridge.machines import MachinePolicies, MachinePolicy, ScreenLanguage
 from bridge.models import Actor
@@ -42,6 +43,7 @@ from bridge.sweep import CrlSweepSource, PacedSource, RevocationSweep, SweepSour
 from bridge.tokens import CheckDigit, TokenPolicy, TokenShape
 from bridge.verification import CardPolicy, CardVerification, LibraryRevocation
 from config import (
+    KeySettings,
     KohaSettings,
     LibraryRevocationSettings,
     LibrarySettings,
@@ -333,7 +335,7 @@ def _require_certificate_in_force(sip2: Sip2Settings) -> None:
 
 def _check_keys(settings: Settings) -> None:
     """Raise ``KeyProblem`` unless the keys are those of the data, where there is a database."""
-    keys = load_key_ring(settings.keys.master_key_file, secrets.token_bytes)
+    keys = _load_keys(settings.keys)
     engine = open_engine(settings.database.url)
     with suppress(StoreProblem):  # named already
         check_version(engine)
@@ -360,7 +362,7 @@ def _require_anchors(trust_store: TrustStore) -> None:
 def _environment(settings: Settings, *, confirm: bool = True) -> tuple[SqlStore, Environment]:
     engine = open_engine(settings.database.url)
     check_version(engine)
-    keys = load_key_ring(settings.keys.master_key_file, secrets.token_bytes)
+    keys = _load_keys(settings.keys)
     store = SqlStore(engine, keys)
     if confirm:
         keys.confirm(store)
@@ -372,6 +374,15 @@ def _environment(settings: Settings, *, confirm: bool = True) -> tuple[SqlStore,
         random_bytes=secrets.token_bytes,
     )
     return store, environment
+
+
+def _load_keys(keys: KeySettings) -> KeyRing:
+    if keys.master_key_file is not None:
+        return load_key_ring(keys.master_key_file, secrets.token_bytes)
+    if keys.master_key_command is not None:
+        lines = read_key_command(keys.master_key_command)
+        return parse_key_ring(lines, "the key command", secrets.token_bytes)
+    return parse_key_ring(keys.master_keys or "", "KOHA_JPKI_KEYS_MASTER_KEYS", secrets.token_bytes)
 
 
 def now() -> datetime:

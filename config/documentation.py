@@ -27,6 +27,8 @@ def _explanation_cell(section: Section, setting: Setting) -> str:
         return setting.explanation
     only = "Only from" if setting.secret else "Also from"
     variable = section.environment_variable(setting)
+    if setting.variable_only:
+        return f"{setting.explanation} {only} `{variable}`."
     return f"{setting.explanation} {only} `{setting.name}_file` or `{variable}`."
 
 
@@ -44,6 +46,8 @@ def settings_table_markdown() -> str:
 
 def _example_lines(section: Section, setting: Setting) -> list[str]:
     lines = [f"# {_explanation_cell(section, setting)}"]
+    if setting.variable_only:
+        return lines
     name = f"{setting.name}_file" if setting.secret else setting.name
     default = section.default(setting)
     if setting.example:

@@ -15,6 +15,7 @@ from config.kinds import WrongValue, carries_password
 from config.settings import LibrarySettings, Mode, Settings
 from config.table import (
     GENERAL,
+    KEYS,
     LIBRARY,
     LIBRARY_KOHA,
     LIBRARY_REVOCATION,
@@ -152,7 +153,8 @@ class _Reader:
 
     def _refuse_unknown_keys(self, section: Section, table: _Values, place: str) -> None:
         known = {setting.name for setting in section.rows}
-        known |= {f"{setting.name}_file" for setting in section.rows if setting.external}
+        from_files = (each for each in section.rows if each.external and not each.variable_only)
+        known |= {f"{setting.name}_file" for setting in from_files}
         if section is GENERAL:
             known |= {inner.name for inner in SECTIONS if inner is not GENERAL} | {LIBRARY.name}
         if section is LIBRARY:
@@ -168,13 +170,13 @@ class _Reader:
                 self.problems.append(f"{name}: missing")
             return raw
         variable = section.environment_variable(setting, library)
-        ways = f"{setting.name}_file or {variable}"
+        ways = variable if setting.variable_only else f"{setting.name}_file or {variable}"
         if raw is not _NOTHING and (setting.secret or carries_password(str(raw))):
             self.problems.append(f"{name}: no secret stands in the settings file; use {ways}")
             return _NOTHING
         if variable in self.environ:
             return self.environ[variable]
-        if f"{setting.name}_file" in table:
+        if f"{setting.name}_file" in table and not setting.variable_only:
             return self._read_external_file(table[f"{setting.name}_file"], f"{name}_file")
         if raw is _NOTHING and section.is_required(setting):
             self.problems.append(f"{name}: missing; give {ways}")
@@ -202,6 +204,7 @@ class _Reader:
 
 def _contradictions(reading: _Reading) -> Iterator[str]:
     """Yield what is wrong between settings that are each right."""
+    yield from _key_sources(reading.sections[KEYS.name])
     yield from _token_contradictions(reading)
     yield from _repeated_library_ids(reading.libraries)
     yield from _repeated_self_checks(reading.libraries)
@@ -211,6 +214,13 @@ def _contradictions(reading: _Reading) -> Iterator[str]:
     yield from _library_systems(reading.libraries)
     if reading.sections[""].get("mode") is Mode.PRODUCTION:
         yield from _unfit_for_production(reading)
+
+
+def _key_sources(keys: _Values) -> Iterator[str]:
+    given = [name for name in ("master_key_file", "master_key_command", "master_keys") if keys.get(name)]
+    if len(given) != 1:
+        variable = KEYS.environment_variable(next(row for row in KEYS.rows if row.variable_only))
+        yield f"keys: give one of master_key_file, master_key_command and {variable}"
 
 
 def _token_contradictions(reading: _Reading) -> Iterator[str]:

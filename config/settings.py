@@ -42,9 +42,14 @@ class DatabaseSettings:
 
 @dataclass(frozen=True)
 class KeySettings:
-    """Where the master keys are: one ``<key_id> <base64 of 32 bytes>`` a line, the first is current."""
+    """Where the master keys are: one ``<key_id> <base64 of 32 bytes>`` a line, the first is current.
 
-    master_key_file: Path
+    Exactly one of the three is given.
+    """
+
+    master_key_file: Path | None = None
+    master_key_command: tuple[str, ...] | None = None
+    master_keys: str | None = field(repr=False, default=None)
 
 
 @dataclass(frozen=True)

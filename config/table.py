@@ -38,8 +38,9 @@ class Setting:
     """One setting.
 
     ``external`` ones may also come from the environment or from the file that ``<name>_file`` names;
-    ``secret`` ones may come from there only, never from the settings file. ``example`` is how the
-    setting (or its ``_file``) stands in ``example.toml`` where it has no default to show.
+    ``secret`` ones may come from there only, never from the settings file, and ``variable_only`` ones
+    from the environment alone. ``example`` is how the setting (or its ``_file``) stands in
+    ``example.toml`` where it has no default to show.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Setting:
     example: str = ""
     external: bool = False
     secret: bool = False
+    variable_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -174,6 +176,20 @@ KEYS = Section(
             "File of master keys, outside the database: one `<key_id> <base64 of 32 bytes>` a line, "
             "the first is current.",
             example='"secrets/master_keys"',
+        ),
+        Setting(
+            "master_key_command",
+            list_of(text("text"), "list of a program and its arguments"),
+            "In place of the file: a program that writes such lines, such as a client of a key management "
+            "service. It is run at each start, without a shell, for at most 20 seconds.",
+        ),
+        Setting(
+            "master_keys",
+            text("lines as in the file"),
+            "In place of the file: the lines themselves.",
+            external=True,
+            secret=True,
+            variable_only=True,
         ),
     ),
 )

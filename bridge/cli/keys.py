@@ -47,7 +47,7 @@ def generate(ctx: click.Context, file: Path) -> None:
 @click.pass_context
 def add(ctx: click.Context) -> None:
     """Write a new key behind the others of the key file. Nothing is made with it yet."""
-    file = load(ctx).keys.master_key_file
+    file = _key_file(ctx)
     with refusals_told(ctx):
         key_id = add_key_to_file(file, secrets.token_bytes)
     click.echo(f"{file}: new master key {key_id}, not current yet; keep a copy in the safe")
@@ -61,7 +61,7 @@ def make_current(ctx: click.Context, key_id: str) -> None:
 
     Every machine must know the key before one uses it.
     """
-    file = load(ctx).keys.master_key_file
+    file = _key_file(ctx)
     with refusals_told(ctx):
         put_key_first(file, key_id)
     click.echo(f"{file}: {key_id} is current")
@@ -124,6 +124,15 @@ def retire(ctx: click.Context, key_id: str) -> None:
     with refusals_told(ctx):
         build_key_rotation(settings, command_actor(), confirm=False).retire(key_id)
     click.echo(f"{key_id} is retired: take its line out of the key file")
+
+
+def _key_file(ctx: click.Context) -> Path:
+    file = load(ctx).keys.master_key_file
+    if file is None:
+        raise click.UsageError(
+            "the keys do not come from a file: change them where they are kept; the first line is current"
+        )
+    return file
 
 
 def _as_text(state: KeyState) -> str:

@@ -452,3 +452,27 @@ def test_a_key_that_is_not_there_does_not_become_current(run, installation):
     result = run("keys", "make-current", "k9")
     assert (result.exit_code, "has no key k9" in result.stderr) == (1, True)
     assert list(installation.directory.glob("*.new")) == []
+
+
+def test_the_keys_may_stand_in_the_environment_or_come_from_a_command(run, installation):
+    lines = installation.key_file.read_text()
+    text_before = installation.path.read_text("utf-8")
+    setting = f'master_key_file = "{installation.key_file}"'
+    both = run_with(installation, {"KOHA_JPKI_KEYS_MASTER_KEYS": lines})("check-config")
+    assert (both.exit_code, "keys: give one of" in both.stderr) == (2, True)
+    installation.path.write_text(text_before.replace(setting, ""), "utf-8")
+    none = run("check-config")
+    assert (none.exit_code, "keys: give one of" in none.stderr) == (2, True)
+    variable = run_with(installation, {"KOHA_JPKI_KEYS_MASTER_KEYS": lines})
+    assert variable("check-config").exit_code == 0
+    assert variable("keys", "add").exit_code == 2
+    command = f'master_key_command = ["/bin/cat", "{installation.key_file}"]'
+    installation.path.write_text(text_before.replace(setting, command), "utf-8")
+    assert run("check-config").exit_code == 0
+    assert run("audit", "verify").exit_code == 0
+
+
+def run_with(installation, environment):
+    return lambda *arguments: CliRunner(env=environment).invoke(
+        main, ["-c", str(installation.path), *arguments]
+    )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import sys
 from secrets import token_bytes
 
 import pytest
 
 from bridge.errors import KeyProblem
-from bridge.keys import KeyRing, KeyUse, MasterKey, load_key_ring, write_new_key_file
+from bridge.key_command import read_key_command
+from bridge.keys import KeyRing, KeyUse, MasterKey, load_key_ring, parse_key_ring, write_new_key_file
 from bridge.models import IdentifierKind, SessionToken
 from jpki.certificate import SerialNumber
 
@@ -185,3 +187,32 @@ def test_nothing_of_a_key_or_digest_is_printed():
     for secret in (identifier.digest, digest.digest, token.value, str(SERIAL.value), repr(OLD.secret)):
         assert secret not in printed
     assert repr(sealed.ciphertext) not in printed
+
+
+LINES = f"k1 {base64.b64encode(OLD.secret).decode()}\n"
+
+
+def test_keys_come_from_a_command_through_a_pipe():
+    text = read_key_command([sys.executable, "-c", f"print({LINES!r}, end='')"])
+    assert parse_key_ring(text, "the key command", token_bytes).key_ids == ("k1",)
+
+
+@pytest.mark.parametrize(
+    ("program", "problem"),
+    [
+        ("raise SystemExit(3)", "failed with exit code 3"),
+        ("import time; time.sleep(60)", "did not end within 0.5 seconds"),
+        ("import os, time; os.fork() or time.sleep(60)", "did not end within 0.5 seconds"),
+        ("while True: print('k1 ' * 1000)", "writes more than keys"),
+        ("print('鍵')", "does not write a key file"),
+    ],
+)
+def test_a_command_that_gives_no_keys_is_refused_without_its_words(program, problem):
+    with pytest.raises(KeyProblem, match=problem) as refusal:
+        read_key_command([sys.executable, "-c", program], time_limit=0.5 if "sleep" in program else 20)
+    assert program not in str(refusal.value)
+
+
+def test_a_command_that_is_not_there_is_refused():
+    with pytest.raises(KeyProblem, match="/nowhere/kms cannot be run: No such file"):
+        read_key_command(["/nowhere/kms", "secret-argument"])
