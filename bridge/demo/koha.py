@@ -155,6 +155,7 @@ class SimulatedKoha:
                 for login, password in accounts.items()
             ],
             clock=state.now,
+            client_timeout=600,  # as in the settings that Koha is shipped with
             faults=faults,
         )
         self._wanted_sip_port = sip_port

@@ -55,7 +55,7 @@ class SimulatedAcs:
         policy: Policy = KOHA_DEFAULT_POLICY,
         telnet: bool = False,
         login_timeout: float = 30.0,
-        client_timeout: float | None = None,
+        client_timeout: float | str | None = None,
         one_process: bool = False,
         faults: FaultPlan = no_faults,
         late_seconds: float = 1.0,
@@ -66,7 +66,7 @@ class SimulatedAcs:
         self.policy = policy
         self.telnet = telnet
         self.login_timeout = login_timeout
-        self.client_timeout = client_timeout
+        self.client_timeout = idle_limit(client_timeout, login_timeout)
         self.faults = faults
         self.late_seconds = late_seconds
         self.received: list[bytes] = []
@@ -119,6 +119,19 @@ class SimulatedAcs:
             writer.close()
             if task is not None:
                 self._tasks.discard(task)
+
+
+def idle_limit(client_timeout: float | str | None, login_timeout: float) -> float | None:
+    """Return for how many seconds Koha lets a machine be silent, by its setting ``client_timeout``.
+
+    None where it lets it be for ever: at 0 and at what is no number. Absent, it is the log-in's limit.
+    """
+    if client_timeout is None:
+        return login_timeout
+    try:
+        return float(client_timeout) or None
+    except ValueError:
+        return None
 
 
 @dataclass

@@ -10,6 +10,8 @@ import pytest
 
 from sip2_adapter.codec import checksum
 from sip2_adapter.simulator import Account, AcsItem, Encoding, Fault, Policy, recurring
+from sip2_adapter.simulator.acs import idle_limit
+from sip2_adapter.simulator.wire import clean, wants_error_detection
 
 DATE = b"20261120    155739"
 CARD = b"20000000000001"
@@ -91,6 +93,20 @@ async def test_a_password_that_ends_the_message_loses_its_punctuation(machine, l
     assert b"|CQN|" in await sc.ask(sealed)
 
 
+@pytest.mark.parametrize(
+    ("line", "cleaned"),
+    [
+        (b"  |!63x|||", b"63x"),
+        (b"[\\]^_`63x[\\]^_`", b"[\\]^_`63x[\\]^_`"),
+        (b"63a\nb\r\nc|\n", b"63abc"),
+        ("63太".encode(), b"63"),
+        (b"|||", b""),
+    ],
+)
+def test_what_koha_strips_of_a_line(line, cleaned):
+    assert clean(line) == cleaned
+
+
 async def test_a_long_message_arrives_byte_by_byte_and_others_in_one_segment(machine):
     sc = await machine()
     assert b"A" * 100_000 in await sc.ask(information(b"A" * 100_000))
@@ -145,6 +161,21 @@ async def test_error_detection_follows_the_machine(machine):
     assert b"AZ" not in await sc.ask(STATUS)
     frame = sc.sealed(STATUS, 8)
     assert b"AY8AZ" in await sc.ask(frame[:-4] + frame[-4:].lower())
+
+
+@pytest.mark.parametrize(
+    ("line", "wanted"),
+    [
+        (b"9900802.00AY1AZFCA0", True),
+        (b"97AZFEF5", True),
+        (b"97", False),
+        (b"9900802.00AZFCA0", False),  # AZ without AY
+        (b"99AY1AZFCA0", False),  # no longer than AY and AZ and the code
+        (b"9900802.00", False),
+    ],
+)
+def test_when_koha_detects_errors(line, wanted):
+    assert wants_error_detection(line) is wanted
 
 
 async def test_a_wrong_checksum_or_one_of_code_points_is_not_executed(machine, library):
@@ -264,6 +295,13 @@ async def test_time_outs_close_silently(start_acs, connect, machine):
     assert await waiting.end() == b""
     idle = await machine(acs={"client_timeout": 0.03})
     assert await idle.end() == b""
+
+
+@pytest.mark.parametrize(
+    ("client_timeout", "limit"), [(600, 600), ("600", 600), (0, None), ("never", None), (None, 30)]
+)
+def test_an_absent_idle_limit_is_that_of_the_login_and_0_or_a_word_is_none(client_timeout, limit):
+    assert idle_limit(client_timeout, 30) == limit
 
 
 async def test_protocol_1_knows_fewer_messages_and_fields(machine):
