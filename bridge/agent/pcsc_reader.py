@@ -26,6 +26,10 @@ class PcscReader:
             raise NoCard
         return pcsc.connect(self._reader_with_card)
 
+    def card_is_there(self) -> bool:
+        """Look at the reader whose card was waited for."""
+        return self._reader_with_card is not None and not pcsc.wait_for_removal(self._reader_with_card, 0)
+
     def wait_for_removal(self) -> None:
         """Wait on the reader whose card was served."""
         if self._reader_with_card is not None:

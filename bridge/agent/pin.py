@@ -9,6 +9,7 @@ from __future__ import annotations
 import getpass
 import sys
 import warnings
+from collections.abc import Callable
 from typing import Protocol, TextIO
 
 from bridge.agent.errors import GivenUp, WrongSettings
@@ -24,8 +25,8 @@ MAXIMUM_PROMPTS = 3
 class PinPad(Protocol):
     """Something on which the patron types the PIN."""
 
-    def read(self) -> str:
-        """Return what was typed, "" for nothing."""
+    def read(self, seconds: float | None = None) -> str:
+        """Return what was typed, "" for nothing; after *seconds* the bridge would no longer take it."""
 
 
 class TerminalPinPad:
@@ -35,7 +36,7 @@ class TerminalPinPad:
         if not sys.stdin.isatty():
             raise WrongSettings("there is no terminal to type the PIN on")
 
-    def read(self) -> str:
+    def read(self, seconds: float | None = None) -> str:  # whoever is late is told afterwards
         """Read a line; raises ``WrongSettings`` where the terminal cannot switch its echo off."""
         with warnings.catch_warnings():
             warnings.simplefilter("error", getpass.GetPassWarning)
@@ -53,7 +54,7 @@ class PipedPinPad:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
-    def read(self) -> str:
+    def read(self, seconds: float | None = None) -> str:  # a program is not late
         """Return the next line, "" at the end of the stream."""
         return self._stream.readline().rstrip("\r\n")
 
@@ -66,11 +67,11 @@ def require_spare_attempt(attempts_remaining: int) -> None:
         raise LastAttemptProtected(attempts_remaining)
 
 
-def ask_pin(pin_pad: PinPad, screen: Screen) -> Pin:
+def ask_pin(pin_pad: PinPad, screen: Screen, seconds_left: Callable[[], float | None] = lambda: None) -> Pin:
     """Return four digits from the patron; raises ``GivenUp`` on an empty entry or too many others."""
     for _ in range(MAXIMUM_PROMPTS):
         screen.show_step(VisitStep.ENTER_PIN)
-        typed = pin_pad.read()
+        typed = pin_pad.read(seconds_left())
         if not typed:
             raise GivenUp
         try:

@@ -28,6 +28,9 @@ class CardReader(Protocol):
     def connect(self) -> AbstractContextManager[SmartCardConnection]:
         """Power the card and hold it exclusively for the block; power it off at the end."""
 
+    def card_is_there(self) -> bool:
+        """Return whether the card that is being served still lies there."""
+
     def wait_for_removal(self) -> None:
         """Return as soon as the card that was served is gone."""
 

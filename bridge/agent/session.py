@@ -107,9 +107,10 @@ class CardVisit:
         self._screen.show_step(VisitStep.ATTEMPTS_REMAINING, attempts_remaining=attempts)
         # A request that is over meanwhile is refused here, before the PIN.
         self._bridge.progress(challenge.challenge_id, ProgressStep.PIN_REQUESTED, attempts)
-        pin = ask_pin(self._pin_pad, self._screen)
+        lifetime = challenge.lifetime.total_seconds()
+        pin = ask_pin(self._pin_pad, self._screen, lambda: asked_at + lifetime - self._monotonic())
         # A card left on the reader: whoever types now may be somebody else, and a try would be wasted.
-        if self._monotonic() - asked_at >= challenge.lifetime.total_seconds():
+        if self._monotonic() - asked_at >= lifetime:
             raise PinTooLate
         card.verify_pin(pin)
         self._screen.show_step(VisitStep.SIGNING)

@@ -161,6 +161,10 @@ class _SeamReader:
     def wait_for_card(self, timeout: float) -> None:
         """Return at once."""
 
+    def card_is_there(self) -> bool:
+        """Say yes."""
+        return True
+
     def wait_for_removal(self) -> None:
         """Return at once."""
 

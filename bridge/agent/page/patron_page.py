@@ -9,12 +9,15 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from bridge.agent.errors import AgentError
+from bridge.agent.errors import AgentError, PinTooLate
 from bridge.agent.page.state import Notice, PageState, PinQuestion
 from bridge.agent.screen import VisitStep
 from jpki.errors import CardRemoved, JpkiError
 
 DIGITS = "1234567890"
+
+LONGEST_PIN_TIME = 120.0
+"""Seconds for which the page waits where no other limit is set."""
 
 PRESENCE_INTERVAL = 0.5
 """Seconds between two looks whether the card still lies there while the PIN is awaited."""
@@ -28,8 +31,8 @@ class _Answer:
 class PatronPage:
     """A ``Screen`` and a ``PinPad`` whose other side is a browser on the patron's display.
 
-    *monotonic* gives seconds; *draw_ticket* a word that nobody guesses; *order_keys* the digits in the
-    order in which they stand on the pad.
+    *monotonic* gives seconds; *draw_ticket* a word that nobody guesses; *card_is_there* looks at the
+    reader; *order_keys* returns the digits in the order in which they stand on the pad.
     """
 
     def __init__(
@@ -37,10 +40,12 @@ class PatronPage:
         *,
         monotonic: Callable[[], float],
         draw_ticket: Callable[[], str],
+        card_is_there: Callable[[], bool],
         order_keys: Callable[[str], str] = str,
     ) -> None:
         self._monotonic = monotonic
         self._draw_ticket = draw_ticket
+        self._card_is_there = card_is_there
         self._order_keys = order_keys
         self._condition = threading.Condition()
         self._state = PageState()
@@ -60,25 +65,27 @@ class PatronPage:
         """Show a barcode (SVG) until the next patron, or take it away."""
         self._change(lambda state, _now: state.with_barcode(picture))
 
-    def read(self, *, seconds: float, card_is_there: Callable[[], bool]) -> str:
-        """Return what the patron types, "" where nothing came within *seconds*.
+    def read(self, seconds: float | None = None) -> str:
+        """Return what the patron types, "" where the patron gives up.
 
-        Raises ``CardRemoved`` as soon as the card is gone.
+        Raises ``CardRemoved`` as soon as the card is gone, ``PinTooLate`` after *seconds*.
         """
-        deadline = self._monotonic() + seconds
+        deadline = self._monotonic() + (LONGEST_PIN_TIME if seconds is None else seconds)
         question = PinQuestion(self._draw_ticket(), self._order_keys(DIGITS), deadline)
         answer = _Answer()
         with self._condition:
             self._answer = answer
         self._change(lambda state, _now: state.ask(question))
         try:
-            while answer.digits is None and (left := deadline - self._monotonic()) > 0:
-                if not card_is_there():
+            while answer.digits is None:
+                if (left := deadline - self._monotonic()) <= 0:
+                    raise PinTooLate
+                if not self._card_is_there():
                     raise CardRemoved
                 with self._condition:
                     if answer.digits is None:
                         self._condition.wait(min(left, PRESENCE_INTERVAL))
-            return answer.digits or ""
+            return answer.digits
         finally:
             answer.digits = None
             with self._condition:

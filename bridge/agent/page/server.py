@@ -28,6 +28,9 @@ LOOPBACK = "127.0.0.1"
 LONG_POLL = 20.0
 """Seconds after which a page that waits is answered all the same."""
 
+STOP_INTERVAL = 0.05
+"""Seconds between two looks whether the server is to stop."""
+
 MAXIMUM_BODY = 1024
 """Bytes: a ticket and four digits."""
 
@@ -39,6 +42,7 @@ KEY_HEADER = "X-Page-Key"
 STATIC = {
     "/patron.js": ("patron.js", "text/javascript; charset=utf-8"),
     "/patron.css": ("patron.css", "text/css; charset=utf-8"),
+    "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
 
 HEADERS = {
@@ -62,6 +66,7 @@ class PageServer(ThreadingHTTPServer):
         self.page = page
         self.key = key
         self.language = language
+        self.is_closing = False
 
     @property
     def url(self) -> str:
@@ -80,11 +85,14 @@ class PageServer(ThreadingHTTPServer):
 @contextmanager
 def serving(server: PageServer) -> Iterator[PageServer]:
     """Serve in a thread for the block."""
-    thread = threading.Thread(target=server.serve_forever, name="patron page", daemon=True)
+    thread = threading.Thread(
+        target=server.serve_forever, args=[STOP_INTERVAL], name="patron page", daemon=True
+    )
     thread.start()
     try:
         yield server
     finally:
+        server.is_closing = True
         server.shutdown()
         thread.join()
         server.server_close()
@@ -113,6 +121,9 @@ class _PageHandler(BaseHTTPRequestHandler):
     # -- who is calling
 
     def _route(self, routes: Mapping[str, Callable[[_PageHandler], None]]) -> None:
+        if self.server.is_closing:
+            self.close_connection = True  # a connection that is kept outlives the server
+            return
         if not self._is_our_page():
             self._answer(HTTPStatus.FORBIDDEN)
             return

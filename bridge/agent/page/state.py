@@ -24,8 +24,6 @@ CARD_FORGOTTEN_AFTER = 10.0
 PIN_WARNING = 30.0
 """Seconds before the end of the time for the PIN from which the page warns."""
 
-_NO_VALUES: Mapping[str, object] = MappingProxyType({})
-
 IDLE = frozenset({VisitStep.WAITING_FOR_LIBRARIAN, VisitStep.LAY_CARD})
 """Nobody is being served."""
 
@@ -60,7 +58,7 @@ class Notice:
     """One message: a step with its values, or an error."""
 
     what: VisitStep | JpkiError | AgentError
-    values: Mapping[str, object] = field(default=_NO_VALUES)
+    values: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def tone(self) -> Tone:

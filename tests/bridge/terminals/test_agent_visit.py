@@ -395,7 +395,7 @@ def test_a_patron_may_give_up(counter, bridge, make_card, typed):
 def test_a_pin_typed_after_the_challenge_ran_out_is_not_tried(counter, bridge, make_card):
     request = bridge.start_link()
     card = make_card()
-    moments = iter([1000.0, 1120.0])  # asked for the challenge, PIN typed: two minutes
+    moments = iter([1000.0, 1001.0, 1120.0])  # asked for the challenge, for the PIN, PIN typed: two minutes
     outcome = counter.lay(card, PIN, monotonic=lambda: next(moments))
     assert isinstance(outcome.error, PinTooLate)
     assert was_never_asked_for_its_pin(card)

@@ -1,0 +1,196 @@
+"""The patron's page in Chromium: touched, typed on, read in another language, at every size."""
+
+import itertools
+import threading
+import time
+
+import pytest
+
+from bridge.agent.errors import PinTooLate
+from bridge.agent.outputs.barcode import BarcodeKind, barcode_svg
+from bridge.agent.page import state
+from bridge.agent.page.patron_page import PatronPage
+from bridge.agent.page.server import PageServer, serving
+from bridge.agent.page.words import PageLanguage, offered_languages
+from bridge.agent.screen import VisitStep
+from jpki.errors import CardRemoved, InvalidPinError
+
+pytestmark = pytest.mark.browser
+
+SECONDS = 10_000
+
+
+@pytest.fixture
+def page():
+    tickets = (f"ticket-{number}" for number in itertools.count(1))
+    return PatronPage(
+        monotonic=time.monotonic,
+        draw_ticket=lambda: next(tickets),
+        card_is_there=lambda: True,
+        order_keys=lambda digits: digits[::-1],
+    )
+
+
+@pytest.fixture
+def server(page):
+    with serving(PageServer(page, port=0, key="key", language=PageLanguage.JAPANESE)) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path="/usr/bin/chromium",
+            args=["--no-sandbox", "--autoplay-policy=no-user-gesture-required"],
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def display(browser, server):
+    """The browser on the patron's display; nothing may go wrong in it."""
+    context = browser.new_context(viewport={"width": 1024, "height": 768})
+    display = context.new_page()
+    trouble = []
+    display.on("pageerror", lambda error: trouble.append(str(error)))
+    display.on("response", lambda answer: trouble.append(answer.url) if answer.status >= 400 else None)
+    display.on("console", lambda message: trouble.append(message.text) if message.type == "error" else None)
+    display.goto(server.url)
+    display.wait_for_selector("#languages button")
+    yield display
+    context.close()
+    assert trouble == []
+
+
+class Asking:
+    """The agent's thread, waiting for the PIN."""
+
+    def __init__(self, page, seconds=60.0):
+        self.result = None
+        self._thread = threading.Thread(target=self._ask, args=[page, seconds])
+        page.show_step(VisitStep.ATTEMPTS_REMAINING, attempts_remaining=3)
+        page.show_step(VisitStep.ENTER_PIN)
+        self._thread.start()
+
+    def _ask(self, page, seconds):
+        try:
+            self.result = page.read(seconds)
+        except (CardRemoved, PinTooLate) as error:
+            self.result = type(error)
+
+    def join(self):
+        self._thread.join(SECONDS / 1000)
+        return self.result
+
+
+def test_the_patron_touches_the_keys(page, display):
+    asking = Asking(page)
+    display.wait_for_selector("#pad button")
+    assert "あと3回" in display.inner_text("#attempts")
+    keys = display.locator("#pad button:not(.word)").all_inner_texts()
+    assert keys == list("0987654321")
+    for number, digit in enumerate("4937", start=1):
+        display.get_by_role("button", name=digit, exact=True).click()
+        if number < 4:
+            assert display.locator("#dots .typed").count() == number
+    assert asking.join() == "4937"
+    display.wait_for_selector("#question", state="hidden")
+
+
+def test_the_patron_types_on_a_keyboard_and_corrects(page, display):
+    asking = Asking(page)
+    display.wait_for_selector("#pad button")
+    display.keyboard.type("49x8")
+    display.keyboard.press("Backspace")
+    display.keyboard.type("37")
+    assert asking.join() == "4937"
+
+
+def test_the_patron_gives_up(page, display):
+    asking = Asking(page)
+    display.wait_for_selector("#pad button")
+    display.keyboard.press("Escape")
+    assert asking.join() == ""
+
+
+def test_the_pin_is_in_no_field_and_not_in_the_document(page, display):
+    asking = Asking(page)
+    display.wait_for_selector("#pad button")
+    assert display.locator("input, textarea, form").count() == 0
+    display.keyboard.type("493")
+    assert "493" not in display.content()
+    assert display.evaluate("Object.keys(localStorage).length + Object.keys(sessionStorage).length") == 0
+    assert display.context.cookies() == []
+    display.keyboard.type("7")
+    asking.join()
+    assert "4937" not in display.content()
+
+
+def test_the_page_warns_before_the_time_for_the_pin_ends(page, display):
+    asking = Asking(page, seconds=state.PIN_WARNING + 1.5)
+    display.wait_for_selector('#time[data-warning="false"]')
+    display.wait_for_selector('#time[data-warning="true"]', timeout=SECONDS)
+    assert "まもなく時間切れ" in display.inner_text("#time")
+    display.keyboard.press("Escape")
+    asking.join()
+
+
+def test_every_language_is_one_touch_away_and_goes_with_the_patron(page, display):
+    page.show_error(InvalidPinError(0x63C2, attempts_remaining=2))
+    assert display.locator("#languages button").count() == len(offered_languages())
+    for language in offered_languages():
+        display.locator(f'#languages button[lang="{language.value}"]').click()
+        display.wait_for_selector(f"html[lang='{language.value}']")
+    display.get_by_role("button", name="English").click()
+    display.wait_for_selector("#headline:has-text('PIN is wrong')")
+
+
+def test_a_forgotten_card_is_told_loudly(page, display, monkeypatch):
+    monkeypatch.setattr(state, "CARD_FORGOTTEN_AFTER", 0.3)
+    page.show_step(VisitStep.SESSION_OPENED)
+    page.show_step(VisitStep.TAKE_CARD)
+    display.wait_for_selector('body[data-tone="alarm"]', timeout=SECONDS)
+    assert "お忘れ" in display.inner_text("#notice")
+
+
+def test_the_barcode_is_a_picture_until_the_next_patron(page, display, monkeypatch):
+    monkeypatch.setattr(state, "OUTCOME_STAYS", 0.2)
+    page.show_step(VisitStep.SESSION_OPENED)
+    page.show_barcode(barcode_svg("98012345678905", BarcodeKind.NW_7))
+    display.wait_for_selector("#picture[src]")
+    assert display.evaluate("document.getElementById('picture').decode().then(() => true)")
+    page.show_step(VisitStep.TAKE_CARD)
+    page.show_step(VisitStep.LAY_CARD)
+    display.wait_for_selector("#barcode", state="hidden", timeout=SECONDS)
+    assert display.locator("#picture[src]").count() == 0
+
+
+def test_a_page_whose_agent_is_gone_says_so(browser, page):
+    context = browser.new_context()
+    display = context.new_page()
+    with serving(PageServer(page, port=0, key="key", language=PageLanguage.JAPANESE)) as server:
+        display.goto(server.url)
+        display.wait_for_selector("#languages button")
+        page.show_step(VisitStep.LAY_CARD)
+        display.wait_for_selector("#headline:has-text('置いて')")
+    page.show_step(VisitStep.READING)  # lets the request that waits end
+    display.wait_for_selector("#headline:has-text('今使えません')", timeout=SECONDS)
+    context.close()
+
+
+@pytest.mark.parametrize(("width", "height"), [(320, 640), (1024, 600), (1920, 1080)])
+def test_the_pad_fits_the_display(page, display, width, height):
+    display.set_viewport_size({"width": width, "height": height})
+    asking = Asking(page)
+    display.wait_for_selector("#pad button")
+    assert display.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    for button in display.locator("#pad button").all():
+        box = button.bounding_box()
+        assert box["width"] >= 64
+        assert box["height"] >= 48
+    display.keyboard.press("Escape")
+    asking.join()
