@@ -1,7 +1,14 @@
 """The settings of the bridge: one TOML file, secrets from the environment or files of their own."""
 
+from config.agent_loader import load_agent_settings
+from config.agent_settings import AgentSettings, OutputSettings, PageSettings
 from config.description import describe_library
-from config.documentation import example_toml, settings_table_markdown
+from config.documentation import (
+    agent_example_toml,
+    agent_settings_table_markdown,
+    example_toml,
+    settings_table_markdown,
+)
 from config.loader import SettingsError, load_settings
 from config.settings import (
     DatabaseSettings,
@@ -22,6 +29,7 @@ from config.settings import (
 )
 
 __all__ = [
+    "AgentSettings",
     "DatabaseSettings",
     "JpkiSettings",
     "KeySettings",
@@ -31,6 +39,8 @@ __all__ = [
     "LoggingSettings",
     "MetricsSettings",
     "Mode",
+    "OutputSettings",
+    "PageSettings",
     "RevocationSettings",
     "SelfCheckSettings",
     "Settings",
@@ -38,8 +48,11 @@ __all__ = [
     "Sip2Settings",
     "TokenSettings",
     "WebSettings",
+    "agent_example_toml",
+    "agent_settings_table_markdown",
     "describe_library",
     "example_toml",
+    "load_agent_settings",
     "load_settings",
     "settings_table_markdown",
 ]

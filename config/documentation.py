@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import MISSING
 
+from config.agent_table import AGENT_SECTIONS
 from config.table import LIBRARY_SECTIONS, SECTIONS, Section, Setting
 
 _ALL_SECTIONS = (*SECTIONS, *LIBRARY_SECTIONS)
@@ -32,10 +34,10 @@ def _explanation_cell(section: Section, setting: Setting) -> str:
     return f"{setting.explanation} {only} `{setting.name}_file` or `{variable}`."
 
 
-def settings_table_markdown() -> str:
-    """Return the table of all settings as it stands in the README, without a final line end."""
+def settings_table_markdown(sections: Sequence[Section] = _ALL_SECTIONS) -> str:
+    """Return the table of all settings as it stands in the documents, without a final line end."""
     lines = ["| Setting | Kind | Default | Explanation |", "|---|---|---|---|"]
-    for section in _ALL_SECTIONS:
+    for section in sections:
         lines.extend(
             f"| `{section.path(setting)}` | {setting.kind.description} "
             f"| {_default_cell(section, setting)} | {_explanation_cell(section, setting)} |"
@@ -58,13 +60,27 @@ def _example_lines(section: Section, setting: Setting) -> list[str]:
     return lines
 
 
+def agent_settings_table_markdown() -> str:
+    """Return the table of an agent's settings."""
+    return settings_table_markdown(AGENT_SECTIONS)
+
+
 def example_toml() -> str:
     """Return the text of ``example.toml``: every setting; what has a default is commented out."""
+    return _example("Settings of koha-jpki-bridge", _ALL_SECTIONS)
+
+
+def agent_example_toml() -> str:
+    """Return the text of ``agent-example.toml``, in the same manner."""
+    return _example("Settings of koha-jpki agent", AGENT_SECTIONS)
+
+
+def _example(title: str, sections: Sequence[Section]) -> str:
     lines = [
-        "# Settings of koha-jpki-bridge: an example that shows every setting.",
+        f"# {title}: an example that shows every setting.",
         "# A line that begins with '# name =' shows a default. Relative paths start at this file's folder.",
     ]
-    for section in _ALL_SECTIONS:
+    for section in sections:
         lines += ["", f"# {section.explanation}"]
         if section.name:
             listed = section.listed or section.name == "library"

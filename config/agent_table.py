@@ -1,0 +1,76 @@
+"""Every setting of an agent, once, as ``config.table`` has those of the bridge. Pure."""
+
+from __future__ import annotations
+
+from config.agent_settings import AgentSettings, OutputSettings, PageSettings
+from config.kinds import BOOLEAN, HTTP_URL, PATH, PORT, choice, text, whole_number
+from config.table import Section, Setting
+
+OUTPUT_KINDS = ("keyboard", "serial", "barcode", "file", "call", "stdout")
+BAUD_RATES = (1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200)
+
+AGENT = Section(
+    "",
+    AgentSettings,
+    "The agent beside a card reader: at a counter or at a self-check machine.",
+    (
+        Setting(
+            "bridge_url", HTTP_URL, "Address of the bridge.", example='"https://bridge.library.example.jp"'
+        ),
+        Setting(
+            "token_file",
+            PATH,
+            "File with this terminal's token; `koha-jpki agent enrol` makes it. Readable by its owner alone.",
+            example='"terminal.token"',
+        ),
+        Setting("reader", text("text"), "Name of the PC/SC reader, where there are several. Default: any."),
+        Setting(
+            "language",
+            choice(("ja", "ja-x-easy", "en", "zh-Hans", "ko", "pt", "vi")),
+            "Language of the patron's page for each new patron.",
+        ),
+    ),
+)
+
+PAGE = Section(
+    "page",
+    PageSettings,
+    "The page on the patron's display, on this machine alone.",
+    (
+        Setting("port", PORT, "Port on 127.0.0.1."),
+        Setting("scramble_keys", BOOLEAN, "Put the digits of the PIN pad into another order each time."),
+    ),
+)
+
+OUTPUT = Section(
+    "output",
+    OutputSettings,
+    "How the one-time number reaches the self-check machine. Leave the table out at a counter.",
+    (
+        Setting(
+            "kind",
+            choice(OUTPUT_KINDS),
+            "As a keyboard-wedge scanner; as a scanner on a serial line; as a barcode on the patron's page; "
+            "in a file; by an HTTP call to a program on this machine; on standard output.",
+            example='"keyboard"',
+        ),
+        Setting("prefix", text("text", r"(?s).{0,16}"), "What the scanner sends before the number."),
+        Setting("suffix", text("text", r"(?s).{0,16}"), "What it sends after it."),
+        Setting("layout", choice(("us", "jp")), "`keyboard`: what the machine takes its keyboard for."),
+        Setting("key_delay_ms", whole_number(0, 200), "`keyboard`: milliseconds after each key."),
+        Setting("device", text("text"), "`serial`: `/dev/ttyUSB0`, `COM3`."),
+        Setting("baud_rate", whole_number(1200, 115200), "`serial`: bits per second."),
+        Setting("data_bits", whole_number(7, 8), "`serial`."),
+        Setting("parity", choice(("N", "E", "O")), "`serial`: none, even, odd."),
+        Setting("stop_bits", whole_number(1, 2), "`serial`."),
+        Setting("barcode", choice(("code128", "code39", "nw7", "qr")), "`barcode`: the symbology."),
+        Setting("path", PATH, "`file`: where it is written."),
+        Setting("url", HTTP_URL, "`call`: what is called, on a loopback address."),
+    ),
+    optional=True,
+)
+
+AGENT_SECTIONS = (AGENT, PAGE, OUTPUT)
+
+NEEDED_BY_OUTPUT = {"serial": "device", "file": "path", "call": "url"}
+"""The setting without which an output cannot be."""
