@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from enum import IntEnum, unique
 
 from bridge.agent.api_client import BridgeApi, Ending, Linked, SessionOpened, TerminalState
-from bridge.agent.errors import BridgeCallError, BridgeProblem, WrongSettings
+from bridge.agent.errors import BridgeCallError, BridgeProblem, OutputUnavailable, WrongSettings
+from bridge.agent.outputs import TokenOutput
 from bridge.agent.pin import PinPad
 from bridge.agent.reader import CardReader
 from bridge.agent.screen import ENDING_STEPS, Screen, VisitStep, local_date
@@ -22,6 +24,9 @@ CARD_WAIT = 5.0
 
 TROUBLE_PAUSE = 5.0
 """Seconds to leave a reader or a bridge alone that did not answer."""
+
+TOKEN_STAYS = 60.0
+"""Seconds after which a token that the machine has not taken is taken away."""
 
 SELF_CHECK = "self_check"
 NOT_AUTHENTICATED = "terminal-not-authenticated"
@@ -40,8 +45,8 @@ class ExitCode(IntEnum):
 class Agent:
     """A reader, a patron's screen and PIN pad, and the bridge.
 
-    *hand_over* gives the one-time token to the self-check machine; without it the agent serves counters
-    only. *pause* sleeps for that many seconds.
+    *output* takes the one-time token to the self-check machine; without it the agent serves counters only.
+    *pause* sleeps for that many seconds.
     """
 
     def __init__(
@@ -51,15 +56,18 @@ class Agent:
         screen: Screen,
         pin_pad: PinPad,
         *,
-        hand_over: Callable[[str], None] | None,
+        output: TokenOutput | None,
         pause: Callable[[float], None],
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._bridge = bridge
         self._reader = reader
         self._screen = screen
         self._pin_pad = pin_pad
-        self._hand_over = hand_over
+        self._output = output
         self._pause = pause
+        self._monotonic = monotonic
+        self._wipe_at: float | None = None
         self._last_shown: VisitStep | None = None
 
     def run_once(self) -> ExitCode:
@@ -87,9 +95,10 @@ class Agent:
         """Return when the bridge wants a card here and one lies on the reader."""
         self._last_shown = None
         while True:
+            self._wipe_when_due()
             terminal = self._bridge.terminal()
-            if terminal.kind == SELF_CHECK and self._hand_over is None:
-                raise WrongSettings("a self-check machine needs its token: --print-token")
+            if terminal.kind == SELF_CHECK and self._output is None:
+                raise WrongSettings("a self-check machine needs an output for its token")
             if terminal.purpose is None:
                 self._show_once(VisitStep.WAITING_FOR_LIBRARIAN)
                 self._pause(POLL_INTERVAL)
@@ -102,6 +111,7 @@ class Agent:
             return terminal, terminal.purpose
 
     def _serve(self, terminal: TerminalState, purpose: ChallengePurpose) -> ExitCode:
+        self._wipe()
         visit = CardVisit(terminal, purpose, self._bridge, self._screen, self._pin_pad)
         return self._conclude(visit.serve(self._reader.connect))
 
@@ -111,13 +121,30 @@ class Agent:
                 self._screen.show_step(VisitStep.LINKED, date=local_date(not_after))
                 self._warn(ending)
             case SessionOpened(token=token, ending=ending):
-                if self._hand_over is not None:
+                try:
                     self._hand_over(token)
+                except OutputUnavailable as error:
+                    return self._conclude(CardRefused(error))
                 self._screen.show_step(VisitStep.SESSION_OPENED)
                 self._warn(ending)
             case CardRefused(error):
                 self._screen.show_error(error)
         return exit_code(outcome)
+
+    def _hand_over(self, token: str) -> None:
+        if self._output is not None:
+            self._output.send(token)
+            self._wipe_at = self._monotonic() + TOKEN_STAYS
+
+    def _wipe_when_due(self) -> None:
+        if self._wipe_at is not None and self._monotonic() >= self._wipe_at:
+            self._wipe_at = None
+            self._wipe()
+
+    def _wipe(self) -> None:
+        """Take away what the last patron's machine has not taken."""
+        if self._output is not None:
+            self._output.wipe()
 
     def _warn(self, ending: Ending | None) -> None:
         if ending is not None:
@@ -149,6 +176,6 @@ def exit_code(outcome: Outcome) -> ExitCode:
         return ExitCode.WRONG_SETTINGS
     if isinstance(error, BridgeProblem) and error.slug == NOT_AUTHENTICATED:
         return ExitCode.WRONG_SETTINGS
-    if isinstance(error, ReaderError):
+    if isinstance(error, ReaderError | OutputUnavailable):
         return ExitCode.READER_TROUBLE
     return ExitCode.REFUSED

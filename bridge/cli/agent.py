@@ -1,4 +1,4 @@
-"""``koha-jpki agent``: run beside a card reader.
+"""``koha-jpki agent``: beside a card reader.
 
 Exit codes: 0 done, 1 refused (the reason stands on the screen), 2 wrong settings, 3 reader trouble.
 Standard output carries the one-time token and nothing else; everything for people goes to standard error.
@@ -7,7 +7,7 @@ Standard output carries the one-time token and nothing else; everything for peop
 from __future__ import annotations
 
 import os
-import stat
+import signal
 import sys
 import time
 from pathlib import Path
@@ -16,16 +16,58 @@ import click
 
 from bridge.agent.api_client import BridgeApi
 from bridge.agent.errors import WrongSettings
+from bridge.agent.outputs import StreamOutput
 from bridge.agent.pin import PinPad, PipedPinPad, TerminalPinPad
 from bridge.agent.reader import CardReader
 from bridge.agent.run import Agent, ExitCode
 from bridge.agent.screen import Language, TerminalScreen
+from bridge.agent.service import ANSWER_TIMEOUT, serve_patrons
+from bridge.agent.token_file import read_token
+from config import SettingsError, load_agent_settings
 
-ANSWER_TIMEOUT = 30.0
-"""Seconds: the bridge asks the OCSP responder and Koha before it answers, each with a time limit."""
+DEFAULT_SETTINGS = Path("/etc/koha-jpki/agent.toml")
 
 
-@click.command()
+@click.group()
+def agent() -> None:
+    """Run beside a card reader: card, PIN, signature."""
+
+
+@agent.command()
+@click.option(
+    "--settings",
+    type=click.Path(dir_okay=False, path_type=Path),
+    envvar="KOHA_JPKI_AGENT_SETTINGS",
+    default=DEFAULT_SETTINGS,
+    show_default=True,
+    help="The agent's settings file (TOML), see config/agent-example.toml.",
+)
+@click.option("--as-root", is_flag=True, help="Run although this is root, who need not be asked for it.")
+@click.pass_context
+def run(ctx: click.Context, settings: Path, *, as_root: bool) -> None:
+    """Serve card after card, with a page on the patron's display. Ends on Ctrl-C or SIGTERM."""
+    screen = TerminalScreen(sys.stderr, Language.JAPANESE)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        if not as_root:
+            _refuse_root()
+        chosen = load_agent_settings(settings)
+        code = serve_patrons(chosen, _pcsc_reader(chosen.reader), _say)
+    except SettingsError as error:
+        click.echo(f"{settings}:", err=True)
+        for problem in error.problems:
+            click.echo(f"  {problem}", err=True)
+        code = ExitCode.WRONG_SETTINGS
+    except WrongSettings as error:
+        screen.show_error(error)
+        code = ExitCode.WRONG_SETTINGS
+    except KeyboardInterrupt:
+        _say("Stopped.")
+        code = ExitCode.DONE
+    ctx.exit(code)
+
+
+@agent.command()
 @click.option(
     "--bridge", required=True, envvar="KOHA_JPKI_BRIDGE", metavar="URL", help="The bridge's address."
 )
@@ -55,7 +97,7 @@ ANSWER_TIMEOUT = 30.0
     "--pin-stdin", is_flag=True, help="Read the PIN from standard input: for the demo and for tests."
 )
 @click.pass_context
-def agent(
+def console(
     ctx: click.Context,
     bridge: str,
     token_file: Path,
@@ -66,7 +108,7 @@ def agent(
     print_token: bool,
     pin_stdin: bool,
 ) -> None:
-    """Run beside a card reader: card, PIN, signature."""
+    """Serve cards in a terminal window, without a page: for a trial, or for a program that starts it."""
     screen = TerminalScreen(sys.stderr, Language(language))
     try:
         service = Agent(
@@ -74,7 +116,7 @@ def agent(
             _pcsc_reader(reader),
             screen,
             _pin_pad(from_stdin=pin_stdin),
-            hand_over=click.echo if print_token else None,
+            output=StreamOutput(sys.stdout) if print_token else None,
             pause=time.sleep,
         )
     except WrongSettings as error:
@@ -83,20 +125,13 @@ def agent(
     ctx.exit(service.run_once() if once else service.run())
 
 
-def read_token(path: Path) -> str:
-    """Return the terminal token in the file at *path*; raises ``WrongSettings``."""
-    try:
-        with path.open(encoding="ascii") as file:
-            # Of the opened file, so that it cannot be another one by the time it is read.
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            if os.name == "posix" and mode & (stat.S_IRWXG | stat.S_IRWXO):
-                raise WrongSettings("the token file is open to other users: chmod 600")
-            token = file.read().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise WrongSettings(f"the token file cannot be read: {type(error).__name__}") from None
-    if not token or not token.isprintable() or " " in token:
-        raise WrongSettings("the token file must hold one token")
-    return token
+def _refuse_root() -> None:
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        raise WrongSettings("the agent needs no root: run it as a user of its own, see deploy/")
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
 
 
 def _pcsc_reader(name: str | None) -> CardReader:

@@ -105,4 +105,4 @@ OCSP           {stack.ocsp_url}
 def _agent(stack: Stack, token_file: Path) -> str:
     variables = " ".join(f"{name}={value}" for name, value in stack.table.environment.items())
     program = Path(sys.executable).with_name("koha-jpki")
-    return f"{variables} {program} agent --bridge {stack.bridge_url} --token-file {token_file} --once"
+    return f"{variables} {program} agent console --bridge {stack.bridge_url} --token-file {token_file} --once"

@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import Protocol
 
 from bridge.agent.api_client import BridgeApi
+from bridge.agent.outputs import StreamOutput
 from bridge.agent.pin import PipedPinPad
 from bridge.agent.run import Agent
 from bridge.agent.screen import Language, TerminalScreen
@@ -99,7 +100,7 @@ class PcscTable:
         try:
             ended = subprocess.run(  # our own command, no shell
                 [
-                    *command("agent", "--bridge", bridge_url, "--token-file", str(token_file)),
+                    *command("agent", "console", "--bridge", bridge_url, "--token-file", str(token_file)),
                     *("--once", "--print-token", "--pin-stdin"),
                 ],
                 input=f"{pin}\n",
@@ -134,18 +135,18 @@ class SeamTable:
 
     def visit(self, card: DemoCard, *, bridge_url: str, token_file: Path, pin: str) -> Visit:
         """Lay *card* down, let the agent serve it with *pin*, take it away."""
-        tokens: list[str] = []
+        tokens = io.StringIO()
         screen = io.StringIO()
         agent = Agent(
             BridgeApi(bridge_url, token_file.read_text().strip(), AGENT_SECONDS, Language.JAPANESE),
             _SeamReader(card.card),
             TerminalScreen(screen, Language.JAPANESE),
             PipedPinPad(io.StringIO(f"{pin}\n")),
-            hand_over=tokens.append,
+            output=StreamOutput(tokens),
             pause=_do_not_wait,
         )
         code = agent.run_once()
-        return Visit(code, "".join(tokens), screen.getvalue())
+        return Visit(code, tokens.getvalue().strip(), screen.getvalue())
 
     def pins_presented(self, card: DemoCard) -> int:
         """Return how many VERIFY commands with a PIN the card has ever received."""

@@ -67,6 +67,13 @@ def test_every_default_in_the_example_is_accepted(settings_file):
 def test_the_public_names_are_those_that_can_be_imported():
     public = {name for name in vars(config) if not name.startswith("_")}
     modules = {"description", "documentation", "kinds", "loader", "settings", "table"}
+    modules |= {"agent_loader", "agent_settings", "agent_table"}
 
     assert sorted(config.__all__) == config.__all__
     assert public - modules == set(config.__all__)
+
+
+def test_the_agents_example_is_that_of_its_table():
+    example = Path(config.__file__).with_name("agent-example.toml")
+
+    assert example.read_text(encoding="utf-8") == config.agent_example_toml()

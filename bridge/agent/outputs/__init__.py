@@ -4,6 +4,6 @@ To the machine each of them is a barcode scanner: a keyboard, a serial line, a b
 For machines whose maker can change the program there are a local HTTP call and a file.
 """
 
-from bridge.agent.outputs.output import NoOutput, TokenFraming, TokenOutput
+from bridge.agent.outputs.output import StreamOutput, TokenFraming, TokenOutput
 
-__all__ = ["NoOutput", "TokenFraming", "TokenOutput"]
+__all__ = ["StreamOutput", "TokenFraming", "TokenOutput"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from enum import StrEnum, unique
 
 from bridge.agent.errors import WrongSettings
@@ -27,6 +28,29 @@ class BarcodeKind(StrEnum):
     """Codabar (JIS X 0506), the common one on Japanese library cards; start and stop are A."""
 
     QR = "qr"
+
+
+class BarcodeOutput:
+    """Shows the token as a barcode through *show*, which takes a picture (SVG), or None to take it away."""
+
+    shows_itself = True
+
+    def __init__(self, kind: BarcodeKind, show: Callable[[bytes | None], None]) -> None:
+        self._kind = kind
+        self._show = show
+
+    def check(self) -> str:
+        """Draw a barcode and throw it away."""
+        barcode_svg("0" * 14, self._kind)
+        return f"barcode on the patron's page ({self._kind.value})"
+
+    def send(self, token: str) -> None:
+        """Show it."""
+        self._show(barcode_svg(token, self._kind))
+
+    def wipe(self) -> None:
+        """Take it away."""
+        self._show(None)
 
 
 def barcode_svg(token: str, kind: BarcodeKind) -> bytes:

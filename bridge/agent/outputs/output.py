@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TextIO
 
-from bridge.agent.errors import WrongSettings
+from bridge.agent.errors import OutputUnavailable, WrongSettings
 
 MAXIMUM_FRAMING = 16
 """Characters of a prefix or suffix. Scanners send one to three."""
@@ -50,19 +50,25 @@ class TokenOutput(Protocol):
         """Take away what is left of the token. Harmless at any time."""
 
 
-class NoOutput:
-    """For a counter, where no token is made."""
+class StreamOutput:
+    """Writes the token to a text stream, a line of its own: for a program that started the agent."""
 
     shows_itself = False
 
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
     def check(self) -> str:
-        """Return that there is nothing to check."""
-        return "none (a counter)"
+        """Say where it goes."""
+        return "standard output"
 
     def send(self, token: str) -> None:
-        """Refuse: a counter gets no token."""
-        del token
-        raise WrongSettings("a self-check machine needs a way to hand over the token")
+        """Write one line at once."""
+        try:
+            self._stream.write(token + "\n")
+            self._stream.flush()
+        except (OSError, ValueError) as error:
+            raise OutputUnavailable("standard output", type(error).__name__) from None
 
     def wipe(self) -> None:
         """Nothing is left."""

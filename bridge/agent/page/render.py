@@ -24,6 +24,7 @@ def render(state: PageState, now: float, language: PageLanguage) -> dict[str, ob
         "is_idle": state.notice.is_idle,
         "headline": sentence(state.notice, language),
         "notice": _second_line(state, tone, language),
+        "warning": "" if state.warning is None else sentence(state.warning, language),
         "question": _question(state, now, language),
         "barcode": page_word("scan_barcode", language) if state.barcode is not None else None,
         "language": language.value,

@@ -12,11 +12,14 @@ from enum import StrEnum, unique
 from types import MappingProxyType
 
 from bridge.agent.errors import AgentError
-from bridge.agent.screen import VisitStep
+from bridge.agent.screen import ENDING_STEPS, VisitStep
 from jpki.errors import JpkiError
 
 OUTCOME_STAYS = 8.0
 """Seconds for which the end of a visit can be read after the card was taken."""
+
+BARCODE_STAYS = 45.0
+"""Seconds for which a barcode can be scanned after the card was taken."""
 
 CARD_FORGOTTEN_AFTER = 10.0
 """Seconds after which a card that is still there sounds the alarm."""
@@ -28,6 +31,10 @@ IDLE = frozenset({VisitStep.WAITING_FOR_LIBRARIAN, VisitStep.LAY_CARD})
 """Nobody is being served."""
 
 OUTCOMES = frozenset({VisitStep.LINKED, VisitStep.SESSION_OPENED})
+
+
+WARNINGS = frozenset({VisitStep.LINK_ENDS, *ENDING_STEPS.values()})
+"""They come after an outcome and stand below it."""
 
 
 @unique
@@ -89,13 +96,14 @@ class PinQuestion:
 class PageState:
     """What the page shows. Values only; every change makes another one with the next ``version``.
 
-    ``next_notice`` waits until the end of the last visit has been read; ``card_left_at`` is since when
-    the patron is asked to take the card.
+    ``warning`` stands below the end of a visit. ``next_notice`` waits until that end has been read.
+    ``card_left_at`` is since when the patron is asked to take the card.
     """
 
     version: int = 0
     notice: Notice = field(default_factory=lambda: Notice(VisitStep.WAITING_FOR_LIBRARIAN))
     shown_at: float = 0.0
+    warning: Notice | None = None
     next_notice: Notice | None = None
     card_left_at: float | None = None
     attempts_remaining: int | None = None
@@ -107,6 +115,8 @@ class PageState:
         state = self.at(now)
         if notice.what is VisitStep.TAKE_CARD:
             return replace(state, version=state.version + 1, card_left_at=now, question=None)
+        if notice.what in WARNINGS:
+            return replace(state, version=state.version + 1, warning=notice)
         if notice.what is VisitStep.ATTEMPTS_REMAINING:
             attempts = notice.values.get("attempts_remaining")
             state = replace(state, attempts_remaining=attempts if isinstance(attempts, int) else None)
@@ -124,17 +134,22 @@ class PageState:
         """Return the page with a barcode (SVG) on it, or without."""
         return replace(self, version=self.version + 1, barcode=picture)
 
+    @property
+    def turns_at(self) -> float:
+        """When the end of a visit makes place for the next patron; a barcode must be held to a scanner."""
+        return self.shown_at + (OUTCOME_STAYS if self.barcode is None else BARCODE_STAYS)
+
     def at(self, now: float) -> PageState:
         """Return what the page has become at *now* by time alone."""
-        if self.next_notice is not None and now >= self.shown_at + OUTCOME_STAYS:
-            return self.turned_to(self.next_notice, self.shown_at + OUTCOME_STAYS)
+        if self.next_notice is not None and now >= self.turns_at:
+            return self.turned_to(self.next_notice, self.turns_at)
         return self
 
     def changes_at(self, now: float) -> float | None:
         """Return when it next changes by time alone, None where it does not."""
         moments = []
         if self.next_notice is not None:
-            moments.append(self.shown_at + OUTCOME_STAYS)
+            moments.append(self.turns_at)
         if self.card_left_at is not None:
             moments.append(self.card_left_at + CARD_FORGOTTEN_AFTER)
         return min((moment for moment in moments if moment > now), default=None)
@@ -155,6 +170,7 @@ class PageState:
             version=self.version + 1,
             notice=notice,
             shown_at=now,
+            warning=None,
             next_notice=None,
             card_left_at=None,
             question=None,

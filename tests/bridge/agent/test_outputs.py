@@ -1,6 +1,7 @@
 """The ways to a self-check machine, each as the machine sees it: keys, a line, a picture, a file, a call."""
 
 import ctypes
+import io
 import json
 import os
 import subprocess
@@ -15,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from bridge.agent.errors import OutputUnavailable, WrongSettings
-from bridge.agent.outputs import NoOutput, TokenFraming
-from bridge.agent.outputs.barcode import BarcodeKind, barcode_svg
+from bridge.agent.outputs import StreamOutput, TokenFraming
+from bridge.agent.outputs.barcode import BarcodeKind, BarcodeOutput, barcode_svg
 from bridge.agent.outputs.key_codes import KEY_STROKES, KeyboardLayout, KeyCode
 from bridge.agent.outputs.keyboard import KeyboardOutput
 from bridge.agent.outputs.local_call import CallOutput
@@ -394,14 +395,29 @@ def test_a_program_that_is_not_there_is_told():
         CallOutput("http://127.0.0.1:1/token").send(TOKEN)
 
 
-# -- none
+# -- standard output
 
 
-def test_a_counter_has_no_way_for_a_token():
-    assert NoOutput().check()
-    NoOutput().wipe()
-    with pytest.raises(WrongSettings):
-        NoOutput().send(TOKEN)
+def test_a_program_that_started_the_agent_reads_a_line():
+    stream = io.StringIO()
+    output = StreamOutput(stream)
+    assert output.check()
+    output.send(TOKEN)
+    output.wipe()
+    assert stream.getvalue() == f"{TOKEN}\n"
+    stream.close()
+    with pytest.raises(OutputUnavailable):
+        output.send(TOKEN)
+
+
+def test_a_barcode_is_shown_and_taken_away():
+    shown = []
+    output = BarcodeOutput(BarcodeKind.NW_7, shown.append)
+    assert output.shows_itself
+    assert "nw7" in output.check()
+    output.send(TOKEN)
+    output.wipe()
+    assert shown == [barcode_svg(TOKEN, BarcodeKind.NW_7), None]
 
 
 def test_no_output_repeats_the_token_in_its_repr(tmp_path, line):

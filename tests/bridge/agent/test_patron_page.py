@@ -10,7 +10,15 @@ import pytest
 from bridge.agent.errors import BridgeProblem, GivenUp, PinTooLate
 from bridge.agent.page.patron_page import PatronPage
 from bridge.agent.page.server import KEY_HEADER, MAXIMUM_BODY, PageServer, serving
-from bridge.agent.page.state import CARD_FORGOTTEN_AFTER, OUTCOME_STAYS, Notice, PageState, PinQuestion, Tone
+from bridge.agent.page.state import (
+    BARCODE_STAYS,
+    CARD_FORGOTTEN_AFTER,
+    OUTCOME_STAYS,
+    Notice,
+    PageState,
+    PinQuestion,
+    Tone,
+)
 from bridge.agent.page.words import PageLanguage
 from bridge.agent.screen import VisitStep
 from jpki.errors import CardRemoved, InvalidPinError
@@ -85,9 +93,16 @@ def test_the_next_patron_finds_nothing_of_the_last_one():
     attempts = Notice(VisitStep.ATTEMPTS_REMAINING, {"attempts_remaining": 2})
     state = shown(PageState(), attempts, VisitStep.ENTER_PIN).ask(PinQuestion("t", "1234567890", 9.0))
     state = shown(state, Notice(GivenUp())).with_barcode(b"<svg/>")
-    state = shown(state, VisitStep.TAKE_CARD, VisitStep.LAY_CARD, now=1.0).at(1.0 + OUTCOME_STAYS)
+    state = shown(state, VisitStep.TAKE_CARD, VisitStep.LAY_CARD, now=1.0).at(1.0 + BARCODE_STAYS)
     assert (state.attempts_remaining, state.question, state.barcode) == (None, None, None)
     assert state.notice.is_idle
+
+
+def test_a_warning_stands_below_the_end_of_the_visit():
+    ends = Notice(VisitStep.CERTIFICATE_ENDS, {"date": "2026-12-24"})
+    state = shown(PageState(), VisitStep.SESSION_OPENED, ends, VisitStep.TAKE_CARD)
+    assert (state.notice.what, state.warning) == (VisitStep.SESSION_OPENED, ends)
+    assert shown(state, VisitStep.READING).warning is None
 
 
 # -- asking for the PIN

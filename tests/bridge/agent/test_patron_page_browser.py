@@ -158,7 +158,7 @@ def test_a_forgotten_card_is_told_loudly(page, display, monkeypatch):
 
 
 def test_the_barcode_is_a_picture_until_the_next_patron(page, display, monkeypatch):
-    monkeypatch.setattr(state, "OUTCOME_STAYS", 0.2)
+    monkeypatch.setattr(state, "BARCODE_STAYS", 0.2)
     page.show_step(VisitStep.SESSION_OPENED)
     page.show_barcode(barcode_svg("98012345678905", BarcodeKind.NW_7))
     display.wait_for_selector("#picture[src]")

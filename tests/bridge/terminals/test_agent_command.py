@@ -33,7 +33,17 @@ def run(monkeypatch, tmp_path, server):
         token_file = tmp_path / "terminal.token"
         token_file.write_text(f"{token}\n", encoding="utf-8")
         token_file.chmod(mode)
-        arguments = ["agent", "--bridge", url, "--token-file", str(token_file), "--language", "en", *options]
+        arguments = [
+            "agent",
+            "console",
+            "--bridge",
+            url,
+            "--token-file",
+            str(token_file),
+            "--language",
+            "en",
+            *options,
+        ]
         return CliRunner().invoke(main, arguments, input=typed)
 
     return run
@@ -151,7 +161,14 @@ def test_wrong_settings_are_named(run, bridge, make_reader, changes, word):
 
 
 def test_a_missing_token_file_is_named(tmp_path):
-    arguments = ["agent", "--bridge", "https://bridge.example", "--token-file", str(tmp_path / "none")]
+    arguments = [
+        "agent",
+        "console",
+        "--bridge",
+        "https://bridge.example",
+        "--token-file",
+        str(tmp_path / "none"),
+    ]
     result = CliRunner().invoke(main, [*arguments, *ONCE])
     assert result.exit_code == ExitCode.WRONG_SETTINGS
     assert "FileNotFoundError" in result.stderr
@@ -177,7 +194,7 @@ def test_the_token_file_that_was_looked_at_is_the_one_that_is_read(tmp_path, mon
 
 
 def test_missing_options_are_named():
-    result = CliRunner().invoke(main, ["agent"])
+    result = CliRunner().invoke(main, ["agent", "console"])
     assert result.exit_code == ExitCode.WRONG_SETTINGS
     assert "--bridge" in result.stderr
 
@@ -218,7 +235,7 @@ def run_loop(server, bridge):
         screen = QuietScreen()
         api = api_class(server.url, bridge.counter_token, 30.0)
         pin_pad = PipedPinPad(io.StringIO(f"{PIN}\n" * 10))
-        agent = Agent(api, reader, screen, pin_pad, hand_over=None, pause=pause)
+        agent = Agent(api, reader, screen, pin_pad, output=None, pause=pause)
         assert agent.run() is ExitCode.WRONG_SETTINGS
         api.close()
         assert screen.shown[-1] == "BridgeProblem"

@@ -23,7 +23,17 @@ def virtual_reader():
 
 
 def start_agent(virtual_reader, server, token_file, *options):
-    command = [sys.executable, "-m", "bridge", "agent", "--once", "--pin-stdin", "--language", "en"]
+    command = [
+        sys.executable,
+        "-m",
+        "bridge",
+        "agent",
+        "console",
+        "--once",
+        "--pin-stdin",
+        "--language",
+        "en",
+    ]
     command += ["--bridge", server.url, "--token-file", str(token_file), *options]
     environment = {**os.environ, **virtual_reader.environment}
     return subprocess.run(

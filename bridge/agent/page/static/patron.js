@@ -54,6 +54,7 @@ function showState(state) {
   seen.tone = state.tone;
   document.body.dataset.tone = state.tone;
   if (part("headline").textContent !== state.headline) part("headline").textContent = state.headline;
+  part("warning").textContent = state.warning;
   part("notice").textContent = state.notice;
   if (!state.is_idle) idleSince = Date.now();
   showQuestion(state.question);
