@@ -37,6 +37,7 @@ class Library:
     patrons: PatronDirectory
     categories: PatronCategories | None = None
     linked_category: Mapping[str, str] = field(default_factory=dict)
+    replace_imported_links: bool = True
     links: LinkPolicy = field(default_factory=LinkPolicy)
 
     def today(self, now: datetime) -> date:

@@ -26,6 +26,8 @@ counter page. It never changes once released. Sentences for people are made at t
     ├ LibrarianNotFound
     ├ LogInFailed                  unknown name, wrong password, or locked after too many of these
     ├ NameTaken                    the name or id is in use
+    ├ IdentifierKindNotUsed        the settings do not state the form of this kind of identifier
+    ├ LinkFileMalformed            a file of links that cannot be read
     ├ WrongRole                    the role is not one of that library's, or of the region's, staff
     ├ KeyProblem                   the master key is missing, unsafe or not the one data was made with
     ├ KeyInUse                     something is kept under the master key that shall be retired
@@ -180,6 +182,18 @@ class NameTaken(BridgeError):
     """The id or log-in name is in use."""
 
     slug = "name-taken"
+
+
+class IdentifierKindNotUsed(BridgeError):
+    """Links by this kind of identifier are not used: the settings do not state its form."""
+
+    slug = "identifier-kind-not-used"
+
+
+class LinkFileMalformed(BridgeError):
+    """A file of links cannot be read at all; the text says where, and nothing of what stands there."""
+
+    slug = "link-file-malformed"
 
 
 class WrongRole(BridgeError):

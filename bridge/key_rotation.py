@@ -20,7 +20,6 @@ from bridge.errors import KeyInUse, KeyProblem
 from bridge.keys import KeyUse
 from bridge.models import Actor, AuditTag
 from bridge.ports import KeyedLink, KeyedRecord, Transaction
-from bridge.serial_record import read_serial_record, write_serial_record
 from jpki.errors import MalformedCertificate
 
 BATCH = 100
@@ -141,8 +140,7 @@ class KeyRotation:
             if link.serial is None:
                 return RotationProblem.UNREADABLE
             record = keys.decrypt(KeyUse.SERIAL_ENCRYPTION, library_id, link.link_id, link.serial)
-            issuer, serial_number = read_serial_record(record)
-            identifiers = keys.identifiers(library_id, link.identifier.kind, issuer, serial_number)
+            identifiers = keys.identifiers_of_record(library_id, link.identifier.kind, record)
             reference = link.patron_reference
             if reference is not None:
                 cardnumber = keys.cardnumber_of(library_id, reference)
@@ -151,12 +149,7 @@ class KeyRotation:
             return RotationProblem.UNREADABLE
         if link.identifier not in identifiers:
             return RotationProblem.UNREADABLE
-        serial = keys.encrypt(
-            KeyUse.SERIAL_ENCRYPTION,
-            library_id,
-            link.link_id,
-            write_serial_record(issuer, serial_number),
-        )
+        serial = keys.encrypt(KeyUse.SERIAL_ENCRYPTION, library_id, link.link_id, record)
         met = transaction.rotate_link(link, identifiers[0], serial, reference)
         return None if met else RotationProblem.LINKED_TWICE
 

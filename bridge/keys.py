@@ -29,8 +29,10 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from bridge.audit_chain import ChainHead
 from bridge.errors import KeyProblem, NameTaken
+from bridge.identifiers import ForeignIdentifier
 from bridge.models import CardIdentifier, IdentifierKind, SessionToken
 from bridge.ports import AuditSeal, EncryptedValue, KeyedRecord, RandomBytes, Store, Transaction
+from bridge.serial_record import read_serial_record
 from jpki.certificate import SerialNumber
 
 KEY_LENGTH = 32
@@ -125,6 +127,31 @@ class KeyRing:
             CardIdentifier(kind, key.key_id, _hmac(key.derive(KeyUse.IDENTIFIER_DIGEST, library_id), message))
             for key in self._keys.values()
         )
+
+    def foreign_identifiers(
+        self, library_id: str, identifier: ForeignIdentifier
+    ) -> tuple[CardIdentifier, ...]:
+        """Return what another system's identifier is kept under, that for a new link first."""
+        message = _join(identifier.kind.encode(), identifier.value.encode())
+        return tuple(
+            CardIdentifier(
+                identifier.kind,
+                key.key_id,
+                _hmac(key.derive(KeyUse.IDENTIFIER_DIGEST, library_id), message),
+            )
+            for key in self._keys.values()
+        )
+
+    def identifiers_of_record(
+        self, library_id: str, kind: IdentifierKind, record: bytes
+    ) -> tuple[CardIdentifier, ...]:
+        """Return the identifiers of what is encrypted with a link: a serial record, or another's identifier.
+
+        Raises ``MalformedCertificate`` for a serial record that is none.
+        """
+        if kind is IdentifierKind.SERIAL_NUMBER:
+            return self.identifiers(library_id, kind, *read_serial_record(record))
+        return self.foreign_identifiers(library_id, ForeignIdentifier(kind, record.decode()))
 
     def token_digest(self, library_id: str, token: SessionToken) -> TokenDigest:
         """Return what is kept of a new token."""

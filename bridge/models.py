@@ -85,6 +85,7 @@ class LinkEndReason(StrEnum):
     """Why a link ended that nobody ended by hand."""
 
     RELINKED = "relinked"
+    IDENTIFIER_REPLACED = "identifier_replaced"
     ACCOUNT_GONE = "account_gone"
     CERTIFICATE_EXPIRED = "certificate-expired"
     LINK_EXPIRED = "link-expired"
@@ -329,6 +330,8 @@ class AuditTag(StrEnum):
     LINK_REFUSED = "card_link:refused"
     LINK_ENDED = "card_link:ended"
     LINK_SUSPENDED = "card_link:suspended"
+    LINK_IMPORTED = "card_link:imported"
+    LINKS_EXPORTED = "card_link:exported"
     LINK_RESTORED = "card_link:restored"
     LINK_DELETED = "card_link:deleted"
     LINK_UPGRADED = "card_link:upgraded"

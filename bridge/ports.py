@@ -22,6 +22,7 @@ from bridge.models import (
     CardLink,
     CardSession,
     CategoryMove,
+    IdentifierKind,
     Librarian,
     LibrarianRole,
     LinkRequest,
@@ -303,6 +304,16 @@ class Transaction(Protocol):
     ) -> Sequence[CardLink]:
         """Return the links of a patron that have not ended, under the id or any of the references."""
 
+    def links_of_library(
+        self, library_id: str, *, with_ended: bool, position: str, limit: int
+    ) -> Sequence[CardLink]:
+        """Return the next links of a library after the id *position*, in the order of their ids."""
+
+    def links_with_identifiers(
+        self, library_id: str, kind: IdentifierKind, position: str, limit: int
+    ) -> Sequence[tuple[CardLink, EncryptedValue]]:
+        """Return the next open links of one kind, in the order of their ids, with their identifiers."""
+
     def links_by_reference(self, library_id: str) -> Sequence[CardLink]:
         """Return the links that have not ended and point to a card number, the oldest first."""
 
@@ -375,12 +386,12 @@ class Transaction(Protocol):
         """Return how many links, requests and sessions the four functions above would delete."""
 
     def count_active_links(self) -> int:
-        """Return how many links are active, in all libraries."""
+        """Return how many links by serial number are active, in all libraries."""
 
     def active_links_after(
         self, position_at: datetime | None, position: str, limit: int
     ) -> Sequence[SweptLink]:
-        """Return the next active links of all libraries, in the order in which they were made."""
+        """Return the next active links by serial number of all libraries, in the order of their making."""
 
     def expiring_links(self, after: datetime, until: datetime) -> Sequence[ExpiringLink]:
         """Return the open links whose certificate's validity ends in that time, the earliest first."""

@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 from bridge.category import CategoryService
 from bridge.consent import CONSENT_VERSION
-from bridge.environment import Environment
+from bridge.environment import Environment, Library
 from bridge.errors import (
     AlreadyLinked,
     BridgeError,
@@ -38,6 +38,7 @@ from bridge.models import (
     AgentStep,
     AuditTag,
     CardLink,
+    IdentifierKind,
     Librarian,
     LinkEndReason,
     LinkRequest,
@@ -157,7 +158,8 @@ class RegistrationService:
         others = [link for link in summary.open_links if link.link_id != replaces]
         if replaces is not None and len(others) == len(summary.open_links):
             raise LinkNotFound
-        _require(judge_number_of_links(len(others), library.links))
+        staying = [link for link in others if not _gives_way(link, library)]
+        _require(judge_number_of_links(len(staying), library.links))
         request = LinkRequest(
             request_id=self._environment.new_id(),
             library_id=librarian.library_id,
@@ -443,6 +445,7 @@ class RegistrationService:
                 )
             if transaction.find_open_link(request.library_id, identifiers) is not None:
                 raise AlreadyLinked
+            link = self._in_place_of_imported(transaction, link, patron, actor)
             self._require_room(transaction, link, patron)
             transaction.add_link(link, identifiers[0], serial, identifiers[1:])
             if link.patron_id is not None:
@@ -458,6 +461,19 @@ class RegistrationService:
             )
             replaces = {} if link.replaces is None else {"replaces": link.replaces}
             self._record(transaction, AuditTag.LINK_CREATED, request, actor, link.link_id, **replaces)
+        return link
+
+    def _in_place_of_imported(
+        self, transaction: Transaction, link: CardLink, patron: PatronRecord, actor: Actor
+    ) -> CardLink:
+        """End the patron's links under another system's identifiers; return *link*, which follows them."""
+        library = self._environment.library(link.library_id)
+        references = self._environment.keys.patron_references(link.library_id, patron.cardnumber)
+        for each in transaction.open_links_of_patron(link.library_id, patron.patron_id, references):
+            if _gives_way(each, library):
+                reason = LinkEndReason.IDENTIFIER_REPLACED
+                end(self._environment, transaction, link.library_id, each.link_id, reason, actor)
+                link = replace(link, replaces=link.replaces or each.link_id)
         return link
 
     def _require_room(self, transaction: Transaction, link: CardLink, patron: PatronRecord) -> None:
@@ -537,6 +553,11 @@ class RegistrationService:
 def _require(decision: Decision) -> None:
     if decision.denial is not None:
         raise Denied(decision.denial, decision.why)
+
+
+def _gives_way(link: CardLink, library: Library) -> bool:
+    """Whether a link under another system's identifier ends when its patron lays the card."""
+    return library.replace_imported_links and link.kind is not IdentifierKind.SERIAL_NUMBER
 
 
 def _require_counter_role(librarian: Librarian) -> None:

@@ -6,6 +6,7 @@ another version, ``KeyProblem`` for a wrong key, ``TrustFileRefused`` for a CA t
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -25,12 +26,15 @@ from bridge.borrowing import BorrowingService
 from bridge.category import CategoryService
 from bridge.environment import Environment, Library
 from bridge.errors import BridgeError, StoreProblem
+from bridge.identifiers import IdentifierForms
 from bridge.key_command import read_key_command
 from bridge.key_rotation import KeyRotation
 from bridge.keys import KeyRing, load_key_ring, parse_key_ring
 from bridge.koha import KohaPatronDirectory
+from bridge.link_records import LinkRecordService
+from bridge.link_transfer import LinkTransferService
 from bridge.machines import MachinePolicies, MachinePolicy, ScreenLanguage
-from bridge.models import Actor
+from bridge.models import Actor, IdentifierKind
 from bridge.ports import ChangeCounter
 from bridge.registration import RegistrationService
 from bridge.resolver import TokenResolver
@@ -140,6 +144,26 @@ def build_key_rotation(settings: Settings, actor: Actor, *, confirm: bool = True
     Without *confirm* it is made also where a key is missing, so that one can be looked at or retired.
     """
     return KeyRotation(_environment(settings, confirm=confirm)[1], actor)
+
+
+def build_link_records(settings: Settings) -> LinkRecordService:
+    """Return the service by which commands look at links and end them; it needs no CAs."""
+    environment = _environment(settings)[1]
+    return LinkRecordService(environment, CategoryService(environment))
+
+
+def build_link_transfer(settings: Settings) -> LinkTransferService:
+    """Return the service that brings links of other systems in, and gives them out."""
+    patterns = {
+        kind: re.compile(form)
+        for kind, form in (
+            (IdentifierKind.PPID, settings.identifiers.ppid),
+            (IdentifierKind.MYKEY_ID, settings.identifiers.mykey_id),
+            (IdentifierKind.CARD_AP_NUMBER, settings.identifiers.card_ap_number),
+        )
+        if form is not None
+    }
+    return LinkTransferService(_environment(settings)[1], IdentifierForms(patterns))
 
 
 def build_sweep(settings: Settings, actor: Actor) -> RevocationSweep:
@@ -394,7 +418,13 @@ def _library(library: LibrarySettings) -> Library:
     time_zone = ZoneInfo(library.time_zone)
     if library.koha is None:
         patrons = _patrons_over_sip2(library, time_zone)
-        return Library(library.library_id, library.name, time_zone, patrons)
+        return Library(
+            library.library_id,
+            library.name,
+            time_zone,
+            patrons,
+            replace_imported_links=library.replace_imported_links,
+        )
     koha = _patrons_over_rest(library.koha)
     return Library(
         library.library_id,
@@ -403,6 +433,7 @@ def _library(library: LibrarySettings) -> Library:
         patrons=koha,
         categories=koha,
         linked_category=library.linked_category or {},
+        replace_imported_links=library.replace_imported_links,
     )
 
 

@@ -12,6 +12,7 @@ from config.documentation import (
 from config.loader import SettingsError, load_settings
 from config.settings import (
     DatabaseSettings,
+    IdentifierSettings,
     JpkiSettings,
     KeySettings,
     KohaSettings,
@@ -31,6 +32,7 @@ from config.settings import (
 __all__ = [
     "AgentSettings",
     "DatabaseSettings",
+    "IdentifierSettings",
     "JpkiSettings",
     "KeySettings",
     "KohaSettings",

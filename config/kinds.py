@@ -111,6 +111,15 @@ def _read_boolean(value: object, _: Path) -> bool:
     return value
 
 
+def _read_regular_expression(value: object, _: Path) -> str:
+    try:
+        if isinstance(value, str) and value:
+            return re.compile(value).pattern
+    except re.error:
+        pass
+    raise WrongValue
+
+
 def carries_password(url: str) -> bool:
     """Whether a URL names a password: before its host, or in its query as libpq allows."""
     try:
@@ -207,6 +216,7 @@ def _read_database_url(value: object, directory: Path) -> str:
 
 BOOLEAN = Kind("`true` or `false`", _read_boolean)
 PATH = Kind("path, relative to the settings file", _read_path)
+REGULAR_EXPRESSION = Kind("regular expression", _read_regular_expression)
 TIME_ZONE = Kind("name in the IANA time zone database", _read_time_zone)
 HTTP_URL = Kind("http or https URL", _read_http_url)
 CRL_URL = Kind("http, https, ldap or ldaps URL", _read_crl_url)

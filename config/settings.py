@@ -104,6 +104,15 @@ class TokenSettings:
 
 
 @dataclass(frozen=True)
+class IdentifierSettings:
+    """What identifiers of other systems look like: regular expressions."""
+
+    ppid: str | None = None
+    mykey_id: str | None = None
+    card_ap_number: str | None = None
+
+
+@dataclass(frozen=True)
 class LoggingSettings:
     """How much is written to the log."""
 
@@ -199,6 +208,7 @@ class LibrarySettings:
     time_zone: str = "Asia/Tokyo"
     cardnumber_prefixes: tuple[str, ...] | None = None
     linked_category: Mapping[str, str] | None = None
+    replace_imported_links: bool = True
 
 
 @dataclass(frozen=True)
@@ -215,4 +225,5 @@ class Settings:
     logging: LoggingSettings
     metrics: MetricsSettings
     sip2: Sip2Limits
+    identifiers: IdentifierSettings
     libraries: tuple[LibrarySettings, ...]

@@ -19,6 +19,7 @@ from config.kinds import (
     NETWORK,
     PATH,
     PORT,
+    REGULAR_EXPRESSION,
     TIME_ZONE,
     Kind,
     choice,
@@ -362,6 +363,11 @@ LIBRARY = Section(
             'By category the one for patrons with a linked card, such as `{PT="PT12"}`. Linking moves the '
             "patron, the end of the link moves back. Needs `[library.koha]`.",
         ),
+        Setting(
+            "replace_imported_links",
+            BOOLEAN,
+            "A card linked at the counter replaces the patron's imported links; `false`: they stay.",
+        ),
     ),
     repeated=True,
 )
@@ -522,6 +528,18 @@ METRICS = Section(
     ),
 )
 
+IDENTIFIERS = Section(
+    "identifiers",
+    settings.IdentifierSettings,
+    "What the identifiers of other systems look like: regular expressions for the whole identifier. Without "
+    "one, links by that kind are neither imported nor exported.",
+    (
+        Setting("ppid", REGULAR_EXPRESSION, "The form of a PPID."),
+        Setting("mykey_id", REGULAR_EXPRESSION, "The form of a MyKeyID."),
+        Setting("card_ap_number", REGULAR_EXPRESSION, "The form of the number in a city's card application."),
+    ),
+)
+
 SIP2 = Section(
     "sip2",
     settings.Sip2Limits,
@@ -564,5 +582,5 @@ LIBRARY_REVOCATION = Section(
     optional=True,
 )
 
-SECTIONS = (GENERAL, WEB, DATABASE, KEYS, JPKI, REVOCATION, TOKENS, LOGGING, METRICS, SIP2)
+SECTIONS = (GENERAL, WEB, DATABASE, KEYS, JPKI, REVOCATION, TOKENS, IDENTIFIERS, LOGGING, METRICS, SIP2)
 LIBRARY_SECTIONS = (LIBRARY, LIBRARY_KOHA, LIBRARY_SIP2, LIBRARY_REVOCATION, LIBRARY_SELF_CHECK)

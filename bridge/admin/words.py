@@ -126,6 +126,8 @@ PROBLEMS: Mapping[str, LazyString] = MappingProxyType(
         "librarian-not-found": lazy_gettext("There is no such member of staff."),
         "log-in-failed": lazy_gettext("The log-in name or the password is wrong."),
         "name-taken": lazy_gettext("This name is in use."),
+        "identifier-kind-not-used": lazy_gettext("Links by this kind of identifier are not used here."),
+        "link-file-malformed": lazy_gettext("The file cannot be read."),
         "wrong-role": lazy_gettext("This role is not possible here."),
         "key-in-use": lazy_gettext("The system is not set up correctly. Please tell the administrator."),
         "key-problem": lazy_gettext("The system is not set up correctly. Please tell the administrator."),
@@ -192,6 +194,8 @@ AUDIT_TAGS: Mapping[str, LazyString] = MappingProxyType(
         AuditTag.LINK_REFUSED: lazy_gettext("Link refused"),
         AuditTag.LINK_ENDED: lazy_gettext("Link ended"),
         AuditTag.LINK_SUSPENDED: lazy_gettext("Link suspended"),
+        AuditTag.LINK_IMPORTED: lazy_gettext("Link taken over from another system"),
+        AuditTag.LINKS_EXPORTED: lazy_gettext("Links written to a file"),
         AuditTag.LINK_RESTORED: lazy_gettext("Link restored"),
         AuditTag.LINK_DELETED: lazy_gettext("Ended link deleted for good"),
         AuditTag.PATRON_LOOKED_UP: lazy_gettext("Patron looked up at the counter"),
@@ -234,6 +238,7 @@ UNLINK_REASONS: Mapping[str, LazyString] = MappingProxyType(
 LINK_END_REASONS: Mapping[str, LazyString] = MappingProxyType(
     {
         LinkEndReason.RELINKED: lazy_gettext("Replaced by a new link"),
+        LinkEndReason.IDENTIFIER_REPLACED: lazy_gettext("Replaced by a link with the card itself"),
         LinkEndReason.ACCOUNT_GONE: lazy_gettext("The patron is no longer in Koha"),
         LinkEndReason.CERTIFICATE_EXPIRED: lazy_gettext("The certificate has expired"),
         LinkEndReason.LINK_EXPIRED: lazy_gettext("The link had reached its greatest age"),

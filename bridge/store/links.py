@@ -34,6 +34,7 @@ from bridge.errors import (
 from bridge.models import (
     CardIdentifier,
     CardLink,
+    IdentifierKind,
     LinkRequest,
     LinkRequestState,
     LinkState,
@@ -157,6 +158,13 @@ def _link_request(row: LinkRequestRow) -> LinkRequest:
     )
 
 
+_WITH_CERTIFICATE = (
+    CardLinkRow.state == LinkState.ACTIVE,
+    CardLinkRow.kind == IdentifierKind.SERIAL_NUMBER,
+)
+"""A link under another system's identifier has no certificate that anybody could be asked about."""
+
+
 class LinkQueries(Queries):
     """Queries on links."""
 
@@ -235,6 +243,44 @@ class LinkQueries(Queries):
         if patron_id is not None:
             of_patron = or_(CardLinkRow.patron_id == patron_id, of_patron)
         return self._open_links(library_id, of_patron)
+
+    def links_of_library(
+        self, library_id: str, *, with_ended: bool, position: str, limit: int
+    ) -> Sequence[CardLink]:
+        """See ``bridge.ports.Transaction``."""
+        rows = self._session.scalars(
+            select(CardLinkRow)
+            .where(
+                CardLinkRow.library_id == library_id,
+                CardLinkRow.link_id > position,
+                true() if with_ended else CardLinkRow.ended_at.is_(None),
+            )
+            .order_by(CardLinkRow.link_id)
+            .limit(limit)
+        )
+        return [_link(row) for row in rows]
+
+    def links_with_identifiers(
+        self, library_id: str, kind: IdentifierKind, position: str, limit: int
+    ) -> Sequence[tuple[CardLink, EncryptedValue]]:
+        """See ``bridge.ports.Transaction``."""
+        rows = self._session.scalars(
+            select(CardLinkRow)
+            .where(
+                CardLinkRow.library_id == library_id,
+                CardLinkRow.kind == kind,
+                CardLinkRow.ended_at.is_(None),
+                CardLinkRow.link_id > position,
+            )
+            .order_by(CardLinkRow.link_id)
+            .limit(limit)
+        )
+        found = []
+        for row in rows:
+            encrypted = _serial(row.serial_key_id, row.serial_nonce, row.serial_ciphertext)
+            if encrypted is not None:  # every open link has one
+                found.append((_link(row), encrypted))
+        return found
 
     def links_by_reference(self, library_id: str) -> Sequence[CardLink]:
         """See ``bridge.ports.Transaction``."""
@@ -377,7 +423,7 @@ class LinkQueries(Queries):
 
     def count_active_links(self) -> int:
         """Return how many links are active, in all libraries."""
-        return self._session.scalar(select(func.count()).where(CardLinkRow.state == LinkState.ACTIVE)) or 0
+        return self._session.scalar(select(func.count()).where(*_WITH_CERTIFICATE)) or 0
 
     def active_links_after(
         self, position_at: datetime | None, position: str, limit: int
@@ -400,7 +446,7 @@ class LinkQueries(Queries):
                 CardLinkRow.serial_nonce,
                 CardLinkRow.serial_ciphertext,
             )
-            .where(after, CardLinkRow.state == LinkState.ACTIVE)
+            .where(after, *_WITH_CERTIFICATE)
             .order_by(CardLinkRow.linked_at, CardLinkRow.link_id)
             .limit(limit)
         )

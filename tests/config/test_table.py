@@ -7,7 +7,17 @@ import config
 from config.table import LIBRARY_SECTIONS, SECTIONS
 
 ALL_SECTIONS = (*SECTIONS, *LIBRARY_SECTIONS)
-INNER_SETTINGS = {"web", "database", "keys", "jpki", "revocation", "tokens", "logging", "metrics"}
+INNER_SETTINGS = {
+    "identifiers",
+    "web",
+    "database",
+    "keys",
+    "jpki",
+    "revocation",
+    "tokens",
+    "logging",
+    "metrics",
+}
 INNER_SETTINGS |= {"libraries", "koha", "sip2", "self_check"}
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from secrets import token_bytes
 from threading import Barrier, Event
 
@@ -19,8 +20,10 @@ from sqlalchemy import text
 from bridge.audit import AuditService
 from bridge.cli import main
 from bridge.errors import AlreadyLinked, KeyInUse, KeyProblem
+from bridge.identifiers import IdentifierForms
 from bridge.key_rotation import KeyRotation, RotationProblem
 from bridge.keys import KeyRing, KeyUse, MasterKey
+from bridge.link_transfer import LinkTransferService
 from bridge.models import (
     Actor,
     ActorKind,
@@ -164,6 +167,24 @@ def test_links_made_under_the_old_key_are_used_before_during_and_after_the_rotat
         end_session(alone, opened)
     with pytest.raises(AlreadyLinked):
         alone.link(cards[0])
+
+
+def test_links_under_another_systems_identifier_are_rotated_like_all_others(fleet):
+    forms = IdentifierForms({IdentifierKind.PPID: re.compile("[a-z]+")})
+    data = b"identifier,patron_id\nabc,51\n"
+
+    def bring_in(place):
+        service = LinkTransferService(place.environment, forms)
+        day = date(2030, 3, 31)
+        return service.import_links(CENTRAL, data, IdentifierKind.PPID, COMMAND, usual_day=day, dry_run=False)
+
+    assert bring_in(fleet.first).new == 1
+    node = fleet.node(NEW, OLD)
+    assert [step.problems for step in rotation(node).rotate()] == [[]]
+    alone = fleet.node(NEW)
+    assert bring_in(alone).known == 1
+    (row,) = LinkTransferService(alone.environment, forms).export_links(CENTRAL, IdentifierKind.PPID, COMMAND)
+    assert row["identifier"] == "abc"
 
 
 def test_a_rotation_that_is_left_in_the_middle_goes_on(fleet):
@@ -335,7 +356,7 @@ def test_cards_are_linked_and_used_while_two_rotations_run(fleet):
 
 ROTATE = """
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from secrets import token_bytes
 from bridge.environment import Environment
 from bridge.key_rotation import KeyRotation
