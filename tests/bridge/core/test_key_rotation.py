@@ -181,6 +181,7 @@ def test_links_under_another_systems_identifier_are_rotated_like_all_others(flee
     assert bring_in(fleet.first).new == 1
     node = fleet.node(NEW, OLD)
     assert [step.problems for step in rotation(node).rotate()] == [[]]
+    rotation(node).retire("k1")
     alone = fleet.node(NEW)
     assert bring_in(alone).known == 1
     (row,) = LinkTransferService(alone.environment, forms).export_links(CENTRAL, IdentifierKind.PPID, COMMAND)
