@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import socket
 import ssl
@@ -433,6 +434,27 @@ async def test_connections_that_are_not_let_in_leave_no_trace(listening, connect
     await kiosk.send(header("10.1.2.9"))
     assert (await kiosk.log_in()).startswith(b"941")
     assert set(observer.cuts) == {Cut.PROXY_HEADER}
+
+
+async def test_without_file_descriptors_the_port_pauses_and_goes_on(listening, connect, monkeypatch, caplog):
+    monkeypatch.setattr("sip2_adapter.entrance._PAUSE", 0.05)
+    create_server = socket.create_server
+    refusals = [OSError(errno.EMFILE, "Too many open files")]
+
+    class Exhausted(socket.socket):
+        def accept(self):
+            if refusals:
+                raise refusals.pop()
+            return super().accept()
+
+    def create(*args, **options):
+        return Exhausted(fileno=create_server(*args, **options).detach())
+
+    monkeypatch.setattr("sip2_adapter.entrance.socket.create_server", create)
+    kiosk = await connect(await listening())
+    assert (await kiosk.log_in()).startswith(b"941")
+    assert refusals == []
+    assert "no connection taken: Too many open files" in caplog.text
 
 
 async def test_a_frame_once_begun_must_end_in_time(listening, connect, observer, until):
