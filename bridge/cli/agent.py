@@ -16,7 +16,8 @@ import click
 
 from bridge.agent.api_client import BridgeApi
 from bridge.agent.errors import WrongSettings
-from bridge.agent.outputs import StreamOutput
+from bridge.agent.outputs import StreamOutput, TokenFraming, TokenOutput
+from bridge.agent.outputs.serial_line import SerialFrame, SerialOutput
 from bridge.agent.pin import PinPad, PipedPinPad, TerminalPinPad
 from bridge.agent.reader import CardReader
 from bridge.agent.run import Agent, ExitCode
@@ -94,6 +95,11 @@ def run(ctx: click.Context, settings: Path, *, as_root: bool) -> None:
     help="At a self-check machine: write the one-time token to standard output, on a line of its own.",
 )
 @click.option(
+    "--serial-line",
+    metavar="DEVICE",
+    help="At a self-check machine: send the token over this line as a barcode scanner does (9600 8N1, CR).",
+)
+@click.option(
     "--pin-stdin", is_flag=True, help="Read the PIN from standard input: for the demo and for tests."
 )
 @click.pass_context
@@ -106,6 +112,7 @@ def console(
     *,
     once: bool,
     print_token: bool,
+    serial_line: str | None,
     pin_stdin: bool,
 ) -> None:
     """Serve cards in a terminal window, without a page: for a trial, or for a program that starts it."""
@@ -116,13 +123,19 @@ def console(
             _pcsc_reader(reader),
             screen,
             _pin_pad(from_stdin=pin_stdin),
-            output=StreamOutput(sys.stdout) if print_token else None,
+            output=_console_output(serial_line, print_token=print_token),
             pause=time.sleep,
         )
     except WrongSettings as error:
         screen.show_error(error)
         ctx.exit(ExitCode.WRONG_SETTINGS)
     ctx.exit(service.run_once() if once else service.run())
+
+
+def _console_output(serial_line: str | None, *, print_token: bool) -> TokenOutput | None:
+    if serial_line is not None:
+        return SerialOutput(serial_line, SerialFrame(), TokenFraming())
+    return StreamOutput(sys.stdout) if print_token else None
 
 
 def _refuse_root() -> None:

@@ -17,10 +17,12 @@ from types import MappingProxyType
 from typing import Protocol
 
 from bridge.agent.api_client import BridgeApi
-from bridge.agent.outputs import StreamOutput
+from bridge.agent.outputs import TokenFraming
+from bridge.agent.outputs.serial_line import SerialFrame, SerialOutput
 from bridge.agent.pin import PipedPinPad
 from bridge.agent.run import Agent
 from bridge.agent.screen import Language, TerminalScreen
+from bridge.demo.line import ScannerLine, scanner_line
 from bridge.demo.processes import command
 from jpki.connection import SmartCardConnection
 from jpki.errors import NoCard
@@ -41,7 +43,7 @@ class DemoCard:
 
 @dataclass(frozen=True)
 class Visit:
-    """What one card on the reader came to: the agent's exit code, its token, its screen."""
+    """What one card on the reader came to: the agent's exit code, what the machine scanned, the screen."""
 
     exit_code: int
     token: str = field(repr=False)
@@ -80,8 +82,9 @@ class PcscTable:
 
     description = "pcscd, virtual reader (vpcd), pyscard"
 
-    def __init__(self, reader: VirtualReader) -> None:
+    def __init__(self, reader: VirtualReader, line: ScannerLine) -> None:
         self._reader = reader
+        self._line = line
         self._processes: dict[str, CardProcess] = {}
 
     @property
@@ -101,7 +104,7 @@ class PcscTable:
             ended = subprocess.run(  # our own command, no shell
                 [
                     *command("agent", "console", "--bridge", bridge_url, "--token-file", str(token_file)),
-                    *("--once", "--print-token", "--pin-stdin"),
+                    *("--once", "--serial-line", self._line.device, "--pin-stdin"),
                 ],
                 input=f"{pin}\n",
                 env={**os.environ, **self._reader.environment},
@@ -112,7 +115,7 @@ class PcscTable:
             )
         finally:
             process.remove()
-        return Visit(ended.returncode, ended.stdout.strip(), ended.stderr)
+        return Visit(ended.returncode, self._line.scanned(), ended.stderr)
 
     def pins_presented(self, card: DemoCard) -> int:
         """Return how many VERIFY commands with a PIN the card has ever received."""
@@ -130,23 +133,25 @@ class SeamTable:
     description = "the connection seam (pcscd or the virtual reader is not installed)"
     environment: Mapping[str, str] = MappingProxyType({})
 
+    def __init__(self, line: ScannerLine) -> None:
+        self._line = line
+
     def lay_down(self, card: DemoCard) -> None:
         """Do nothing: behind the seam there is no reader on which a card could lie."""
 
     def visit(self, card: DemoCard, *, bridge_url: str, token_file: Path, pin: str) -> Visit:
         """Lay *card* down, let the agent serve it with *pin*, take it away."""
-        tokens = io.StringIO()
         screen = io.StringIO()
         agent = Agent(
             BridgeApi(bridge_url, token_file.read_text().strip(), AGENT_SECONDS, Language.JAPANESE),
             _SeamReader(card.card),
             TerminalScreen(screen, Language.JAPANESE),
             PipedPinPad(io.StringIO(f"{pin}\n")),
-            output=StreamOutput(tokens),
+            output=SerialOutput(self._line.device, SerialFrame(), TokenFraming()),
             pause=_do_not_wait,
         )
         code = agent.run_once()
-        return Visit(code, tokens.getvalue().strip(), screen.getvalue())
+        return Visit(code, self._line.scanned(), screen.getvalue())
 
     def pins_presented(self, card: DemoCard) -> int:
         """Return how many VERIFY commands with a PIN the card has ever received."""
@@ -182,8 +187,9 @@ def _do_not_wait(seconds: float) -> None:
 @contextmanager
 def open_table(*, with_reader: bool) -> Iterator[CardTable]:
     """Yield the table; without a reader the same cards lie behind the seam."""
-    if not with_reader:
-        yield SeamTable()
-        return
-    with VirtualReader() as reader:
-        yield PcscTable(reader)
+    with scanner_line() as line:
+        if not with_reader:
+            yield SeamTable(line)
+            return
+        with VirtualReader() as reader:
+            yield PcscTable(reader, line)

@@ -71,7 +71,10 @@ class Story:
             )
             self._step("マイナンバーカードを連携する / card, PIN, signature: the link is made", self._link)
             self._chapter("2. 自動貸出機で借りる / Borrowing at the self-check machine")
-            self._step("同じカードがワンタイム番号になる / the same card gives a token", self._open_session)
+            self._step(
+                "同じカードの番号がシリアル線で届く / the card gives a token, over the serial line",
+                self._open_session,
+            )
             self._step(
                 "SIP2 で利用者情報を問い合わせる / log-in, patron information", self._patron_information
             )
