@@ -195,7 +195,7 @@ class BorrowingService:
         if not self.is_token(library_id, patron_identifier):
             return NotOurs()
         digests = self._environment.keys.token_digests(library_id, SessionToken(patron_identifier))
-        with self._environment.store.transaction() as transaction:
+        with self._environment.store.reading() as transaction:
             guesses = transaction.find_guesses(library_id, sip2_login or NOT_LOGGED_IN)
             if guesses is not None and guesses.is_locked(self._environment.clock()):
                 return NoLongerValid(TokenProblem.GUESSING)
@@ -237,7 +237,7 @@ class BorrowingService:
 
     def _find_link(self, library_id: str, certificate: UserAuthenticationCertificate) -> CardLink | None:
         identifiers = self._verification.identifiers(library_id, certificate)
-        with self._environment.store.transaction() as transaction:
+        with self._environment.store.reading() as transaction:
             return transaction.find_open_link(library_id, identifiers)
 
     def _open(self, terminal: Terminal, link: CardLink, reliance: Reliance) -> OpenedSession:

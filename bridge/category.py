@@ -205,7 +205,7 @@ class CategoryService:
         library = self._environment.library(library_id)
         if library.categories is None or patron.patron_id is None:
             return None
-        with self._environment.store.transaction() as transaction:
+        with self._environment.store.reading() as transaction:
             last = transaction.last_category_move(library_id, patron.patron_id)
             living = self._living_links(transaction, library_id, patron.patron_id)
         way = due_move(patron.category_id, last, living | {"the new link"}, library.linked_category)
@@ -259,7 +259,7 @@ class CategoryService:
         """
         library = self._environment.library(library_id)
         while True:
-            with self._environment.store.transaction() as transaction:
+            with self._environment.store.reading() as transaction:
                 move = transaction.last_category_move(library_id, patron_id)
             if move is None or not move.state.is_open:
                 return None
@@ -269,13 +269,13 @@ class CategoryService:
 
     def move_of_link(self, library_id: str, link_id: str, direction: MoveDirection) -> CategoryMove | None:
         """Return the move that a link, or its end, brought about."""
-        with self._environment.store.transaction() as transaction:
+        with self._environment.store.reading() as transaction:
             return transaction.category_move_of_link(library_id, link_id, direction)
 
     def patrons(self, library_id: str) -> list[int]:
         """Return whom a reconciliation of a library looks at. Raises ``LibraryNotFound``."""
         self._environment.library(library_id)
-        with self._environment.store.transaction() as transaction:
+        with self._environment.store.reading() as transaction:
             return list(transaction.patrons_with_categories(library_id))
 
     def reconcile(self, library_id: str, actor: Actor, *, dry_run: bool) -> Iterator[ReconciledPatron]:
@@ -336,7 +336,7 @@ class CategoryService:
 
     def _foresee(self, library: Library, patron_id: int, category_id: str | None) -> ReconciledPatron:
         """Say what a reconciliation would do, or that there is nothing to do."""
-        with self._environment.store.transaction() as transaction:
+        with self._environment.store.reading() as transaction:
             last = transaction.last_category_move(library.library_id, patron_id)
             living = self._living_links(transaction, library.library_id, patron_id)
         way = due_move(category_id, last, living, library.linked_category)

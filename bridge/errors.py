@@ -32,7 +32,8 @@ counter page. It never changes once released. Sentences for people are made at t
     ├ KeyProblem                   the master key is missing, unsafe or not the one data was made with
     ├ KeyInUse                     something is kept under the master key that shall be retired
     ├ AuditFileMalformed           a file that is no exported audit log
-    └ StoreProblem                 the database is missing, or of another version of the program
+    ├ StoreProblem                 the database is missing, or of another version of the program
+    └ StoreUnavailable             the database cannot be used just now; nothing was stored
 
 The errors of ``jpki`` reach the same places; ``slug_of`` names those too.
 """
@@ -228,6 +229,19 @@ class StoreProblem(BridgeError):
     """The database has not been set up, or was set up by another version of the program."""
 
     slug = "store-problem"
+
+
+class StoreUnavailable(BridgeError):
+    """The database cannot be reached, is full, or was held by another program for too long.
+
+    Nothing was stored. ``code`` is the database's own name for the cause, such as ``SQLITE_FULL``.
+    """
+
+    slug = "store-unavailable"
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
 
 
 JPKI_SLUGS: Mapping[type[jpki_errors.JpkiError], str] = MappingProxyType(

@@ -37,7 +37,7 @@ def upgrade_links(
 
     A link whose card number nobody has any more stays as it is. Raises ``KohaNotReachable``.
     """
-    with environment.store.transaction() as transaction:
+    with environment.store.reading() as transaction:
         links = transaction.links_by_reference(library_id)
     for link in links:
         try:

@@ -272,8 +272,8 @@ class Transaction(Protocol):
     def end_admin_sessions(self, librarian_id: str) -> None:
         """Raise the librarian's session generation: no session begun so far is worth anything."""
 
-    def count_failed_log_in(self, librarian_id: str) -> int:
-        """Add one failure; return how many there are since the last success."""
+    def count_failed_log_in(self, librarian_id: str, now: datetime) -> int | None:
+        """Add one failure; return how many there are since the last success, None while locked."""
 
     def lock_account(self, librarian_id: str, until: datetime) -> None:
         """Lock the account for a time; the failures count from nought again after it."""
@@ -458,7 +458,10 @@ class Transaction(Protocol):
 
     def open_sessions_of_link(self, link_id: str) -> Sequence[CardSession]: ...
     def overdue_sessions(self, now: datetime, idle_since: datetime) -> Sequence[CardSession]:
-        """Return the open sessions that have expired, or were last used before *idle_since*."""
+        """Return the open sessions that have expired, or were last used before *idle_since*.
+
+        Those that another transaction is changing just now are left out.
+        """
 
     # guessed tokens
     def find_guesses(self, library_id: str, sip2_login: str, *, to_change: bool = False) -> Guesses | None:
@@ -527,7 +530,16 @@ class Store(Protocol):
     """Where the bridge remembers."""
 
     def transaction(self) -> AbstractContextManager[Transaction]:
-        """Commit at the end of the block; roll back on any exception."""
+        """Commit at the end of the block; roll back on any exception.
+
+        Raises ``StoreUnavailable`` where the database cannot do it now; then nothing was stored.
+        """
+
+    def reading(self) -> AbstractContextManager[Transaction]:
+        """Read one snapshot: nothing can be written in the block.
+
+        Raises ``StoreUnavailable`` as above.
+        """
 
     def change_counter(self) -> ChangeCounter | None:
         """Return what tells whether anything has changed; None where asking is no quicker than looking.

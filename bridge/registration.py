@@ -25,6 +25,7 @@ from bridge.errors import (
     NoLinkRequest,
     NoSuchPatron,
     NotAllowed,
+    StoreUnavailable,
     TerminalNotFound,
     WrongTerminalKind,
     slug_of,
@@ -142,7 +143,7 @@ class RegistrationService:
         ``Denied``, ``LinkNotFound`` for *replaces*, and what ``find_patron`` raises.
         """
         _require_counter_role(librarian)
-        with self._environment.store.transaction() as transaction:
+        with self._environment.store.reading() as transaction:
             terminal = transaction.find_terminal(librarian.library_id, terminal_id)
         if terminal is None:
             raise TerminalNotFound
@@ -181,7 +182,7 @@ class RegistrationService:
 
     def request(self, librarian: Librarian, request_id: str) -> LinkRequest:
         """Return a request as it stands now. Raises ``LinkRequestNotFound``."""
-        with self._environment.store.transaction() as transaction:
+        with self._environment.store.reading() as transaction:
             return self._current(transaction, librarian.library_id, request_id)
 
     def cancel(self, librarian: Librarian, request_id: str) -> LinkRequest:
@@ -198,7 +199,7 @@ class RegistrationService:
 
     def pending(self, terminal: Terminal) -> LinkRequest | None:
         """Return the request that waits at a counter terminal."""
-        with self._environment.store.transaction() as transaction:
+        with self._environment.store.reading() as transaction:
             return transaction.find_open_link_request(terminal, self._environment.clock())
 
     def begin(self, terminal: Terminal, certificate_der: bytes) -> Challenge:
@@ -216,7 +217,7 @@ class RegistrationService:
         try:
             card = self._verification.check(certificate_der)
             identifiers = self._verification.identifiers(terminal.library_id, card.certificate)
-            with self._environment.store.transaction() as transaction:
+            with self._environment.store.reading() as transaction:
                 linked = transaction.find_open_link(terminal.library_id, identifiers)
             if linked is not None and linked.link_id != request.replaces:
                 raise AlreadyLinked
@@ -238,7 +239,7 @@ class RegistrationService:
 
         Raises ``ChallengeUnknown``, and ``NoLinkRequest`` where the request is over meanwhile.
         """
-        with self._environment.store.transaction() as transaction:
+        with self._environment.store.reading() as transaction:
             pending = transaction.find_challenge(challenge_id)
         if pending is None or not was_made_for(pending.challenge, terminal):
             raise ChallengeUnknown("no such challenge at this terminal")
@@ -270,7 +271,7 @@ class RegistrationService:
             pending = self._verification.take(challenge_id, ChallengePurpose.LINK, terminal)
             request_id = pending.link_request_id
             verified = self._verification.prove(pending, terminal, certificate_der, signature)
-            with self._environment.store.transaction() as transaction:
+            with self._environment.store.reading() as transaction:
                 request = self._open(transaction, terminal.library_id, request_id)
             patron = self._ask_koha(request)
             answer = self._verification.await_answer(pending)
@@ -285,7 +286,7 @@ class RegistrationService:
 
     def link(self, librarian: Librarian, link_id: str) -> CardLink:
         """Return a link of the librarian's library, ended or not. Raises ``LinkNotFound``."""
-        with self._environment.store.transaction() as transaction:
+        with self._environment.store.reading() as transaction:
             link = transaction.find_link(librarian.library_id, link_id)
         if link is None:
             raise LinkNotFound
@@ -375,7 +376,7 @@ class RegistrationService:
         if patron is None:
             raise NoSuchPatron
         references = self._environment.keys.patron_references(library.library_id, patron.cardnumber)
-        with self._environment.store.transaction() as transaction:
+        with self._environment.store.reading() as transaction:
             open_links = transaction.open_links_of_patron(library.library_id, patron.patron_id, references)
         today = library.today(self._environment.clock())
         return PatronSummary(patron, open_links, may_link(patron.standing, today))
@@ -396,7 +397,9 @@ class RegistrationService:
 
     def _move(self, link: CardLink, actor: Actor) -> None:
         if link.patron_id is not None:
-            self._categories.run(link.library_id, link.patron_id, actor)
+            # The link stands, or has ended, whatever comes now; a move that is left is made at night.
+            with suppress(StoreUnavailable):
+                self._categories.run(link.library_id, link.patron_id, actor)
 
     def _reference_to(self, library_id: str, patron: PatronRecord) -> str | None:
         """Return what a patron without an id is kept under."""

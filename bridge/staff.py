@@ -80,23 +80,14 @@ class StaffService:
         After five failures in a row the account is locked for fifteen minutes. Raises
         ``LogInFailed``, which says nothing of the cause.
         """
-        store = self._environment.store
-        account = None
-        if login_name.isprintable():  # PostgreSQL takes no NUL, neither database half a surrogate
-            with store.transaction() as transaction:
-                account = transaction.find_account(login_name)
+        account, may_try = self._begin_try(login_name)
         password_hash = self._hash_of_nobody if account is None else account.password_hash
         matches = self._matches(password_hash, password)
-        if (
-            account is None
-            or not self._is_in_service(account.librarian)
-            or not matches
-            or self._is_locked(account)
-        ):
+        if account is None or not may_try or not matches or not self._is_in_service(account.librarian):
             self._record_failure(account)
             raise LogInFailed
         librarian = account.librarian
-        with store.transaction() as transaction:
+        with self._environment.store.transaction() as transaction:
             transaction.clear_failed_log_ins(librarian.librarian_id)
             if self._password_hasher.check_needs_rehash(password_hash):
                 new_hash = self._password_hasher.hash(password)
@@ -113,7 +104,7 @@ class StaffService:
 
     def get_librarian(self, librarian_id: str) -> Librarian:
         """Return an active librarian. Raises ``LibrarianNotFound``."""
-        with self._environment.store.transaction() as transaction:
+        with self._environment.store.reading() as transaction:
             librarian = transaction.find_librarian(librarian_id)
         if librarian is None or not self._is_in_service(librarian):
             raise LibrarianNotFound
@@ -142,7 +133,7 @@ class StaffService:
 
     def librarians(self, library_id: str) -> Sequence[StaffMember]:
         """Return the staff of a library or of the ``REGION``, disabled accounts too."""
-        with self._environment.store.transaction() as transaction:
+        with self._environment.store.reading() as transaction:
             accounts = transaction.accounts(library_id)
         return [StaffMember(account.librarian, self._is_locked(account)) for account in accounts]
 
@@ -268,13 +259,13 @@ class StaffService:
 
     def terminal_for_token(self, token: str) -> Terminal | None:
         """Return the active terminal that holds this token."""
-        with self._environment.store.transaction() as transaction:
+        with self._environment.store.reading() as transaction:
             terminal = transaction.find_terminal_by_token(_token_digest(token))
         return terminal if terminal is not None and self._is_in_service(terminal) else None
 
     def terminals(self, library_id: str) -> Sequence[Terminal]:
         """Return the active terminals of a library."""
-        with self._environment.store.transaction() as transaction:
+        with self._environment.store.reading() as transaction:
             return transaction.terminals(library_id)
 
     def _change(
@@ -315,14 +306,28 @@ class StaffService:
     def _is_locked(self, account: LibrarianAccount) -> bool:
         return account.locked_until is not None and self._environment.clock() < account.locked_until
 
+    def _begin_try(self, login_name: str) -> tuple[LibrarianAccount | None, bool]:
+        """Return the account of that name, and whether it may be tried now.
+
+        A try counts as failed from its beginning, or many at the same moment would all be let in.
+        """
+        if not login_name.isprintable():  # PostgreSQL takes no NUL, neither database half a surrogate
+            return None, False
+        now = self._environment.clock()
+        with self._environment.store.transaction() as transaction:
+            account = transaction.find_account(login_name)
+            if account is None:
+                return None, False
+            librarian_id = account.librarian.librarian_id
+            failures = transaction.count_failed_log_in(librarian_id, now)
+            if failures == FAILURES_BEFORE_LOCK:
+                transaction.lock_account(librarian_id, now + LOCK_DURATION)
+        return account, failures is not None
+
     def _record_failure(self, account: LibrarianAccount | None) -> None:
         library_id = NOBODY if account is None else account.librarian.library_id
         librarian_id = NOBODY if account is None else account.librarian.librarian_id
         with self._environment.store.transaction() as transaction:
-            if account is not None and not self._is_locked(account):
-                failures = transaction.count_failed_log_in(librarian_id)
-                if failures >= FAILURES_BEFORE_LOCK:
-                    transaction.lock_account(librarian_id, self._environment.clock() + LOCK_DURATION)
             transaction.add_audit_event(
                 self._environment.event(
                     AuditTag.LOGIN_FAILED, library_id, _librarian_actor(librarian_id), librarian_id

@@ -174,7 +174,7 @@ class RevocationSweep:
         """
         now = self._environment.clock()
         begun = RevocationSweepState(self._environment.new_id(), now)
-        with self._environment.store.transaction() as transaction:
+        with self._environment.store.reading() as transaction:
             total = transaction.count_active_links()
         while True:
             with self._environment.store.transaction() as transaction:
@@ -190,7 +190,7 @@ class RevocationSweep:
     def expiring(self) -> Sequence[ExpiringLink]:
         """Return the open links whose certificate ends within ``RENEWAL_NOTICE``, the earliest first."""
         now = self._environment.clock()
-        with self._environment.store.transaction() as transaction:
+        with self._environment.store.reading() as transaction:
             return transaction.expiring_links(now, now + RENEWAL_NOTICE)
 
     def _sweep_batch(

@@ -209,7 +209,7 @@ class CardVerification:
         while answer is None and waits > 0:
             time.sleep(POLL_SECONDS)
             waits -= 1
-            with self._environment.store.transaction() as transaction:
+            with self._environment.store.reading() as transaction:
                 found = transaction.find_challenge(pending.challenge.challenge_id)
             answer = None if found is None else found.revocation
         if answer is not None:

@@ -155,6 +155,12 @@ def forget_session() -> None:
         session[LANGUAGE] = language
 
 
+def _has_nul() -> bool:
+    """Say whether the address holds what nothing is kept under: PostgreSQL's texts know no NUL."""
+    values = (value for values in request.args.listvalues() for value in values)
+    return any("\0" in text for text in (request.path, *values))
+
+
 def init_auth(app: Flask, services: Services, idle_limit: timedelta) -> None:
     """Put the guard before everything under ``/admin``."""
     manager = LoginManager(app)
@@ -180,4 +186,6 @@ def init_auth(app: Flask, services: Services, idle_limit: timedelta) -> None:
             return redirect(url_for("admin.log_in", next=request.path))
         if request.endpoint not in POLLING_ENDPOINTS:
             session[LAST_ACTIVE] = now
+        if _has_nul():
+            raise NotFound
         return None

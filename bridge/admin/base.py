@@ -13,7 +13,7 @@ from werkzeug.exceptions import HTTPException, InternalServerError
 
 from bridge.admin.words import LANGUAGES, LIBRARIAN_ROLES, PROBLEMS
 from bridge.api import log_unexpected
-from bridge.errors import BridgeError, NotAllowed
+from bridge.errors import BridgeError, NotAllowed, StoreUnavailable
 from bridge.models import Permission
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ class StaffView(BaseView):
         """Register the one place where errors become words, for all addresses of this view."""
         blueprint: Blueprint = super().create_blueprint(admin)
         blueprint.register_error_handler(BridgeError, self.refused)
+        blueprint.register_error_handler(StoreUnavailable, self.unavailable)
         blueprint.register_error_handler(HTTPException, self.http_error)
         blueprint.register_error_handler(Exception, self.unexpected)
         return blueprint
@@ -84,6 +85,11 @@ class StaffView(BaseView):
         """Say why a service refused, on the page from which the librarian goes on."""
         flash(str(PROBLEMS[error.slug]), "danger")
         return redirect(self.refuge(), code=HTTPStatus.SEE_OTHER)
+
+    def unavailable(self, error: StoreUnavailable) -> ResponseReturnValue:
+        """Say it on a page that needs no database, not even to know who is logged in."""
+        page = self._page("bridge/problem.html", librarian=None, problem=PROBLEMS[error.slug])
+        return page, HTTPStatus.SERVICE_UNAVAILABLE
 
     def refuge(self) -> str:
         """Return where the librarian goes on after a refusal: the view's first page."""
@@ -103,13 +109,15 @@ class StaffView(BaseView):
 
     def render(self, template: str, **values: Any) -> str:
         """Render a page in the admin's frame."""
+        return self._page(template, **self._signed_in_values(), **values)
+
+    def _page(self, template: str, **values: Any) -> str:
         return render_template(
             template,
             admin_view=self,
             language=str(get_locale()),
             languages=LANGUAGES,
             here=request.path if request.method == "GET" else self.refuge(),
-            **self._signed_in_values(),
             **values,
         )
 

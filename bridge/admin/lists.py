@@ -7,7 +7,7 @@ These are the only views that read the mapped classes. What changes something is
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -44,6 +44,7 @@ from bridge.admin.words import (
 )
 from bridge.models import ActorKind, MoveDirection, MoveState, Permission, SuspensionReason, UnlinkReason
 from bridge.rules import STAFF_SUSPENSIONS, LinkStep, judge_step
+from bridge.store import failures_translated
 from bridge.store.tables import (
     AuditEventRow,
     CardLinkRow,
@@ -62,6 +63,9 @@ if TYPE_CHECKING:
 SessionFactory = scoped_session[Session]
 
 MADE_ID = re.compile("[0-9a-f]{32}")
+LAST_PAGE = 10**12
+"""Beyond what any list holds, and as an offset still within 64 bits."""
+
 SHORT_ID = 8
 """So many digits of an id are shown; two ids that agree in them are the same for the eye."""
 
@@ -158,6 +162,10 @@ class ReadOnlyList(StaffView, ModelView):
         words: str = gettext("“%(value)s” is not possible for “%(field)s”.", value=value, field=filter.name)
         return words
 
+    def _run_view(self, view: Callable[..., Any], *args: Any, **values: Any) -> Any:
+        with failures_translated():  # a service does it by itself; a list asks the database
+            return super()._run_view(view, *args, **values)
+
     def _staff_names(self) -> dict[str, str]:
         columns = (LibrarianRow.librarian_id, LibrarianRow.display_name)
         library_id = signed_in_librarian().library_id
@@ -168,8 +176,8 @@ class ReadOnlyList(StaffView, ModelView):
 
     def _get_list_extra_args(self) -> ViewArgs:
         arguments = super()._get_list_extra_args()
-        # A negative offset is an error of PostgreSQL, not a page.
-        arguments.page = max(arguments.page, 0)
+        # A negative or a huge offset is an error of the database, not a page.
+        arguments.page = min(max(arguments.page, 0), LAST_PAGE)
         arguments.extra_args = {}
         return arguments
 

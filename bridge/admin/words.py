@@ -135,6 +135,10 @@ PROBLEMS: Mapping[str, LazyString] = MappingProxyType(
         "audit-file-malformed": lazy_gettext(
             "Something went wrong in the system. Please tell the administrator."
         ),
+        "store-unavailable": lazy_gettext(
+            "The database cannot be used just now; nothing was changed. Please try again in a moment, and "
+            "tell the administrator if it stays like this."
+        ),
         "internal-error": lazy_gettext("Something went wrong in the system. Please tell the administrator."),
     }
 )

@@ -402,6 +402,10 @@ PROBLEM_WORDS: Mapping[str, Words] = MappingProxyType(
         "name-taken": _ask_staff("その名前は使われています。", "The name is in use."),
         "key-problem": _ask_staff("サーバーの設定に誤りがあります。", "The server is not set up right."),
         "store-problem": _ask_staff("サーバーの設定に誤りがあります。", "The server is not set up right."),
+        "store-unavailable": Words(
+            "サーバーが一時的に利用できません。しばらくしてからもう一度お試しください。",
+            "The server cannot do this just now. Please try again in a moment.",
+        ),
     }
 )
 """The bridge's refusals by their slug."""

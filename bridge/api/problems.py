@@ -226,6 +226,11 @@ PROBLEMS: Mapping[str, ProblemType] = MappingProxyType(
         "store-problem": ProblemType(
             HTTPStatus.INTERNAL_SERVER_ERROR, "データベースの設定に誤りがあります", "Database problem"
         ),
+        "store-unavailable": ProblemType(
+            HTTPStatus.SERVICE_UNAVAILABLE,
+            "データベースが一時的に利用できません",
+            "Database unavailable",
+        ),
     }
 )
 """Slug: status and titles. Released slugs never change."""

@@ -6,7 +6,7 @@ the admin's read-only lists, and for nothing else.
 
 from __future__ import annotations
 
-from bridge.store.engine import open_engine
+from bridge.store.engine import failures_translated, open_engine
 from bridge.store.schema import check_version, upgrade
 from bridge.store.store import SqlStore
 from bridge.store.tables import (
@@ -29,6 +29,7 @@ __all__ = [
     "SqlStore",
     "TerminalRow",
     "check_version",
+    "failures_translated",
     "open_engine",
     "upgrade",
 ]

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import (
+    DBAPIError,
+    IntegrityError,
+    InternalError,
+    OperationalError,
+    SQLAlchemyError,
+    TimeoutError,  # noqa: A004  # of the pool of connections
+)
 from sqlalchemy.pool import ConnectionPoolEntry
+
+from bridge.errors import StoreUnavailable
+
+logger = logging.getLogger(__name__)
 
 SQLITE_PRAGMAS = (
     "PRAGMA journal_mode = WAL",  # readers do not wait for the writer
@@ -23,6 +37,26 @@ SQLITE_PRAGMAS = (
 
 BEGIN_OPTION = "sqlite_begin"
 """Execution option: how a transaction begins on SQLite, ``DEFERRED`` or ``IMMEDIATE``."""
+
+QUERY_ONLY_OPTION = "sqlite_query_only"
+"""Execution option: whether SQLite refuses to write, for a transaction that only reads."""
+
+READING: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        # In WAL mode a deferred transaction that only reads waits for nobody and sees one snapshot.
+        "sqlite": {BEGIN_OPTION: "DEFERRED", QUERY_ONLY_OPTION: True},
+        "postgresql": {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True},
+    }
+)
+"""Dialect: the execution options of transactions that only read, each over one snapshot."""
+
+WRITING: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "sqlite": {BEGIN_OPTION: "IMMEDIATE"},
+        "postgresql": {"isolation_level": "READ COMMITTED"},
+    }
+)
+"""Dialect: the execution options of transactions that write."""
 
 UNIQUE_VIOLATIONS = frozenset(
     {
@@ -59,8 +93,36 @@ def is_there(engine: Engine) -> bool:
 
 def is_unique_violation(error: IntegrityError) -> bool:
     """Say whether a value was there already, and not some other constraint broken."""
-    code = getattr(error.orig, "sqlite_errorname", None) or getattr(error.orig, "sqlstate", None)
-    return code in UNIQUE_VIOLATIONS
+    return _code(error) in UNIQUE_VIOLATIONS
+
+
+@contextmanager
+def failures_translated() -> Iterator[None]:
+    """Raise ``StoreUnavailable`` where the database, not the program, is to blame.
+
+    The database's own error is not chained: its text may repeat values.
+    """
+    try:
+        yield
+    except SQLAlchemyError as error:
+        if not _is_unavailable(error):
+            raise
+        code = _code(error) or type(error).__name__
+        logger.error("the database cannot be used now: %s", code)  # noqa: TRY400  # no values
+        raise StoreUnavailable(code) from None
+
+
+def _is_unavailable(error: SQLAlchemyError) -> bool:
+    # InternalError: PostgreSQL that became a stand-by takes no writes (25006).
+    if isinstance(error, OperationalError | InternalError | TimeoutError):
+        return True
+    return isinstance(error, DBAPIError) and error.connection_invalidated
+
+
+def _code(error: SQLAlchemyError) -> str | None:
+    """Return the database's own name for an error, such as SQLITE_FULL or 57P01."""
+    cause = error.orig if isinstance(error, DBAPIError) else None
+    return getattr(cause, "sqlite_errorname", None) or getattr(cause, "sqlstate", None)
 
 
 def violated_constraint(error: IntegrityError) -> str:
@@ -119,5 +181,6 @@ def _set_up_sqlite(connection: DBAPIConnection, _record: ConnectionPoolEntry) ->
 def _begin_on_sqlite(connection: Connection) -> None:
     # A writer takes its lock at the start: one that reads first and writes later could find the
     # lock taken and fail at once, without waiting.
-    how = connection.get_execution_options().get(BEGIN_OPTION, "DEFERRED")
-    connection.exec_driver_sql(f"BEGIN {how}")
+    options = connection.get_execution_options()
+    connection.exec_driver_sql(f"PRAGMA query_only = {int(options.get(QUERY_ONLY_OPTION, False))}")
+    connection.exec_driver_sql(f"BEGIN {options.get(BEGIN_OPTION, 'DEFERRED')}")

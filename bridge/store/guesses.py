@@ -19,7 +19,9 @@ class GuessQueries(Queries):
         wanted = select(TokenGuessesRow).where(
             TokenGuessesRow.library_id == library_id, TokenGuessesRow.sip2_login == sip2_login
         )
-        row = self._session.scalar(wanted.with_for_update() if to_change else wanted)
+        if to_change:
+            self._wait_for_turn("guesses", library_id, sip2_login)
+        row = self._session.scalar(wanted)
         if row is None:
             return None
         return Guesses(row.since, row.refused, row.wrong, row.locked_until, row.last_digest)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import cast
 
-from sqlalchemy import CursorResult, Executable
+from sqlalchemy import CursorResult, Executable, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -40,6 +40,15 @@ class Queries:
             if taken is None or not is_unique_violation(error):
                 raise
             raise _error_of(error, in_the_way) or taken from None
+
+    def _wait_for_turn(self, *name: str) -> None:
+        """Let nobody who asks for the same name pass until this transaction is over.
+
+        For what is not there yet, and so cannot be locked. On SQLite a writing transaction is alone anyway.
+        """
+        if self._session.get_bind().dialect.name == "postgresql":
+            number = func.hashtextextended("/".join(name), 0)
+            self._session.execute(select(func.pg_advisory_xact_lock(number)))
 
     def _changed(self, statement: Executable) -> int:
         """Run an UPDATE or DELETE; return how many rows it met."""

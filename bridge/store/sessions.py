@@ -122,10 +122,12 @@ class SessionQueries(Queries):
         """See ``bridge.ports.Transaction``."""
         last_used_at = func.coalesce(CardSessionRow.last_used_at, CardSessionRow.opened_at)
         rows = self._session.scalars(
-            select(CardSessionRow).where(
+            select(CardSessionRow)
+            .where(
                 CardSessionRow.closed_at.is_(None),
                 or_(CardSessionRow.expires_at <= now, last_used_at < idle_since),
             )
+            .with_for_update(skip_locked=True)  # what another node is about to close is left to it
         )
         return [_session(row) for row in rows]
 

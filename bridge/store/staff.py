@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, select, update
+from sqlalchemy import ColumnElement, or_, select, update
 
 from bridge.errors import NameTaken, TerminalNotFound
 from bridge.models import Librarian, LibrarianRole, Terminal
@@ -143,14 +143,17 @@ class StaffQueries(Queries):
         """See ``bridge.ports.Transaction``."""
         self._update_librarian(librarian_id, session_generation=LibrarianRow.session_generation + 1)
 
-    def count_failed_log_in(self, librarian_id: str) -> int:
-        """See ``bridge.ports.Transaction``."""
+    def count_failed_log_in(self, librarian_id: str, now: datetime) -> int | None:
+        """See ``bridge.ports.Transaction``. Of many at the same moment each gets a number of its own."""
         return self._session.execute(
             update(LibrarianRow)
-            .where(LibrarianRow.librarian_id == librarian_id)
+            .where(
+                LibrarianRow.librarian_id == librarian_id,
+                or_(LibrarianRow.locked_until.is_(None), LibrarianRow.locked_until <= now),
+            )
             .values(failed_log_ins=LibrarianRow.failed_log_ins + 1)
             .returning(LibrarianRow.failed_log_ins)
-        ).scalar_one()
+        ).scalar_one_or_none()
 
     def lock_account(self, librarian_id: str, until: datetime) -> None:
         """See ``bridge.ports.Transaction``."""

@@ -12,7 +12,7 @@ from bridge.ports import AuditSealer, ChangeCounter, Transaction
 from bridge.store.audit import AuditLog, AuditQueries
 from bridge.store.categories import CategoryMoveQueries
 from bridge.store.challenges import ChallengeQueries
-from bridge.store.engine import BEGIN_OPTION, SqliteChanges
+from bridge.store.engine import READING, WRITING, SqliteChanges, failures_translated
 from bridge.store.guesses import GuessQueries
 from bridge.store.keys import KeyQueries
 from bridge.store.links import LinkHousekeepingQueries, LinkQueries, LinkRequestQueries
@@ -46,9 +46,9 @@ class SqlStore:
     def __init__(self, engine: Engine, sealer: AuditSealer | None = None) -> None:
         self._engine = engine
         self._sealer = sealer
-        self._writing = sessionmaker(
-            engine.execution_options(**{BEGIN_OPTION: "IMMEDIATE"}), expire_on_commit=False
-        )
+        dialect = engine.dialect.name
+        self._writing = sessionmaker(engine.execution_options(**WRITING[dialect]), expire_on_commit=False)
+        self._reading = sessionmaker(engine.execution_options(**READING[dialect]), autoflush=False)
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
@@ -56,10 +56,16 @@ class SqlStore:
 
         On SQLite each one waits for its turn to write from its beginning, for up to five seconds.
         """
-        with self._writing.begin() as session:
+        with failures_translated(), self._writing.begin() as session:
             transaction = SqlTransaction(session, self._sealer)
             yield transaction
             transaction.append_audit_events()
+
+    @contextmanager
+    def reading(self) -> Iterator[Transaction]:
+        """See ``bridge.ports.Store``. It waits for no writer, and none waits for it."""
+        with failures_translated(), self._reading() as session:
+            yield SqlTransaction(session)
 
     def change_counter(self) -> ChangeCounter | None:
         """See ``bridge.ports.Store``: for SQLite, where it takes two microseconds."""
@@ -68,9 +74,9 @@ class SqlStore:
     def scoped_session(self) -> scoped_session[Session]:
         """Return a session for the admin's lists, which read the mapped classes.
 
-        Whoever uses it calls ``remove()`` at the end of each request. It is not for writing.
+        Whoever uses it calls ``remove()`` at the end of each request. It cannot write.
         """
-        return scoped_session(sessionmaker(self._engine, autoflush=False))
+        return scoped_session(self._reading)
 
     def audit_log(self) -> AuditLog:
         """Return the audit logs, to be read."""

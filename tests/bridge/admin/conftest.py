@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import secrets
 import shutil
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
 from argon2 import PasswordHasher
+from sqlalchemy.orm import Session
 
 from bridge.administration import AdministrationService
 from bridge.app import create_app_from
@@ -124,6 +126,14 @@ class World:
 
     def card(self, profile=CardProfile.GOOD):
         return SimulatedCard.from_material(self.pki.issue_card(profile))
+
+    @contextmanager
+    def writing(self):
+        """Give a session that changes the database behind the program's back."""
+        engine = open_engine(str(self.store.scoped_session()().get_bind().url))
+        with Session(engine) as session, session.begin():
+            yield session
+        engine.dispose()
 
     def reader(self, card, terminal=None):
         return Reader(self.services.registration, terminal or self.counter, card)

@@ -176,7 +176,7 @@ def test_who_has_logged_out_is_a_stranger(desk):
 
 
 def test_a_librarian_whose_account_is_closed_is_out_at_the_next_click(world, desk):
-    with world.store.scoped_session()() as session, session.begin():
+    with world.writing() as session:
         session.get(LibrarianRow, world.hanako.librarian_id).active = False
     assert desk.get("/admin/counter/").location.startswith("/admin/login?")
 

@@ -175,7 +175,7 @@ def test_the_newest_line_of_the_audit_log_comes_first(desk, links):
 
 
 def test_a_long_list_has_pages(world, desk):
-    with world.store.scoped_session()() as session, session.begin():
+    with world.writing() as session:
         session.add_all(
             CardLinkRow(
                 link_id=f"{number:032x}",

@@ -21,7 +21,7 @@ import pytest
 from argon2 import PasswordHasher
 from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.hashes import SHA256
-from sqlalchemy import Connection, Engine, select, text
+from sqlalchemy import Connection, Engine, Executable, select, text
 from sqlalchemy.exc import OperationalError
 
 from bridge.borrowing import Borrower, BorrowingService, OpenedSession
@@ -383,6 +383,13 @@ class Place:
     def sign(card: CardMaterial, challenge: Challenge) -> bytes:
         """Sign as the card would."""
         return card.private_key.sign(challenge.message(), padding.PKCS1v15(), SHA256())
+
+    def change(self, statement: Executable) -> None:
+        """Change the database behind the program's back."""
+        engine = open_engine(str(self.store.scoped_session()().get_bind().url))
+        with engine.begin() as connection:
+            connection.execute(statement)
+        engine.dispose()
 
     def audit(self, tag: AuditTag | None = None) -> list[AuditEventRow]:
         """The audit log, the latest last."""

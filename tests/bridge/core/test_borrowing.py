@@ -383,8 +383,5 @@ def test_a_session_ends_when_its_certificate_expires(place, card):
 
 def test_a_session_of_which_no_revocation_answer_is_kept_is_refused(place, card):
     opened = place.borrow(card)
-    session = place.store.scoped_session()
-    session.execute(text("UPDATE card_session SET revocation_status = NULL"))
-    session.commit()
-    session.remove()
+    place.change(text("UPDATE card_session SET revocation_status = NULL"))
     assert place.resolve(opened) == NoLongerValid(TokenProblem.REVOCATION_UNKNOWN)

@@ -7,9 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from secrets import token_bytes
 from threading import Barrier
 
-from bridge.errors import AlreadyLinked, LinkRequestPending
+import pytest
+
+from bridge.borrowing import NoLongerValid, TokenProblem
+from bridge.errors import AlreadyLinked, LinkRequestPending, LogInFailed
 from bridge.keys import KeyRing, MasterKey
-from bridge.models import UnlinkReason
+from bridge.models import AuditTag, UnlinkReason
 from jpki.errors import ChallengeAlreadyUsed
 
 TIME_LIMIT = 20
@@ -86,6 +89,75 @@ def test_of_two_programs_with_different_keys_of_one_name_one_is_stopped(store):
     one, other = (KeyRing([MasterKey("k1", bytes([each] * 32))], token_bytes) for each in range(2))
     results = at_once(lambda: one.confirm(store), lambda: other.confirm(store))
     assert kinds(results) == {"NoneType": 1, "KeyProblem": 1}
+
+
+def test_of_many_right_passwords_after_four_failures_no_more_than_one_is_tried(place_on_either):
+    """A guess counts from its beginning, or all that begin before the fifth has failed would be tried."""
+    place = place_on_either
+    started = Barrier(6, timeout=TIME_LIMIT)
+    real = place.staff._matches
+
+    def matches(password_hash, password):
+        started.wait()  # every guess has been let in, or not, before the first one is judged
+        return real(password_hash, password)
+
+    at_once(*[lambda: place.staff.log_in("hanako", "wrong")] * 4)
+    place.staff._matches = matches
+    results = at_once(*[lambda: place.staff.log_in("hanako", place.password)] * 6)
+    assert kinds(results) == {"Librarian": 1, "LogInFailed": 5}
+
+
+def test_many_guesses_at_once_lock_the_account(place_on_either):
+    place = place_on_either
+    at_once(*[lambda: place.staff.log_in("hanako", "wrong")] * 8)
+    with pytest.raises(LogInFailed):
+        place.staff.log_in("hanako", place.password)
+    place.clock.advance(minutes=15)
+    assert place.staff.log_in("hanako", place.password) == place.librarian
+
+
+def test_two_machines_with_one_card_at_once_leave_one_session(place_on_either):
+    place = place_on_either
+    card = place.card()
+    place.link(card)
+    machines = [(place.self_check, "sc1"), (place.second_self_check, "sc2")]
+    challenges = [place.borrowing.begin(machine, card.certificate_der) for machine, _ in machines]
+    opened = at_once(
+        *(
+            lambda machine=machine, challenge=challenge: place.complete_borrow(machine, card, challenge)
+            for (machine, _), challenge in zip(machines, challenges, strict=True)
+        )
+    )
+    assert kinds(opened) == {"OpenedSession": 2}
+    standing = [place.resolve(each, login) for each, (_, login) in zip(opened, machines, strict=True)]
+    assert kinds(standing) == {"Borrower": 1, "NoLongerValid": 1}
+
+
+def test_no_session_is_left_on_a_link_that_ends_while_it_is_used(place_on_either):
+    place = place_on_either
+    card = place.card()
+    link = place.link(card)
+    challenge = place.borrowing.begin(place.self_check, card.certificate_der)
+    at_once(
+        lambda: place.complete_borrow(place.self_check, card, challenge),
+        lambda: place.registration.unlink(place.librarian, link.link_id, reason=UnlinkReason.CARD_LOST),
+    )
+    with place.store.reading() as transaction:
+        assert list(transaction.open_sessions_of_link(link.link_id)) == []
+
+
+def test_a_token_asked_while_it_is_being_closed_is_good_before_or_dead_after(place_on_either):
+    place = place_on_either
+    card = place.card()
+    place.link(card)
+    opened = place.borrow(card)
+    results = at_once(
+        *[lambda: place.resolve(opened)] * 4,
+        *[lambda: place.borrowing.close(opened.session_id, "patron-ended")] * 3,
+    )
+    assert set(kinds(results)) <= {"Borrower", "NoLongerValid", "NoneType"}
+    assert place.resolve(opened) == NoLongerValid(TokenProblem.CLOSED)
+    assert len(place.audit(AuditTag.SESSION_CLOSED)) == 1
 
 
 def test_many_messages_at_once_are_all_answered(place_on_either):

@@ -20,6 +20,7 @@ from bridge.errors import (
     LinkRequestPending,
     NameTaken,
     StoreProblem,
+    StoreUnavailable,
     TerminalNotFound,
 )
 from bridge.models import (
@@ -165,6 +166,29 @@ def test_an_error_of_the_database_shows_no_values(furnished):
     assert caught.value.__suppress_context__
 
 
+# Reading
+
+
+def test_reading_waits_for_no_writer_and_sees_one_snapshot(furnished):
+    with furnished.transaction() as writing:
+        writing.add_link(LINK, IDENTIFIER, SEALED)
+        with furnished.reading() as reading:
+            assert reading.find_link("central", "link-1") is None
+    with furnished.reading() as reading:
+        assert reading.find_link("central", "link-1") == LINK
+        with furnished.transaction() as writing:
+            writing.end_link("central", "link-1", "mistake", NOW)
+        assert reading.find_open_link("central", [IDENTIFIER]) == LINK
+
+
+def test_nothing_is_written_where_only_reading_is_allowed(furnished):
+    with pytest.raises(StoreUnavailable), furnished.reading() as reading:
+        reading.add_link(LINK, IDENTIFIER, SEALED)
+    with furnished.transaction() as writing:
+        assert writing.find_link("central", "link-1") is None
+        writing.add_link(LINK, IDENTIFIER, SEALED)
+
+
 # Terminals and librarians
 
 
@@ -212,10 +236,12 @@ def test_a_log_in_name_is_unique(furnished):
 
 def test_failed_log_ins_are_counted_until_a_success(furnished):
     with furnished.transaction() as transaction:
-        assert [transaction.count_failed_log_in("l1") for _ in range(3)] == [1, 2, 3]
+        assert [transaction.count_failed_log_in("l1", NOW) for _ in range(3)] == [1, 2, 3]
         transaction.lock_account("l1", LATER)
         account = transaction.find_account("hanako")
         assert (account.failed_log_ins, account.locked_until) == (0, LATER)
+        assert transaction.count_failed_log_in("l1", NOW) is None
+        assert transaction.count_failed_log_in("l1", LATER) == 1
         transaction.clear_failed_log_ins("l1")
         transaction.set_password_hash("l1", "new")
     with furnished.transaction() as transaction:
