@@ -378,8 +378,7 @@ REPEATABLE_TAGS = frozenset(
 class AuditEvent:
     """One line of the audit log (監査記録): references only, never a name, card number or identifier.
 
-    ``subject`` is the id of what it happened to (link, session, request, terminal, librarian), Koha's
-    number of a patron who was looked up.
+    ``subject`` is the id of what it happened to (link, session, request, terminal, librarian).
     ``details`` are short words such as ``{"problem": "certificate-expired"}``.
     """
 

@@ -348,9 +348,6 @@ class Transaction(Protocol):
     ) -> CardLink | None:
         """Let a link that is suspended for one of *reasons* be active; return it, None where it is not so."""
 
-    def open_links_after(self, library_id: str, position: str, limit: int) -> Sequence[CardLink]:
-        """Return the next links of a library that have not ended, in the order of their ids."""
-
     def outlived_links(
         self,
         library_id: str,
@@ -367,8 +364,10 @@ class Transaction(Protocol):
         a child who is 15 *today*.
         """
 
-    def deletable_links(self, ended_until: datetime, position: str, limit: int) -> Sequence[CardLink]:
-        """Return the next links that ended until then, in the order of their ids.
+    def deletable_links(
+        self, library_id: str, ended_until: datetime, position: str, limit: int
+    ) -> Sequence[CardLink]:
+        """Return the next links of a library that ended until then, in the order of their ids.
 
         A link that the way back to a patron's former category depends on is left out.
         """
@@ -382,8 +381,8 @@ class Transaction(Protocol):
     def delete_sessions(self, closed_until: datetime, limit: int) -> int:
         """Delete sessions that were closed until then; return how many."""
 
-    def count_deletable(self, ended_until: datetime, over_until: datetime) -> tuple[int, int, int]:
-        """Return how many links, requests and sessions the four functions above would delete."""
+    def count_over(self, before: datetime) -> tuple[int, int]:
+        """Return how many requests and sessions the two functions above would delete."""
 
     def count_active_links(self) -> int:
         """Return how many links by serial number are active, in all libraries."""

@@ -71,8 +71,8 @@ from jpki.revocation import RevocationAnswer
 
 REQUEST_LIFETIME = timedelta(minutes=5)
 
-NO_PATRON_NUMBER = "-"
-"""In the audit log, where nobody was found, or the library system tells no number."""
+NO_LINK = "-"
+"""In the audit log, where a patron was looked up who has no link, or nobody was found."""
 
 AGENT_STEPS: Mapping[AgentStep, tuple[LinkRequestState, str | None]] = MappingProxyType(
     {
@@ -112,15 +112,15 @@ class RegistrationService:
     def find_patron(self, librarian: Librarian, cardnumber: str) -> PatronSummary:
         """Show a patron, by library card. Raises ``NoSuchPatron``, ``KohaNotReachable``.
 
-        Who looked at whom is written into the audit log.
+        Who looked at whose links is written into the audit log; a patron without one is not named there.
         """
         _require_counter_role(librarian)
         try:
             summary = self._summarise(librarian, cardnumber)
         except NoSuchPatron as error:
-            self._record_look_up(librarian, None, problem=error.slug)
+            self._record_look_up(librarian, [], problem=error.slug)
             raise
-        self._record_look_up(librarian, summary.patron.patron_id)
+        self._record_look_up(librarian, summary.open_links)
         return summary
 
     def start(
@@ -381,13 +381,18 @@ class RegistrationService:
         today = library.today(self._environment.clock())
         return PatronSummary(patron, open_links, may_link(patron.standing, today))
 
-    def _record_look_up(self, librarian: Librarian, patron_id: int | None, **details: str) -> None:
-        subject = NO_PATRON_NUMBER if patron_id is None else str(patron_id)
-        event = self._environment.event(
-            AuditTag.PATRON_LOOKED_UP, librarian.library_id, _actor(librarian), subject, **details
-        )
+    def _record_look_up(self, librarian: Librarian, links: Sequence[CardLink], **details: str) -> None:
         with self._environment.store.transaction() as transaction:
-            transaction.add_audit_event(event)
+            for subject in [link.link_id for link in links] or [NO_LINK]:
+                transaction.add_audit_event(
+                    self._environment.event(
+                        AuditTag.PATRON_LOOKED_UP,
+                        librarian.library_id,
+                        _actor(librarian),
+                        subject,
+                        **details,
+                    )
+                )
 
     def _ask_koha(self, request: LinkRequest) -> PatronRecord:
         library = self._environment.library(request.library_id)

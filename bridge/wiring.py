@@ -26,6 +26,7 @@ from bridge.borrowing import BorrowingService
 from bridge.category import CategoryService
 from bridge.environment import Environment, Library
 from bridge.errors import BridgeError, StoreProblem
+from bridge.housekeeping import Housekeeping
 from bridge.identifiers import IdentifierForms
 from bridge.key_command import read_key_command
 from bridge.key_rotation import KeyRotation
@@ -38,7 +39,7 @@ from bridge.models import Actor, IdentifierKind
 from bridge.ports import ChangeCounter
 from bridge.registration import RegistrationService
 from bridge.resolver import TokenResolver
-from bridge.rules import OutagePolicy, RevocationRule
+from bridge.rules import LinkPolicy, OutagePolicy, RevocationRule
 from bridge.services import Services
 from bridge.sip2_patrons import Sip2Account, Sip2PatronDirectory
 from bridge.staff import StaffService
@@ -49,8 +50,10 @@ from bridge.verification import CardPolicy, CardVerification, LibraryRevocation
 from config import (
     KeySettings,
     KohaSettings,
+    LibraryLinkSettings,
     LibraryRevocationSettings,
     LibrarySettings,
+    LinkSettings,
     Mode,
     RevocationSettings,
     SelfCheckSettings,
@@ -130,6 +133,19 @@ def build_staff(settings: Settings) -> StaffService:
 def build_categories(settings: Settings) -> CategoryService:
     """Return the service that moves patrons between categories; it needs no CAs either."""
     return CategoryService(_environment(settings)[1])
+
+
+def build_housekeeping(settings: Settings, actor: Actor) -> Housekeeping:
+    """Return the service that ends and deletes what is over; it needs no CAs either."""
+    environment = _environment(settings)[1]
+    return Housekeeping(
+        environment,
+        CategoryService(environment),
+        actor,
+        account_gone=timedelta(days=settings.links.account_gone_days),
+        session_retention=timedelta(days=settings.links.session_retention_days),
+        idle_limit=timedelta(seconds=settings.tokens.idle_seconds),
+    )
 
 
 def build_audit(settings: Settings) -> AuditService:
@@ -300,6 +316,11 @@ def find_warnings(settings: Settings) -> list[str]:
     for library in settings.libraries:
         if library.sip2 is None:
             continue
+        if not _takes_plastic_cards(library, library.sip2):
+            warnings.append(
+                f"{library.library_id}: a self-check machine takes no library cards; whoever has no linked "
+                "card must be served at the counter"
+            )
         own = {machine.token_prefix for machine in library.self_check if machine.token_prefix}
         if library.cardnumber_prefixes is None:
             warnings.append(
@@ -315,6 +336,11 @@ def find_warnings(settings: Settings) -> list[str]:
             if cardnumber.startswith(prefix) or prefix.startswith(cardnumber)
         )
     return warnings
+
+
+def _takes_plastic_cards(library: LibrarySettings, sip2: Sip2Settings) -> bool:
+    own = (machine.plastic_cards for machine in library.self_check)
+    return sip2.plastic_cards and not any(each is False for each in own)
 
 
 def find_problems(settings: Settings) -> list[str]:
@@ -393,7 +419,7 @@ def _environment(settings: Settings, *, confirm: bool = True) -> tuple[SqlStore,
     environment = Environment(
         store=store,
         keys=keys,
-        libraries={library.library_id: _library(library) for library in settings.libraries},
+        libraries={library.library_id: _library(library, settings.links) for library in settings.libraries},
         clock=now,
         random_bytes=secrets.token_bytes,
     )
@@ -414,8 +440,9 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def _library(library: LibrarySettings) -> Library:
+def _library(library: LibrarySettings, everywhere: LinkSettings) -> Library:
     time_zone = ZoneInfo(library.time_zone)
+    links = _link_policy(library.links, everywhere)
     if library.koha is None:
         patrons = _patrons_over_sip2(library, time_zone)
         return Library(
@@ -423,6 +450,7 @@ def _library(library: LibrarySettings) -> Library:
             library.name,
             time_zone,
             patrons,
+            links=links,
             replace_imported_links=library.replace_imported_links,
         )
     koha = _patrons_over_rest(library.koha)
@@ -434,6 +462,16 @@ def _library(library: LibrarySettings) -> Library:
         categories=koha,
         linked_category=library.linked_category or {},
         replace_imported_links=library.replace_imported_links,
+        links=links,
+    )
+
+
+def _link_policy(own: LibraryLinkSettings, everywhere: LinkSettings) -> LinkPolicy:
+    days = own.maximum_age_days or everywhere.maximum_age_days
+    return LinkPolicy(
+        maximum_age=None if days is None else timedelta(days=days),
+        maximum_per_patron=own.maximum_per_patron or everywhere.maximum_per_patron,
+        retention=timedelta(days=own.retention_days or everywhere.retention_days),
     )
 
 

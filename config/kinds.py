@@ -11,6 +11,7 @@ import re
 import zoneinfo
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import date, datetime
 from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import SplitResult, urlsplit
@@ -66,6 +67,20 @@ def whole_number(minimum: int, maximum: int) -> Kind:
         return value
 
     return Kind(f"whole number, {minimum} to {maximum}", read)
+
+
+def _read_day(value: object, _: Path) -> date:
+    if isinstance(value, datetime):
+        raise WrongValue  # a datetime is a date to Python
+    if isinstance(value, date):
+        return value
+    try:
+        return date.fromisoformat(str(value))
+    except ValueError:
+        raise WrongValue from None
+
+
+DAY = Kind("day, such as `2026-04-01`", _read_day)
 
 
 def number(minimum: float, maximum: float) -> Kind:

@@ -26,6 +26,7 @@ from config.table import (
     SECTIONS,
     TOKENS,
     UNKNOWN_LIBRARY,
+    VERIFIER,
     Section,
     Setting,
     library_variable_part,
@@ -212,6 +213,7 @@ def _contradictions(reading: _Reading) -> Iterator[str]:
     yield from _tls_contradictions(reading.libraries)
     yield from _revocation_contradictions(reading)
     yield from _library_systems(reading.libraries)
+    yield from _pin_policy_contradictions(reading)
     if reading.sections[""].get("mode") is Mode.PRODUCTION:
         yield from _unfit_for_production(reading)
 
@@ -255,6 +257,22 @@ def _repeated_self_checks(libraries: list[dict[str, Any]]) -> Iterator[str]:
             first = seen.setdefault(machine.get("sip2_login", "").casefold(), which)
             if first != which and "sip2_login" in machine:
                 yield f"library {number}.self_check {which}.sip2_login: the same as that of {first}"
+
+
+def _pin_policy_contradictions(reading: _Reading) -> Iterator[str]:
+    """Yield why a use without the PIN cannot be had (JPKI Act, Art. 38-4 (2); 施行規則 64条の12)."""
+    if reading.sections["jpki"].get("pin_policy") != "tap_after_first_pin":
+        return
+    yield (
+        "jpki.pin_policy: tap_after_first_pin needs an external check that the card is genuine, and this "
+        "program has none; use pin_and_signature"
+    )
+    for number, library in enumerate(reading.libraries, start=1):
+        if LIBRARY_SIP2.name in library:
+            yield (
+                f"library {number}.sip2: self-check machines that nobody watches are never used without the "
+                "PIN; use jpki.pin_policy pin_and_signature"
+            )
 
 
 _NEEDED_BY_SOURCE = {"crl": "crl_directory", "ocsp": "ocsp_url", "platform": "platform_file"}
@@ -380,6 +398,12 @@ def _unfit_for_production(reading: _Reading) -> Iterator[str]:
         yield (f"web.secret_key: expected at least {MINIMUM_SECRET_KEY_LENGTH} characters in production")
     if web.get("secure_cookies") is False:
         yield "web.secure_cookies: must be true in production"
+    for setting in VERIFIER.rows:
+        if setting.name not in reading.sections[VERIFIER.name]:
+            yield (
+                f"verifier.{setting.name}: missing; production needs to know who verifies certificates "
+                "(利用者証明検証者, JPKI Act, Art. 36)"
+            )
     revocation = reading.sections["revocation"]
     if "sources" not in revocation and "ocsp_url" not in revocation:
         yield "revocation.ocsp_url: a revocation source is required in production"

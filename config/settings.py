@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from enum import StrEnum, unique
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
@@ -60,6 +61,36 @@ class JpkiSettings:
     pinned_fingerprints: tuple[str, ...]
     policy_oids: tuple[str, ...] = ("1.2.392.200149.8.5.1.3.30",)
     challenge_lifetime_seconds: int = 120
+    pin_policy: str = "pin_and_signature"
+
+
+@dataclass(frozen=True)
+class VerifierSettings:
+    """The 利用者証明検証者 (JPKI Act, Art. 36) on whose notification the bridge relies on certificates."""
+
+    name: str | None = None
+    notified_on: date | None = None
+    agreement: str | None = None
+
+
+@dataclass(frozen=True)
+class LinkSettings:
+    """How many links a patron has, how long they last, and how long what is over is kept."""
+
+    maximum_per_patron: int = 3
+    maximum_age_days: int | None = None
+    retention_days: int = 365
+    session_retention_days: int = 30
+    account_gone_days: int = 7
+
+
+@dataclass(frozen=True)
+class LibraryLinkSettings:
+    """What is different in one library; None where it is as in ``LinkSettings``."""
+
+    maximum_per_patron: int | None = None
+    maximum_age_days: int | None = None
+    retention_days: int | None = None
 
 
 @dataclass(frozen=True)
@@ -204,6 +235,7 @@ class LibrarySettings:
     koha: KohaSettings | None = None
     sip2: Sip2Settings | None = None
     revocation: LibraryRevocationSettings = LibraryRevocationSettings()
+    links: LibraryLinkSettings = LibraryLinkSettings()
     self_check: tuple[SelfCheckSettings, ...] = ()
     time_zone: str = "Asia/Tokyo"
     cardnumber_prefixes: tuple[str, ...] | None = None
@@ -220,6 +252,8 @@ class Settings:
     database: DatabaseSettings
     keys: KeySettings
     jpki: JpkiSettings
+    verifier: VerifierSettings
+    links: LinkSettings
     revocation: RevocationSettings
     tokens: TokenSettings
     logging: LoggingSettings

@@ -13,6 +13,7 @@ from config.kinds import (
     BOOLEAN,
     CRL_URL,
     DATABASE_URL,
+    DAY,
     HOST,
     HTTP_URL,
     KOHA_API_URL,
@@ -106,6 +107,9 @@ _REVOCATION_SOURCES = list_of(choice(("crl", "ocsp", "platform")), "list of `crl
 _MAXIMUM_AGE = whole_number(1, 10080)
 _OUTAGE_POLICY = choice(("refuse", "last_known_good"))
 _LAST_KNOWN_GOOD_HOURS = whole_number(1, 168)
+PIN_POLICIES = ("pin_and_signature", "tap_after_first_pin")
+_MAXIMUM_PER_PATRON = whole_number(1, 10)
+_LINK_DAYS = whole_number(1, 3650)
 _CATEGORY = text("category code of Koha", r"[^\s|]{1,10}")
 _POLICY_OID = text("object identifier", r"[0-2](?:\.\d+)+")
 
@@ -221,6 +225,58 @@ JPKI = Section(
             "challenge_lifetime_seconds",
             whole_number(30, 600),
             "A card's signature must arrive within this time.",
+        ),
+        Setting(
+            "pin_policy",
+            choice(PIN_POLICIES),
+            "`pin_and_signature` asks for the PIN at each use. `tap_after_first_pin` (JPKI Act, Art. 38-4) "
+            "is refused: it needs an external check that the card is genuine, and this program has none.",
+        ),
+    ),
+)
+
+VERIFIER = Section(
+    "verifier",
+    settings.VerifierSettings,
+    "Who verifies certificates (利用者証明検証者, JPKI Act, Art. 36). All three are required in production.",
+    (
+        Setting("name", text("text"), "The body that has notified J-LIS.", example='"〇〇市"'),
+        Setting(
+            "notified_on",
+            DAY,
+            "The day of the notification (Art. 36 (1)).",
+            example="2026-04-01",
+        ),
+        Setting(
+            "agreement",
+            text("text"),
+            "The agreement with J-LIS (Art. 36 (2)): its number or file.",
+            example='"協定 第1号"',
+        ),
+    ),
+)
+
+LINKS = Section(
+    "links",
+    settings.LinkSettings,
+    "The life of a link. `koha-jpki housekeeping` ends and deletes what is over.",
+    (
+        Setting("maximum_per_patron", _MAXIMUM_PER_PATRON, "So many cards may be linked to one patron."),
+        Setting(
+            "maximum_age_days",
+            _LINK_DAYS,
+            "A link ends after so many days at the latest; without it the certificate alone ends it.",
+        ),
+        Setting("retention_days", _LINK_DAYS, "An ended link is deleted for good after so many days."),
+        Setting(
+            "session_retention_days",
+            whole_number(1, 3650),
+            "Closed sessions and requests for a link that are over are deleted after so many days.",
+        ),
+        Setting(
+            "account_gone_days",
+            whole_number(1, 365),
+            "The links of a patron who is no longer in Koha rest at once and end after so many days.",
         ),
     ),
 )
@@ -582,5 +638,39 @@ LIBRARY_REVOCATION = Section(
     optional=True,
 )
 
-SECTIONS = (GENERAL, WEB, DATABASE, KEYS, JPKI, REVOCATION, TOKENS, IDENTIFIERS, LOGGING, METRICS, SIP2)
-LIBRARY_SECTIONS = (LIBRARY, LIBRARY_KOHA, LIBRARY_SIP2, LIBRARY_REVOCATION, LIBRARY_SELF_CHECK)
+LIBRARY_LINKS = Section(
+    "library.links",
+    settings.LibraryLinkSettings,
+    "What this library does otherwise about links; leave it out where it does nothing otherwise.",
+    (
+        Setting("maximum_per_patron", _MAXIMUM_PER_PATRON, "As `links.maximum_per_patron`."),
+        Setting("maximum_age_days", _LINK_DAYS, "As `links.maximum_age_days`."),
+        Setting("retention_days", _LINK_DAYS, "As `links.retention_days`."),
+    ),
+    repeated=True,
+    optional=True,
+)
+
+SECTIONS = (
+    GENERAL,
+    WEB,
+    DATABASE,
+    KEYS,
+    JPKI,
+    VERIFIER,
+    LINKS,
+    REVOCATION,
+    TOKENS,
+    IDENTIFIERS,
+    LOGGING,
+    METRICS,
+    SIP2,
+)
+LIBRARY_SECTIONS = (
+    LIBRARY,
+    LIBRARY_KOHA,
+    LIBRARY_SIP2,
+    LIBRARY_REVOCATION,
+    LIBRARY_LINKS,
+    LIBRARY_SELF_CHECK,
+)

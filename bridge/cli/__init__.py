@@ -22,6 +22,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "check-config": ("bridge.cli.check_config", "check_config", "Check the settings file."),
     "crl": ("bridge.cli.crl", "crl", "Import and show certificate revocation lists."),
     "demo": ("bridge.cli.demo", "demo", "Tell the whole story on loopback with a simulated card."),
+    "housekeeping": (
+        "bridge.cli.housekeeping",
+        "housekeeping",
+        "End links that lasted too long; delete what is over.",
+    ),
     "init-db": ("bridge.cli.database", "init_db", "Create the database or bring it up to date."),
     "keys": ("bridge.cli.keys", "keys", "Make, change and retire master keys."),
     "library": ("bridge.cli.library", "library", "The libraries of the settings."),

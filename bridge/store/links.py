@@ -472,20 +472,6 @@ class LinkQueries(Queries):
 class LinkHousekeepingQueries(Queries):
     """Queries on links, requests and sessions that are over: what ends by itself, what is deleted."""
 
-    def open_links_after(self, library_id: str, position: str, limit: int) -> Sequence[CardLink]:
-        """See ``bridge.ports.Transaction``."""
-        rows = self._session.scalars(
-            select(CardLinkRow)
-            .where(
-                CardLinkRow.library_id == library_id,
-                CardLinkRow.ended_at.is_(None),
-                CardLinkRow.link_id > position,
-            )
-            .order_by(CardLinkRow.link_id)
-            .limit(limit)
-        )
-        return [_link(row) for row in rows]
-
     def outlived_links(
         self,
         library_id: str,
@@ -516,11 +502,18 @@ class LinkHousekeepingQueries(Queries):
         )
         return [_link(row) for row in rows]
 
-    def deletable_links(self, ended_until: datetime, position: str, limit: int) -> Sequence[CardLink]:
+    def deletable_links(
+        self, library_id: str, ended_until: datetime, position: str, limit: int
+    ) -> Sequence[CardLink]:
         """See ``bridge.ports.Transaction``."""
         rows = self._session.scalars(
             select(CardLinkRow)
-            .where(_is_deletable(ended_until), CardLinkRow.link_id > position)
+            .where(
+                CardLinkRow.library_id == library_id,
+                CardLinkRow.ended_at <= ended_until,
+                not_(_is_the_way_back()),
+                CardLinkRow.link_id > position,
+            )
             .order_by(CardLinkRow.link_id)
             .limit(limit)
         )
@@ -541,9 +534,10 @@ class LinkHousekeepingQueries(Queries):
 
     def delete_link_requests(self, expired_until: datetime, limit: int) -> int:
         """See ``bridge.ports.Transaction``."""
-        requests = (
-            select(LinkRequestRow.request_id).where(_request_is_over(expired_until)).limit(limit)
-        ).scalar_subquery()
+        requests = self._session.scalars(
+            select(LinkRequestRow.request_id).where(LinkRequestRow.expires_at <= expired_until).limit(limit)
+        ).all()
+        self._changed(delete(ChallengeRow).where(ChallengeRow.link_request_id.in_(requests)))
         return self._changed(delete(LinkRequestRow).where(LinkRequestRow.request_id.in_(requests)))
 
     def delete_sessions(self, closed_until: datetime, limit: int) -> int:
@@ -553,22 +547,15 @@ class LinkHousekeepingQueries(Queries):
         ).scalar_subquery()
         return self._changed(delete(CardSessionRow).where(CardSessionRow.session_id.in_(sessions)))
 
-    def count_deletable(self, ended_until: datetime, over_until: datetime) -> tuple[int, int, int]:
+    def count_over(self, before: datetime) -> tuple[int, int]:
         """See ``bridge.ports.Transaction``."""
-        conditions = (
-            (CardLinkRow, _is_deletable(ended_until)),
-            (LinkRequestRow, _request_is_over(over_until)),
-            (CardSessionRow, CardSessionRow.closed_at <= over_until),
-        )
-        links, requests, sessions = (
-            self._session.scalar(select(func.count()).select_from(row).where(condition)) or 0
-            for row, condition in conditions
-        )
-        return links, requests, sessions
+        requests = select(func.count()).select_from(LinkRequestRow).where(LinkRequestRow.expires_at <= before)
+        sessions = select(func.count()).select_from(CardSessionRow).where(CardSessionRow.closed_at <= before)
+        return self._session.scalar(requests) or 0, self._session.scalar(sessions) or 0
 
 
-def _is_deletable(ended_until: datetime) -> ColumnElement[bool]:
-    """Ended so long ago, and not the link by which a patron came into the category that it is in."""
+def _is_the_way_back() -> ColumnElement[bool]:
+    """The link by which a patron came into the category that it is in, or whose move is still to be made."""
     later = aliased(CategoryMoveRow)
     is_the_latest = not_(
         exists().where(
@@ -578,7 +565,7 @@ def _is_deletable(ended_until: datetime) -> ColumnElement[bool]:
             later.sequence > CategoryMoveRow.sequence,
         )
     )
-    is_needed = exists().where(
+    return exists().where(
         CategoryMoveRow.link_id == CardLinkRow.link_id,
         or_(
             CategoryMoveRow.direction == MoveDirection.LINKED,
@@ -587,13 +574,6 @@ def _is_deletable(ended_until: datetime) -> ColumnElement[bool]:
         CategoryMoveRow.state != MoveState.SUPERSEDED,
         is_the_latest,
     )
-    return and_(CardLinkRow.ended_at <= ended_until, not_(is_needed))
-
-
-def _request_is_over(expired_until: datetime) -> ColumnElement[bool]:
-    """No longer to be answered since then; a challenge that hangs on it goes first."""
-    has_challenge = exists().where(ChallengeRow.link_request_id == LinkRequestRow.request_id)
-    return and_(LinkRequestRow.expires_at <= expired_until, not_(has_challenge))
 
 
 class LinkRequestQueries(Queries):

@@ -1,3 +1,4 @@
+from datetime import date
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -139,6 +140,19 @@ REFUSED = [
     ("https://koha", "http://koha", "library 1.koha.base_url: must be https in production"),
     ("# secure_cookies = true", "secure_cookies = false", "web.secure_cookies: must be true in"),
     ('ocsp_url = "http://ocsp.example.jp/"', "", "revocation.ocsp_url: a revocation source is"),
+    ('name = "〇〇市"', "", "verifier.name: missing; production needs to know who verifies certificates"),
+    ("notified_on = 2026-04-01", "", "verifier.notified_on: missing; production needs to know"),
+    ('agreement = "協定 第1号"', "", "verifier.agreement: missing; production needs to know"),
+    ("notified_on = 2026-04-01", "notified_on = 2026-04-01T09:00:00", "verifier.notified_on: expected day"),
+    ("notified_on = 2026-04-01", 'notified_on = "2026-02-30"', "verifier.notified_on: expected day"),
+    ("# pin_policy", 'pin_policy = "tap" #', "jpki.pin_policy: expected one of"),
+    ("# pin_policy", 'pin_policy = "tap_after_first_pin" #', "jpki.pin_policy: tap_after_first_pin needs"),
+    (
+        "# pin_policy",
+        'pin_policy = "tap_after_first_pin" #',
+        "library 1.sip2: self-check machines that nobody",
+    ),
+    ("# maximum_age_days", "maximum_age_days = 0 #", "links.maximum_age_days: expected whole number"),
 ]
 
 
@@ -156,9 +170,27 @@ def test_what_production_refuses_is_allowed_in_development(settings_file):
     settings_file.replace("https://koha", "http://koha")
     settings_file.replace("# secure_cookies = true", "secure_cookies = false")
     settings_file.replace('ocsp_url = "http://ocsp.example.jp/"', "")
+    for required in ('name = "〇〇市"', "notified_on = 2026-04-01", 'agreement = "協定 第1号"'):
+        settings_file.replace(required, "")
     settings_file.environ["KOHA_JPKI_WEB_SECRET_KEY"] = "short"
 
     assert settings_file.load().mode is Mode.DEVELOPMENT
+
+
+def test_a_use_without_the_pin_is_refused_even_for_development(settings_file):
+    settings_file.replace('"production"', '"development"')
+    settings_file.replace("# pin_policy", 'pin_policy = "tap_after_first_pin" #')
+
+    assert [line.partition(":")[0] for line in problems_of(settings_file)] == [
+        "jpki.pin_policy",
+        "library 1.sip2",
+    ]
+
+
+def test_who_verifies_is_read_as_it_stands(settings_file):
+    verifier = settings_file.load().verifier
+
+    assert (verifier.name, verifier.notified_on) == ("〇〇市", date(2026, 4, 1))
 
 
 def test_every_problem_is_named_at_once(settings_file):

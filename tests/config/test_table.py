@@ -9,6 +9,8 @@ from config.table import LIBRARY_SECTIONS, SECTIONS
 ALL_SECTIONS = (*SECTIONS, *LIBRARY_SECTIONS)
 INNER_SETTINGS = {
     "identifiers",
+    "links",
+    "verifier",
     "web",
     "database",
     "keys",

@@ -37,6 +37,8 @@ from bridge.models import (
     CardLink,
     LibrarianRole,
     LinkRequest,
+    Representation,
+    RepresentativeCheck,
     Terminal,
     TerminalKind,
 )
@@ -335,20 +337,27 @@ class Place:
             sip2_login=sip2_login,
         ).terminal
 
-    def start(self, terminal: Terminal | None = None, cardnumber: str = CARDNUMBER) -> LinkRequest:
+    def start(
+        self, terminal: Terminal | None = None, cardnumber: str = CARDNUMBER, **choices: object
+    ) -> LinkRequest:
         place = terminal or self.counter
         return self.registration.start(
             self.librarian,
             terminal_id=place.terminal_id,
             cardnumber=cardnumber,
             consent_version=CONSENT_VERSION,
+            **choices,
         )
 
-    def link(self, card: CardMaterial) -> CardLink:
+    def link(self, card: CardMaterial, **choices: object) -> CardLink:
         """Link a card to patron 51, from the start to the end."""
-        self.start()
+        self.start(**choices)
         challenge = self.registration.begin(self.counter, card.certificate_der)
         return self.complete_link(self.counter, card, challenge)
+
+    def link_for_child(self, card: CardMaterial, until: date) -> CardLink:
+        """Link a card as a legal representative does, after every point was checked."""
+        return self.link(card, representation=Representation(until, frozenset(RepresentativeCheck)))
 
     def complete_link(self, terminal: Terminal, card: CardMaterial, challenge: Challenge) -> CardLink:
         signature = self.sign(card, challenge)

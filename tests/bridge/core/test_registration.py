@@ -79,7 +79,7 @@ def test_a_card_is_linked_from_the_start_to_the_end(place):
     assert list(summary.open_links) == [link]
     *_, made, looked_up = place.audit()
     assert (made.tag, made.subject) == (AuditTag.LINK_CREATED, link.link_id)
-    assert (looked_up.tag, looked_up.subject) == (AuditTag.PATRON_LOOKED_UP, "51")
+    assert (looked_up.tag, looked_up.subject) == (AuditTag.PATRON_LOOKED_UP, link.link_id)
 
 
 def test_a_link_ends_with_its_certificate(place):

@@ -8,14 +8,18 @@ from bridge.app import create_app
 from bridge.store import open_engine, upgrade
 from config.settings import (
     DatabaseSettings,
+    IdentifierSettings,
     JpkiSettings,
     KeySettings,
+    LinkSettings,
     LoggingSettings,
     MetricsSettings,
     Mode,
     RevocationSettings,
     Settings,
+    Sip2Limits,
     TokenSettings,
+    VerifierSettings,
     WebSettings,
 )
 
@@ -102,10 +106,14 @@ def test_the_application_is_made_of_settings(tmp_path):
         database=DatabaseSettings(database),
         keys=KeySettings(key_file),
         jpki=JpkiSettings(tmp_path / "trust", ()),
+        verifier=VerifierSettings(),
+        links=LinkSettings(),
         revocation=RevocationSettings(),
         tokens=TokenSettings(),
         logging=LoggingSettings(),
         metrics=MetricsSettings(),
+        sip2=Sip2Limits(),
+        identifiers=IdentifierSettings(),
         libraries=(),
     )
     app = create_app(settings)
