@@ -22,6 +22,7 @@ class _Running:
     good_until: datetime
     version: int | None
     last_used_at: datetime
+    written_at: datetime | None = None
 
 
 class RunningSessions:
@@ -35,7 +36,6 @@ class RunningSessions:
         self._idle_limit = idle_limit
         self._running: dict[bytes, _Running] = {}
         self._tokens: dict[str, bytes] = {}
-        self._used: dict[str, datetime] = {}
 
     def __bool__(self) -> bool:
         """Whether there is any."""
@@ -48,7 +48,7 @@ class RunningSessions:
             return None
         if now >= running.good_until or now - running.last_used_at > self._idle_limit:
             return None
-        self._use(running, now)
+        running.last_used_at = now
         return running.resolved
 
     def remember(
@@ -61,10 +61,8 @@ class RunningSessions:
         version: int | None,
     ) -> None:
         """Keep what was looked up; *version* is from before the look-up. It counts as a use."""
-        running = _Running(kiosk, resolved, borrower.good_until, version, now)
-        self._running[token] = running
+        self._running[token] = _Running(kiosk, resolved, borrower.good_until, version, now)
         self._tokens[borrower.session_id] = token
-        self._use(running, now)
 
     def last_used_at(self, token: bytes) -> datetime | None:
         """Return the last use of *token* that is known here."""
@@ -73,19 +71,16 @@ class RunningSessions:
 
     def forget(self, session_id: str) -> None:
         """The session is over, or must be looked up again."""
-        self._used.pop(session_id, None)
         token = self._tokens.pop(session_id, None)
         if token is not None:
             del self._running[token]
 
     def take_uses(self, now: datetime) -> Mapping[str, datetime]:
         """Return the last use of each session used since the last call; forget who has gone away."""
-        used, self._used = self._used, {}
+        used = {}
         for running in list(self._running.values()):
+            if running.last_used_at != running.written_at:
+                used[running.resolved.session_id] = running.written_at = running.last_used_at
             if now - running.last_used_at > self._idle_limit:
                 self.forget(running.resolved.session_id)
         return used
-
-    def _use(self, running: _Running, now: datetime) -> None:
-        running.last_used_at = now
-        self._used[running.resolved.session_id] = now
