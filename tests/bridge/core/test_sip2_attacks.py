@@ -13,7 +13,7 @@ import pytest
 from bridge.machines import MachinePolicies, MachinePolicy
 from bridge.models import AuditTag, TerminalKind
 from bridge.resolver import TokenResolver
-from sip2_adapter import Listener, ProxyLimits, Sip2Proxy, decode
+from sip2_adapter import ConnectionLimits, Listener, ProxyLimits, Sip2Proxy, decode
 from sip2_adapter.codec import checksum
 from sip2_adapter.simulator import (
     Account,
@@ -135,7 +135,8 @@ async def start(place):
             time_zone=ZoneInfo("Asia/Tokyo"),
         )
         listener = Listener(library or place.library, "127.0.0.1", 0, "127.0.0.1", acs.port)
-        proxy = Sip2Proxy([listener], resolver, limits=ProxyLimits(answer_timeout=5), clock=place.clock)
+        proxy = Sip2Proxy(connections=ConnectionLimits())
+        proxy.add_library(listener, resolver, limits=ProxyLimits(answer_timeout=5), clock=place.clock)
         await proxy.start()
         running.append((proxy, acs))
 
