@@ -7,7 +7,7 @@ Each library has a chain of its own. Its events are numbered from 1 without gaps
 where *message* is UTF-8 of these ten fields, a line feed (U+000A) between two of them and none at the end:
 
     "koha-jpki-bridge/audit/v1", library, sequence number (decimal), time (UTC, such as
-    2026-11-02T03:00:00.000000+00:00), tag, kind of actor, id of the actor, subject,
+    2026-11-02 03:00:00.000000), tag, kind of actor, id of the actor, subject,
     terminal (empty where there was none), details (JSON, ASCII, keys sorted, ", " and ": " between them)
 
 No field holds a line feed, so that no two events have the same message. Before the first event stand
@@ -94,7 +94,7 @@ def details_text(details: Mapping[str, str]) -> str:
 
 def moment_text(at: datetime) -> str:
     """Return a time as it is hashed."""
-    return at.astimezone(UTC).isoformat(timespec="microseconds")
+    return at.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
 
 
 def event_hash(previous: bytes, library_id: str, event: ChainedEvent) -> bytes:

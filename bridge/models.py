@@ -368,6 +368,7 @@ REPEATABLE_TAGS = frozenset(
         AuditTag.SESSION_DENIED,
         AuditTag.SESSION_ANOTHER_PATRON,
         AuditTag.SESSION_GUESSING,
+        AuditTag.TERMINAL_ELSEWHERE,
         AuditTag.LOGIN_FAILED,
     }
 )

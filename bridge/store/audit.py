@@ -10,10 +10,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
+from typing import cast as cast_to
 
-from sqlalchemy import ColumnElement, Engine, Text, cast, func, insert, select
+from sqlalchemy import ColumnElement, Engine, Text, cast, func, insert, select, type_coerce
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
+from sqlalchemy.types import NullType
 
 from bridge.audit_chain import (
     GENESIS,
@@ -197,26 +199,33 @@ class AuditLog:
 
 
 def _stream(session: Session, condition: ColumnElement[bool]) -> Iterator[ChainedEvent]:
-    rows = session.execute(
-        select(
-            AuditEventRow.sequence,
-            AuditEventRow.at,
-            cast(AuditEventRow.tag, Text),
-            cast(AuditEventRow.actor_kind, Text),
-            AuditEventRow.actor_id,
-            AuditEventRow.subject,
-            AuditEventRow.terminal_id,
-            cast(AuditEventRow.details, Text),
-            AuditEventRow.hash,
-        )
+    """Yield the events as the database gives them: each conversion in here would cost as much as a hash."""
+    columns: Sequence[ColumnElement[Any]] = (
+        AuditEventRow.sequence.expression,
+        _moment(session),
+        type_coerce(AuditEventRow.tag, Text),
+        type_coerce(AuditEventRow.actor_kind, Text),
+        AuditEventRow.actor_id.expression,
+        AuditEventRow.subject.expression,
+        func.coalesce(AuditEventRow.terminal_id, ""),
+        cast(AuditEventRow.details, Text),
+        type_coerce(AuditEventRow.hash, NullType),
+    )
+    rows = session.connection().execute(
+        select(*(each.label(name) for name, each in zip(ChainedEvent._fields, columns, strict=True)))
         .where(condition)
         .order_by(AuditEventRow.sequence)
         .execution_options(yield_per=ROWS_AT_ONCE)
     )
-    for sequence, at, tag, actor_kind, actor_id, subject, terminal_id, details, digest in rows:
-        yield ChainedEvent(
-            sequence, moment_text(at), tag, actor_kind, actor_id, subject, terminal_id or "", details, digest
-        )
+    for chunk in rows.partitions():
+        yield from cast_to(Sequence[ChainedEvent], chunk)
+
+
+def _moment(session: Session) -> ColumnElement[str]:
+    """Return the column of times as ``moment_text`` writes them, which is how SQLite keeps them."""
+    if session.get_bind().dialect.name == "sqlite":
+        return type_coerce(AuditEventRow.at, Text)
+    return func.to_char(func.timezone("UTC", AuditEventRow.at), "YYYY-MM-DD HH24:MI:SS.US")
 
 
 def _columns(event: AuditEvent) -> dict[str, Any]:

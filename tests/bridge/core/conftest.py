@@ -428,18 +428,27 @@ def make_place() -> type[Place]:
 
 
 @pytest.fixture
-def place(sqlite_store: SqlStore, key_ring: KeyRing, clock: FixedClock, pki: CardPki) -> Place:
+def place(sqlite_store: SqlStore, key_ring: KeyRing, clock: FixedClock, pki: CardPki) -> Iterator[Place]:
     place = Place(sqlite_store, key_ring, clock, pki)
     place.furnish()
-    return place
+    yield place
+    _require_no_names(place)
 
 
 @pytest.fixture
-def place_on_either(store: SqlStore, key_ring: KeyRing, clock: FixedClock, pki: CardPki) -> Place:
+def place_on_either(store: SqlStore, key_ring: KeyRing, clock: FixedClock, pki: CardPki) -> Iterator[Place]:
     """The same over SQLite and over PostgreSQL."""
     place = Place(store, key_ring, clock, pki)
     place.furnish()
-    return place
+    yield place
+    _require_no_names(place)
+
+
+def _require_no_names(place: Place) -> None:
+    """Whatever a test did, the audit log names neither patron nor staff."""
+    written = repr([(row.subject, row.actor_id, row.terminal_id, row.details) for row in place.audit()])
+    names = [NAME, PASSWORD, CARDNUMBER, "L-4711-000816", "H-1", "hanako", "司書"]
+    assert [name for name in names if name in written] == []
 
 
 class Installation:

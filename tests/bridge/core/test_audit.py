@@ -93,9 +93,8 @@ def rehash(connection, store, first: int) -> None:
     ).all()
     for row in rows:
         details = row.details if isinstance(row.details, str) else json.dumps(row.details, sort_keys=True)
-        at = str(row.at).replace(" ", "T")
-        at = at if at.endswith("+00:00") else at + "+00:00"
-        at = at if "." in at else at.replace("+00:00", ".000000+00:00")
+        at = str(row.at).removesuffix("+00:00")
+        at = at if "." in at else f"{at}.000000"
         fields = (
             row.sequence,
             at,

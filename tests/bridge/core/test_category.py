@@ -448,6 +448,7 @@ def stranded(ready, state):
         "utf-8",
     )
     engine = open_engine(ready.load().database.url)
+    key_id = ready.key_file.read_text().split()[0]
     link = CardLink(
         "link-1",
         "central",
@@ -467,8 +468,8 @@ def stranded(ready, state):
     with SqlStore(engine).transaction() as transaction:
         transaction.add_link(
             link,
-            CardIdentifier(IdentifierKind.SERIAL_NUMBER, "k1", "d1"),
-            EncryptedValue("k1", b"n" * 12, b"c" * 20),
+            CardIdentifier(IdentifierKind.SERIAL_NUMBER, key_id, "d1"),
+            EncryptedValue(key_id, b"n" * 12, b"c" * 20),
         )
         transaction.add_category_move(failed)
     engine.dispose()

@@ -269,8 +269,9 @@ def test_the_command_tells_by_its_exit_code_that_a_state_is_not_known(run, insta
     with sqlite3.connect(installation.database) as connection:
         connection.execute(
             "INSERT INTO card_link (link_id, library_id, patron_id, kind, key_id, digest, state, not_after,"
-            " linked_at, linked_by, slot) VALUES ('1', 'central', 1, 'serial_number', 'k', 'd', 'active',"
-            " '2099-01-01 00:00:00', '2026-01-01 00:00:00', 'x', 1)"
+            " linked_at, linked_by, slot) VALUES ('1', 'central', 1, 'serial_number', ?, 'd', 'active',"
+            " '2099-01-01 00:00:00', '2026-01-01 00:00:00', 'x', 1)",
+            installation.key_file.read_text().split()[:1],
         )
     connection.close()
     result = run("revocation", "sweep")

@@ -111,7 +111,10 @@ def _chain(connection: sa.Connection) -> None:
             sa.update(EVENT)
             .where(EVENT.c.event_id == sa.bindparam("of_event"))
             .values(
-                details=sa.bindparam("sorted"), sequence=sa.bindparam("number"), hash=sa.bindparam("own")
+                at=sa.bindparam("moment"),
+                details=sa.bindparam("sorted"),
+                sequence=sa.bindparam("number"),
+                hash=sa.bindparam("own"),
             ),
             [_chained(row, heads) for row in rows],
         )
@@ -141,6 +144,7 @@ def _chained(row: sa.Row[tuple[object, ...]], heads: dict[str, tuple[int, bytes]
     heads[row.library_id] = sequence + 1, event_hash(previous, row.library_id, event)
     return {
         "of_event": row.event_id,
+        "moment": row.at,
         "sorted": details,
         "number": sequence + 1,
         "own": heads[row.library_id][1],
