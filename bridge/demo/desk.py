@@ -70,6 +70,18 @@ class Desk:
         form = self._get(address[0])
         return self._post(address[0], form, reason="patron_request", confirmed="y")
 
+    def link_of(self, cardnumber: str) -> str:
+        """Return the id of the link of a patron who has one."""
+        address = LINK_TO_END.search(self.find_patron(cardnumber).text)
+        if address is None:
+            raise DeskError("the patron has no link")
+        return address[0].split("/")[3]
+
+    def report_lost(self, cardnumber: str) -> requests.Response:
+        """End every link of a patron by library card alone; return the page that follows."""
+        page = self.find_patron(cardnumber)
+        return self._post("/admin/counter/lost", page, cardnumber=cardnumber, confirmed="y")
+
     def reasons_of_links(self) -> list[str]:
         """Return what the list of links says of those that have ended or are suspended, the newest first."""
         cells = REASON_CELL.findall(self._get("/admin/links/").text)

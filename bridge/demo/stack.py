@@ -11,7 +11,7 @@ import secrets
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from bridge.demo.koha import SimulatedKoha
 from bridge.demo.processes import LOOPBACK, Part, PartFailedError, command, free_port
 from jpki.simulator.card import SimulatedCard
 from jpki.simulator.ocsp_responder import OcspResponder
-from jpki.simulator.pki import Authority, CardPki
+from jpki.simulator.pki import Authority, CardPki, CardProfile
 from koha_client.simulator.demo_data import ADULT, LINKED_ADULT, DemoPatron, demo_state
 from koha_client.simulator.entities import SimulatedPatron
 from koha_client.simulator.state import KohaState
@@ -45,6 +45,10 @@ LIBRARIAN = DemoAccount("demo", "demo-demo-demo")
 KIOSK_ACCOUNT = DemoAccount("selfcheck1", "selfcheck1-password")
 
 
+PROFILES = {"ending": CardProfile.EXPIRES_SOON}
+"""What is special about a card's certificate."""
+
+
 @dataclass(frozen=True)
 class Place:
     """A terminal and the file that holds its token."""
@@ -55,11 +59,19 @@ class Place:
 
 @dataclass(frozen=True)
 class DemoCards:
-    """The cards on the table: one that is used throughout, one that comes to grief, one never linked."""
+    """The cards on the table: one that is used throughout, one that comes to grief, one never linked.
+
+    And those of a life: one whose certificate ends soon, the one after its renewal, the one after its loss,
+    and a child's.
+    """
 
     resident: DemoCard
     second: DemoCard
     stranger: DemoCard
+    ending: DemoCard
+    renewed: DemoCard
+    reissued: DemoCard
+    childs: DemoCard
 
 
 @dataclass(frozen=True)
@@ -120,7 +132,7 @@ def running_stack(directory: Path, say: Callable[[str], None], *, with_reader: b
     with ExitStack() as resources:
         say("test CA, cards, OCSP responder (openssl)")
         pki = CardPki.create(datetime.now(UTC))
-        cards = DemoCards(*(_issue(pki, name) for name in ("resident", "second", "stranger")))
+        cards = DemoCards(**{card.name: _issue(pki, card.name) for card in fields(DemoCards)})
         pki.write(directory / "pki")
         responder = resources.enter_context(OcspResponder(directory / "pki"))
 
@@ -166,7 +178,7 @@ def _local_now() -> datetime:
 
 
 def _issue(pki: CardPki, name: str) -> DemoCard:
-    material = pki.issue_card()
+    material = pki.issue_card(PROFILES.get(name, CardProfile.GOOD))
     return DemoCard(name, material.serial_number, SimulatedCard.from_material(material, PIN))
 
 

@@ -16,9 +16,10 @@ from datetime import timedelta
 import requests
 
 from bridge.demo.cards import DemoCard, Visit
-from bridge.demo.desk import Desk, wait_for_end
+from bridge.demo.desk import Desk, DeskError, wait_for_end
 from bridge.demo.kiosk import SelfCheckMachine
 from bridge.demo.stack import LIBRARIAN, PIN, WRONG_PIN, Stack
+from bridge.models import RepresentativeCheck
 from jpki.card import JpkiSession, Pin
 from jpki.simulator.card import SimulatedConnection
 from koha_client.simulator.demo_data import ADULT, LINKED_ADULT, DemoItem, DemoPatron
@@ -101,6 +102,13 @@ class Story:
             self._step("失効した証明書の一括点検 / the sweep suspends the link of a revoked one", self._sweep)
             self._step("停止中の連携 / the machine asks no PIN, staff see why", self._suspended)
             self._step("これまでのプラスチックカード / a plastic card passes as ever", self._plastic)
+            self._chapter("5. 連携の一生 / The life of a link")
+            self._step("期限の近い電子証明書は使うたびに知らせる / told at each use", self._ends_soon)
+            self._step("更新後は新しいカードに入れ替える / renewed, replaced in one step", self._replace)
+            self._step("カード紛失: 利用者カードだけで今すぐ解除 / lost: ended at once", self._lose)
+            self._step("再発行されたカードを連携し直す / the reissued card is linked anew", self._reissue)
+            self._step("子ども: 確認項目が欠ければ断る / a child: every point is needed", self._child_refused)
+            self._step("子ども: 法定代理人が連携、15歳まで / by a representative, until 15", self._child)
         return self._told
 
     # -- telling
@@ -132,8 +140,8 @@ class Story:
         expect(self._stack.table.pins_presented(card) == 1, "the PIN was not presented exactly once")
         return headline
 
-    def _link_card(self, patron: DemoPatron, card: DemoCard) -> str:
-        request_id = self._desk.start_link(patron.value, self._stack.counter.terminal_id)
+    def _link_card(self, patron: DemoPatron, card: DemoCard, **choices: str) -> str:
+        request_id = self._desk.start_link(patron.value, self._stack.counter.terminal_id, **choices)
         visit = self._visit(card, at_counter=True)
         expect(visit.exit_code == 0, f"the agent ended with {visit.exit_code}: {visit.last_words}")
         state = wait_for_end(self._desk, request_id)
@@ -311,6 +319,66 @@ class Story:
         expect(borrowed.accepted, f"refused: {borrowed.screen_message}")
         kiosk.end_patron_session()
         return f"64 BL=Y, 12 ok: {borrowed.first('AJ')}"
+
+    # -- 5. the life of a link
+
+    def _ends_soon(self) -> str:
+        self._link_card(DemoPatron.LIMIT_REACHED, self._stack.cards.ending)
+        visit = self._visit(self._stack.cards.ending)
+        expect(visit.exit_code == 0 and visit.token, "the card was refused")
+        expect("電子証明書の有効期限は" in visit.last_words, "the patron is not told that the end is near")
+        return visit.last_words
+
+    def _replace(self) -> str:
+        old = self._desk.link_of(DemoPatron.LIMIT_REACHED.value)
+        said = self._link_card(DemoPatron.LIMIT_REACHED, self._stack.cards.renewed, replaces=old)
+        refused = self._refused_before_the_pin(self._stack.cards.ending)
+        expect(self._desk.link_of(DemoPatron.LIMIT_REACHED.value) != old, "the old link is still there")
+        return f"{said} / {refused}"
+
+    def _lose(self) -> str:
+        kiosk = self._open_kiosk()
+        token = self._visit(self._stack.cards.renewed).token
+        expect(kiosk.patron_information(token).accepted, "the token was refused before the loss")
+        page = self._desk.report_lost(DemoPatron.LIMIT_REACHED.value)
+        answer = kiosk.patron_information(token)
+        expect(not answer.accepted, "the session went on after the loss")
+        expect("連携を解除しました" in page.text, "the page does not say that the link has ended")
+        return f"64 BL=N, AF: {answer.screen_message}"
+
+    def _reissue(self) -> str:
+        said = self._refused_before_the_pin(self._stack.cards.renewed)
+        self._link_card(DemoPatron.LIMIT_REACHED, self._stack.cards.reissued)
+        visit = self._visit(self._stack.cards.reissued)
+        expect(visit.exit_code == 0 and visit.token, "the reissued card was refused")
+        return f"{said} / {visit.last_words}"
+
+    def _child_refused(self) -> str:
+        checks = [check.value for check in RepresentativeCheck][:-1]
+        try:
+            self._start_for_child(checks)
+        except DeskError as error:
+            return str(error)
+        raise StepFailed("a link was started though a point was not checked")
+
+    def _child(self) -> str:
+        request_id = self._start_for_child([check.value for check in RepresentativeCheck])
+        visit = self._visit(self._stack.cards.childs, at_counter=True)
+        expect(visit.exit_code == 0, f"the agent ended with {visit.exit_code}: {visit.last_words}")
+        expect("15歳の誕生日" in visit.last_words, "the patron is not told of the 15th birthday")
+        state = wait_for_end(self._desk, request_id)
+        expect(state["tone"] == "success", f"the counter page says: {state['headline']}")
+        return visit.last_words
+
+    def _start_for_child(self, checks: list[str]) -> str:
+        birthday = self._stack.koha.now().date() + timedelta(days=60)
+        return self._desk.start_link(
+            DemoPatron.CHILD.value,
+            self._stack.counter.terminal_id,
+            represented="y",
+            checks=checks,
+            fifteenth_birthday=birthday.isoformat(),
+        )
 
     def _refused_before_the_pin(self, card: DemoCard) -> str:
         before = self._stack.table.pins_presented(card)
