@@ -15,16 +15,18 @@ from zoneinfo import ZoneInfo
 
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
-from sqlalchemy import insert
+from sqlalchemy import insert, update
 
+from bench.crl_iteration import count_entries
 from bench.figure import Figure
 from bridge.environment import Environment, Library
-from bridge.keys import KeyRing, KeyUse, MasterKey
+from bridge.keys import TAGGED_OCTETS, KeyRing, KeyUse, MasterKey
 from bridge.models import Actor, ActorKind, IdentifierKind, LinkState
 from bridge.rules import RevocationRule
 from bridge.serial_record import write_serial_record
 from bridge.store import CardLinkRow, SqlStore, open_engine, upgrade
-from bridge.sweep import CrlSweepSource, RevocationSweep
+from bridge.sweep import RevocationSweep
+from bridge.sweep_sources import CrlSweepSource
 from jpki.certificate import SerialNumber
 from jpki.crl_index import CrlDirectory
 from jpki.trust import TrustStore, import_anchor
@@ -34,20 +36,28 @@ REVOKED = 1_000
 """Of a million links; the sweep of every night finds far fewer."""
 
 LIBRARY_ID = "central"
+KEY_ID = "bench"
 ROWS_AT_ONCE = 10_000
+ROUNDS = 3
 
 
 def measure(folder: Path, serial_numbers: list[int], issued: range) -> Iterator[Figure]:
     """Yield the figures of the sweep.
 
     *folder* holds ``ca.der``, ``big.crl`` and its index in ``crl``, as ``bench.revocation`` leaves them.
-    The peer iterates over the CRL with cryptography, reading of each entry what a sweep needs of it.
+    The peer is one iteration over the CRL with cryptography, as in the peer of the import. What others do
+    on the machine only adds, so the best of a few rounds counts on either side.
     """
     _make_links(folder, serial_numbers, issued)
-    iteration, _ = _run("iterate", folder)
-    seconds, peak_mb = _run("sweep", folder)
-    yield Figure("revocation.sweep_ratio", seconds / iteration, "ratio", 10, "lower")
-    yield Figure("revocation.sweep_peak_mb", peak_mb, "MB", 500, "lower")
+    iterations, sweeps, peaks = [], [], []
+    for _ in range(ROUNDS):
+        iterations.append(_run("iterate", folder)[0])
+        seconds, peak_mb = _run("sweep", folder)
+        _undo(folder)
+        sweeps.append(seconds)
+        peaks.append(peak_mb)
+    yield Figure("revocation.sweep_ratio", min(sweeps) / min(iterations), "ratio", 10, "lower")
+    yield Figure("revocation.sweep_peak_mb", max(peaks), "MB", 500, "lower")
 
 
 def _run(part: str, folder: Path) -> tuple[float, float]:
@@ -65,10 +75,7 @@ def _run(part: str, folder: Path) -> tuple[float, float]:
 def _iterate(folder: Path) -> float:
     crl = x509.load_der_x509_crl((folder / "big.crl").read_bytes())
     begun = time.perf_counter()
-    for entry in crl:
-        reason = entry.extensions.get_extension_for_class(x509.CRLReason).value.reason
-        if not (entry.serial_number and entry.revocation_date_utc and reason):
-            raise ValueError("an entry without a serial number, a date or a reason")
+    count_entries(crl)
     return time.perf_counter() - begun
 
 
@@ -97,19 +104,21 @@ def _make_links(folder: Path, serial_numbers: list[int], issued: range) -> None:
     (issuer,) = (head.issuer_key_identifier for head in CrlDirectory(folder / "crl").heads())
     draw = random.Random(6)
     revoked = set(serial_numbers)
-    linked = draw.sample(serial_numbers, REVOKED)
-    while len(linked) < LINKS:
-        more = draw.sample(issued, LINKS)
-        linked += [number for number in more if number not in revoked][: LINKS - len(linked)]
+    good = [number for number in draw.sample(issued, 2 * LINKS) if number not in revoked]
+    linked = draw.sample(serial_numbers, REVOKED) + good[: LINKS - REVOKED]
     draw.shuffle(linked)
     now = datetime.now(UTC)
     with open_engine(_url(folder)).begin() as connection:
         for start in range(0, LINKS, ROWS_AT_ONCE):
             rows = []
-            for number in linked[start : start + ROWS_AT_ONCE]:
+            numbers = linked[start : start + ROWS_AT_ONCE]
+            octets = b"".join(number.to_bytes(TAGGED_OCTETS, "big") for number in numbers)
+            tags = environment.keys.revocation_tags(LIBRARY_ID, KEY_ID, octets)
+            for number, tag in zip(numbers, tags, strict=True):
                 link_id = environment.new_id()
                 record = write_serial_record(issuer, SerialNumber(number))
                 serial = environment.keys.encrypt(KeyUse.SERIAL_ENCRYPTION, LIBRARY_ID, link_id, record)
+                linked_at = now - timedelta(seconds=LINKS - start - len(rows))
                 rows.append(
                     {
                         "link_id": link_id,
@@ -121,13 +130,26 @@ def _make_links(folder: Path, serial_numbers: list[int], issued: range) -> None:
                         "serial_key_id": serial.key_id,
                         "serial_nonce": serial.nonce,
                         "serial_ciphertext": serial.ciphertext,
+                        "issuer_key_identifier": issuer,
+                        "revocation_tag": tag,
+                        "tagged_at": linked_at,
                         "state": LinkState.ACTIVE,
                         "not_after": now + timedelta(days=1000),
-                        "linked_at": now - timedelta(seconds=LINKS - start - len(rows)),
+                        "linked_at": linked_at,
                         "linked_by": "bench",
                     }
                 )
             connection.execute(insert(CardLinkRow), rows)
+
+
+def _undo(folder: Path) -> None:
+    """Make the links that a sweep suspended active again."""
+    with open_engine(_url(folder)).begin() as connection:
+        connection.execute(
+            update(CardLinkRow)
+            .where(CardLinkRow.state == LinkState.SUSPENDED)
+            .values(state=LinkState.ACTIVE, suspended_at=None, suspended_reason=None)
+        )
 
 
 def _url(folder: Path) -> str:
@@ -140,7 +162,7 @@ def _environment(folder: Path) -> Environment:
     library = Library(LIBRARY_ID, LIBRARY_ID, ZoneInfo("Asia/Tokyo"), _NoPatrons())
     return Environment(
         SqlStore(engine),
-        KeyRing([MasterKey("bench", bytes(32))], os.urandom),
+        KeyRing([MasterKey(KEY_ID, bytes(32))], os.urandom),
         {LIBRARY_ID: library},
         lambda: datetime.now(UTC),
         os.urandom,

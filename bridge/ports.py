@@ -192,8 +192,31 @@ class KeyedLink(NamedTuple):
     patron_reference: str | None
 
 
+@dataclass(frozen=True)
+class RevocationTag:
+    """By what a sweep finds the link of a revoked certificate: its CA key, and a tag of its serial number.
+
+    The tag is made with the master key that also encrypted the serial number; see
+    ``bridge.keys.KeyRing.revocation_tags``.
+    """
+
+    issuer_key_identifier: bytes
+    value: int = field(repr=False)
+
+
+class LinkGroup(NamedTuple):
+    """The links of one library whose tags can be compared: of one CA key, made with one master key.
+
+    Without an issuer: links that bear no tag.
+    """
+
+    library_id: str
+    issuer_key_identifier: bytes | None
+    key_id: str | None
+
+
 class SweptLink(NamedTuple):
-    """Of an active link what a sweep needs, and no more: there may be a million of them."""
+    """Of an active link what a sweep needs to ask about it by itself."""
 
     link_id: str
     linked_at: datetime
@@ -288,11 +311,13 @@ class Transaction(Protocol):
         identifier: CardIdentifier,
         serial: EncryptedValue,
         also: Sequence[CardIdentifier] = (),
+        tag: RevocationTag | None = None,
     ) -> None:
         """Raises ``AlreadyLinked`` where the card has a link that has not ended.
 
         *also* are its identifiers under the other keys: a node that does not use the same one meets them.
         ``LinkedMeanwhile`` where another card is being linked to the same patron at this moment.
+        A link without a *tag* gets it from the next sweep.
         """
 
     def find_link(self, library_id: str, link_id: str) -> CardLink | None: ...
@@ -384,13 +409,22 @@ class Transaction(Protocol):
     def count_over(self, before: datetime) -> tuple[int, int]:
         """Return how many requests and sessions the two functions above would delete."""
 
-    def count_active_links(self) -> int:
-        """Return how many links by serial number are active, in all libraries."""
+    def tag_link(self, link_id: str, tag: RevocationTag | None, at: datetime) -> None:
+        """Give an active link its tag; None takes it away, from one that no sweep can speak for."""
+
+    def active_link_groups(self) -> Mapping[LinkGroup, int]:
+        """Return the groups of all active links by serial number, and how many each has."""
+
+    def revocation_tags(self, group: LinkGroup) -> set[int]:
+        """Return the tags of the active links of a group, of which no two bear the same."""
+
+    def active_links_with_tags(self, group: LinkGroup, tags: Sequence[int]) -> Sequence[SweptLink]:
+        """Return the active links of a group that bear one of *tags*."""
 
     def active_links_after(
-        self, position_at: datetime | None, position: str, limit: int
+        self, position_at: datetime | None, position: str, limit: int, but_for: Collection[LinkGroup] = ()
     ) -> Sequence[SweptLink]:
-        """Return the next active links by serial number of all libraries, in the order of their making."""
+        """Return the next active links by serial number but for those of some groups, as they were made."""
 
     def expiring_links(self, after: datetime, until: datetime) -> Sequence[ExpiringLink]:
         """Return the open links whose certificate's validity ends in that time, the earliest first."""
@@ -401,6 +435,14 @@ class Transaction(Protocol):
 
     def advance_sweep(self, before: RevocationSweepState, after: RevocationSweepState) -> bool:
         """Keep *after*, unless another run has brought the sweep on since *before*: then False."""
+
+    def swept_groups(self, sweep_id: str) -> Collection[LinkGroup]:
+        """Return the groups that a sweep has done at once."""
+
+    def keep_swept_group(
+        self, group: LinkGroup, sweep_id: str, tagged_before: datetime, answer: RevocationAnswer
+    ) -> None:
+        """Keep that *answer* holds for the active links of a group that were tagged before a moment."""
 
     # moves between categories
     def add_category_move(self, move: CategoryMove) -> None: ...
@@ -519,7 +561,10 @@ class Transaction(Protocol):
         serial: EncryptedValue,
         patron_reference: str | None,
     ) -> bool:
-        """Keep a link under other keys; say False where another link claims the same card."""
+        """Keep a link under other keys; say False where another link claims the same card.
+
+        It loses its tag, which the next sweep makes anew.
+        """
 
     def expire_link_requests(self, now: datetime) -> None:
         """Wipe the card numbers of the requests whose time is over."""

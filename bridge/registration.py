@@ -52,7 +52,7 @@ from bridge.models import (
     TerminalKind,
     UnlinkReason,
 )
-from bridge.ports import PatronRecord, Transaction
+from bridge.ports import PatronRecord, RevocationTag, Transaction
 from bridge.rules import (
     STAFF_SUSPENSIONS,
     Decision,
@@ -439,6 +439,10 @@ class RegistrationService:
             link.link_id,
             write_serial_record(certificate.issuer_key_identifier, certificate.serial_number),
         )
+        tag = RevocationTag(
+            certificate.issuer_key_identifier,
+            self._environment.keys.revocation_tag(link.library_id, serial.key_id, certificate.serial_number),
+        )
         with self._environment.store.transaction() as transaction:
             self._open(transaction, request.library_id, request.request_id)
             actor = Actor(ActorKind.LIBRARIAN, request.librarian_id)
@@ -455,7 +459,7 @@ class RegistrationService:
                 raise AlreadyLinked
             link = self._in_place_of_imported(transaction, link, patron, actor)
             self._require_room(transaction, link, patron)
-            transaction.add_link(link, identifiers[0], serial, identifiers[1:])
+            transaction.add_link(link, identifiers[0], serial, identifiers[1:], tag)
             if link.patron_id is not None:
                 self._categories.plan(
                     transaction,

@@ -44,7 +44,8 @@ from bridge.services import Services
 from bridge.sip2_patrons import Sip2Account, Sip2PatronDirectory
 from bridge.staff import StaffService
 from bridge.store import SqlStore, check_version, open_engine
-from bridge.sweep import CrlSweepSource, PacedSource, RevocationSweep, SweepSource
+from bridge.sweep import RevocationSweep
+from bridge.sweep_sources import CrlSweepSource, PacedSource, SweepSource
 from bridge.tokens import CheckDigit, TokenPolicy, TokenShape
 from bridge.verification import CardPolicy, CardVerification, LibraryRevocation
 from config import (

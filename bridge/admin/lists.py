@@ -193,7 +193,7 @@ class LinkList(ReadOnlyList):
         "linked_at",
         "not_after",
         "last_used_at",
-        "revocation_as_of",
+        "last_answer",
         "linked_by",
         "ended_reason",
     )
@@ -203,7 +203,6 @@ class LinkList(ReadOnlyList):
         "linked_at",
         "not_after",
         "last_used_at",
-        "revocation_as_of",
     )
     column_default_sort = ("linked_at", True)
     column_labels: ClassVar = {
@@ -213,7 +212,7 @@ class LinkList(ReadOnlyList):
         "not_after": lazy_gettext("Valid until"),
         "last_used_at": lazy_gettext("Last used"),
         "linked_by": lazy_gettext("Linked by"),
-        "revocation_as_of": lazy_gettext("Certificate confirmed"),
+        "last_answer": lazy_gettext("Certificate confirmed"),
         "ended_reason": lazy_gettext("Why ended or suspended"),
     }
     column_formatters: ClassVar = {
@@ -221,7 +220,7 @@ class LinkList(ReadOnlyList):
         "patron_id": lambda _view, _context, row, _name: row.patron_id or gettext("not known"),
         "not_after": lambda _view, _context, row, _name: format_date(row.not_after, "long"),
         "linked_by": lambda _view, context, row, _name: staff_name(context, row.linked_by),
-        "revocation_as_of": lambda view, _context, row, _name: view.last_answer(row),
+        "last_answer": lambda view, _context, row, _name: view.age_of_answer(row),
         "ended_reason": lambda _view, _context, row, _name: why_over(row),
     }
 
@@ -235,14 +234,15 @@ class LinkList(ReadOnlyList):
         )
         super().__init__(CardLinkRow, services, database, "links", lazy_gettext("Links"))
 
-    def last_answer(self, row: CardLinkRow) -> str:
+    def age_of_answer(self, row: CardLinkRow) -> str:
         """Return as of when the certificate was last known to be good or revoked, and how old that is."""
-        if row.revocation_as_of is None:
+        answer = row.last_answer
+        if answer is None:
             return ""
         words: str = gettext(
             "%(moment)s (%(age)s old)",
-            moment=format_datetime(row.revocation_as_of, str(DATE_AND_TIME)),
-            age=format_timedelta(self.services.clock() - row.revocation_as_of),
+            moment=format_datetime(answer.as_of, str(DATE_AND_TIME)),
+            age=format_timedelta(self.services.clock() - answer.as_of),
         )
         return words
 

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Select, delete, func, literal, or_, select
 from bridge.errors import NameTaken
 from bridge.models import CardIdentifier, LinkRequestState
 from bridge.ports import EncryptedValue, KeyedLink, KeyedRecord
-from bridge.store.links import OPEN_REQUEST_STATES
+from bridge.store.links import NO_TAG, OPEN_REQUEST_STATES
 from bridge.store.queries import Queries
 from bridge.store.tables import (
     AuditHeadRow,
@@ -104,7 +104,7 @@ class KeyQueries(Queries):
             .where(LINK_IS_OPEN, _not_under(key_id), behind)
             .order_by(CardLinkRow.linked_at, CardLinkRow.link_id)
             .limit(limit)
-            .with_for_update(skip_locked=True)
+            .with_for_update(of=CardLinkRow, skip_locked=True)
         )
         return [_keyed_link(row) for row in rows]
 
@@ -133,6 +133,7 @@ class KeyQueries(Queries):
                 serial_nonce=serial.nonce,
                 serial_ciphertext=serial.ciphertext,
                 patron_reference=patron_reference,
+                **NO_TAG,
             )
         )
         return True

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import asdict
 from datetime import datetime
 
 from sqlalchemy import select, update
 
-from bridge.ports import RevocationSweepState
+from bridge.ports import LinkGroup, RevocationSweepState
 from bridge.store.queries import Queries
-from bridge.store.tables import RevocationSweepRow
+from bridge.store.tables import RevocationSweepRow, SweptGroupRow
+from jpki.revocation import RevocationAnswer
 
 
 def _state(row: RevocationSweepRow) -> RevocationSweepState:
@@ -51,6 +53,9 @@ class SweepQueries(Queries):
             .where(
                 RevocationSweepRow.sweep_id == before.sweep_id,
                 RevocationSweepRow.position == before.position,
+                RevocationSweepRow.good == before.good,
+                RevocationSweepRow.suspended == before.suspended,
+                RevocationSweepRow.unknown == before.unknown,
                 RevocationSweepRow.finished_at.is_(None),
             )
             .values(
@@ -63,3 +68,26 @@ class SweepQueries(Queries):
             )
         )
         return met == 1
+
+    def swept_groups(self, sweep_id: str) -> Collection[LinkGroup]:
+        """See ``bridge.ports.Transaction``."""
+        rows = self._session.execute(
+            select(SweptGroupRow.library_id, SweptGroupRow.issuer_key_identifier, SweptGroupRow.key_id).where(
+                SweptGroupRow.sweep_id == sweep_id
+            )
+        )
+        return {LinkGroup(*row) for row in rows}
+
+    def keep_swept_group(
+        self, group: LinkGroup, sweep_id: str, tagged_before: datetime, answer: RevocationAnswer
+    ) -> None:
+        """See ``bridge.ports.Transaction``."""
+        self._session.merge(
+            SweptGroupRow(
+                **group._asdict(),
+                sweep_id=sweep_id,
+                tagged_before=tagged_before,
+                source=answer.source,
+                as_of=answer.as_of,
+            )
+        )

@@ -22,9 +22,10 @@ from sqlalchemy import (
     MetaData,
     String,
     UniqueConstraint,
+    and_,
     text,
 )
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, foreign, mapped_column, relationship
 
 from bridge.models import (
     ActorKind,
@@ -39,7 +40,7 @@ from bridge.models import (
 )
 from bridge.store.columns import UtcDateTime
 from jpki.challenge import ChallengePurpose
-from jpki.revocation import RevocationStatus, UnknownReason
+from jpki.revocation import RevocationAnswer, RevocationStatus, UnknownReason
 
 NAMING_CONVENTION = {
     "ix": "ix_%(column_0_label)s",
@@ -161,6 +162,16 @@ class CardLinkRow(Base):
         Index("ix_card_link_patron", "library_id", "patron_id"),
         Index("ix_card_link_linked_at", "linked_at", "link_id"),
         Index("ix_card_link_patron_reference", "library_id", "patron_reference"),
+        # All that a sweep reads of a link that is not revoked.
+        Index(
+            "ix_card_link_swept",
+            "library_id",
+            "issuer_key_identifier",
+            "serial_key_id",
+            "revocation_tag",
+            sqlite_where=text("state = 'active' AND kind = 'serial_number'"),
+            postgresql_where=text("state = 'active' AND kind = 'serial_number'"),
+        ),
         CheckConstraint("(ended_at IS NULL) = (digest IS NOT NULL)", name="open_has_identifier"),
         CheckConstraint("patron_id IS NULL OR patron_reference IS NULL", name="patron_has_one_name"),
         CheckConstraint(
@@ -190,6 +201,9 @@ class CardLinkRow(Base):
     serial_key_id: Mapped[str | None]
     serial_nonce: Mapped[bytes | None]
     serial_ciphertext: Mapped[bytes | None]
+    issuer_key_identifier: Mapped[bytes | None]
+    revocation_tag: Mapped[int | None] = mapped_column(BigInteger)
+    tagged_at: Mapped[datetime | None]
     state: Mapped[LinkState]
     not_after: Mapped[datetime]
     linked_at: Mapped[datetime]
@@ -209,6 +223,36 @@ class CardLinkRow(Base):
     represented_until: Mapped[date | None]
     representative_checks: Mapped[list[str] | None]
     replaces: Mapped[str | None]
+
+    swept: Mapped[SweptGroupRow | None] = relationship(
+        primaryjoin=lambda: and_(
+            CardLinkRow.state == LinkState.ACTIVE,
+            foreign(CardLinkRow.library_id) == SweptGroupRow.library_id,
+            foreign(CardLinkRow.issuer_key_identifier) == SweptGroupRow.issuer_key_identifier,
+            foreign(CardLinkRow.serial_key_id) == SweptGroupRow.key_id,
+            CardLinkRow.tagged_at < SweptGroupRow.tagged_before,
+        ),
+        viewonly=True,
+        lazy="joined",
+    )
+
+    @property
+    def last_answer(self) -> RevocationAnswer | None:
+        """What was last known of the certificate: of itself, or of all that a sweep found not revoked."""
+        if self.revocation_status is None or self.revocation_source is None or self.revocation_as_of is None:
+            own = None
+        else:
+            own = RevocationAnswer(
+                self.revocation_status,
+                self.revocation_source,
+                self.revocation_as_of,
+                reason=self.revocation_reason,
+            )
+        swept = None if self.swept is None else self.swept.answer
+        if own is None or swept is None:
+            return own or swept
+        is_newer = own.status is RevocationStatus.GOOD and own.as_of < swept.as_of
+        return swept if is_newer else own
 
 
 class CardClaimRow(Base):
@@ -329,6 +373,28 @@ class RevocationSweepRow(Base):
     suspended: Mapped[int]
     unknown: Mapped[int]
     finished_at: Mapped[datetime | None]
+
+
+class SweptGroupRow(Base):
+    """What the last sweep has said at once of the links of one library, CA key and master key: GOOD.
+
+    It holds for those that are active and were tagged before ``tagged_before``.
+    """
+
+    __tablename__ = "swept_group"
+
+    library_id: Mapped[str] = mapped_column(primary_key=True)
+    issuer_key_identifier: Mapped[bytes] = mapped_column(primary_key=True)
+    key_id: Mapped[str] = mapped_column(primary_key=True)
+    sweep_id: Mapped[str] = mapped_column(ForeignKey("revocation_sweep.sweep_id"))
+    tagged_before: Mapped[datetime]
+    source: Mapped[str]
+    as_of: Mapped[datetime]
+
+    @property
+    def answer(self) -> RevocationAnswer:
+        """What holds for each of those links."""
+        return RevocationAnswer(RevocationStatus.GOOD, self.source, self.as_of)
 
 
 class CardSessionRow(Base):

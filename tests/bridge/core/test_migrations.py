@@ -8,7 +8,9 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from bridge.audit_chain import ChainVerifier
-from bridge.store import open_engine, upgrade
+from bridge.models import LinkState
+from bridge.ports import LinkGroup
+from bridge.store import SqlStore, open_engine, upgrade
 from bridge.store.audit import AuditLog
 from bridge.store.engine import tables_may_be_rebuilt
 from bridge.store.schema import _config, head_revision
@@ -203,3 +205,20 @@ def test_open_links_of_one_patron_are_numbered_and_one_session_on_a_link_stays_o
         assert connection.execute(text(still_open)).scalars().all() == ["open-3"]
         kept = "SELECT count(*) FROM card_session WHERE cardnumber_ciphertext IS NOT NULL"
         assert connection.execute(text(kept)).scalar_one() == 1
+
+
+@pytest.mark.parametrize("first_revision", ["0009"], indirect=True)
+def test_a_link_made_before_there_were_tags_bears_none_and_no_sweep_speaks_for_it(first_revision):
+    with first_revision.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO revocation_sweep VALUES"
+                " ('s', '2026-01-01 00:00:00', NULL, '', 1, 0, 0, '2026-01-01 00:00:01')"
+            )
+        )
+    assert upgrade(first_revision) == ("0009", head_revision())
+    with SqlStore(first_revision).transaction() as transaction:
+        link = transaction.find_link("central", "link-1")
+        assert (link.state, link.revocation) == (LinkState.ACTIVE, None)
+        assert transaction.active_link_groups() == {LinkGroup("central", None, None): 1}
+        assert transaction.swept_groups("s") == set()

@@ -5,18 +5,24 @@ from __future__ import annotations
 import json
 import sqlite3
 from datetime import UTC, datetime, timedelta
+from secrets import token_bytes
 from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
 from cryptography import x509
+from sqlalchemy import select, update
 
 from bridge.cli import main
 from bridge.errors import Denied
-from bridge.models import AuditTag, LinkState
+from bridge.key_rotation import KeyRotation
+from bridge.keys import KeyRing, MasterKey
+from bridge.models import AuditTag, LinkState, SuspensionReason
 from bridge.ports import RevocationSweepState
-from bridge.rules import DenialReason, RevocationRule
-from bridge.sweep import CrlSweepSource, PacedSource, RevocationSweep
+from bridge.rules import DenialReason, OutagePolicy, RevocationRule, judge_certificate
+from bridge.store import CardLinkRow
+from bridge.sweep import RevocationSweep
+from bridge.sweep_sources import CrlSweepSource, PacedSource
 from jpki.certificate import SerialNumber, UserAuthenticationCertificate
 from jpki.circuit_breaker import BreakerPolicy, CircuitBreaker
 from jpki.crl_index import CrlDirectory
@@ -24,7 +30,7 @@ from jpki.revocation import RevocationAnswer, RevocationStatus, UnknownReason
 from jpki.revocation_source import OcspSource
 from jpki.simulator.crl import RevokedCard, make_crl
 from jpki.simulator.ocsp_responder import OcspResponder
-from jpki.simulator.pki import Authority
+from jpki.simulator.pki import Authority, CardProfile
 
 CARDS = 5
 
@@ -47,8 +53,17 @@ def cards(place):
 
 
 @pytest.fixture
-def crls(place, tmp_path):
+def crls_of(tmp_path):
+    return lambda place: _crls(place, tmp_path)
+
+
+@pytest.fixture
+def crls(place, crls_of):
     """Put a CRL in force that revokes cards; the number goes up by itself."""
+    return crls_of(place)
+
+
+def _crls(place, tmp_path):
     authority = x509.load_der_x509_certificate(place.pki.ca_certificate(Authority.AUTHENTICATION_1))
     key = place.pki.keys.authorities[Authority.AUTHENTICATION_1]
     directory = CrlDirectory(tmp_path / "crls")
@@ -123,23 +138,27 @@ def test_a_sweep_that_was_stopped_goes_on_where_it_stopped(place, cards, crls):
     first = next(sweep_of(place, source).run())
     assert (first.state.checked, first.state.finished_at) == (2, None)
     steps = list(sweep_of(place, source).run())
-    assert [step.state.checked for step in steps] == [4, 5]
+    assert [step.state.checked for step in steps] == [4, 5, 5]
     assert steps[-1].state.sweep_id == first.state.sweep_id
     assert states(place) == [LinkState.SUSPENDED] * CARDS
     assert len(place.audit(AuditTag.LINK_SUSPENDED)) == CARDS
 
 
-def test_a_sweep_that_dies_within_a_batch_has_done_nothing_of_it(place, cards, crls):
+def test_a_sweep_that_dies_within_a_batch_has_done_nothing_of_it(place, cards, crls, monkeypatch):
     place.clock.advance(minutes=1)
     source = CrlSweepSource(crls(*cards))
 
     class Killed(BaseException):
         pass
 
-    sweep = sweep_of(place, source)
-    sweep._suspend = lambda *_: (_ for _ in ()).throw(Killed)
-    with pytest.raises(Killed):
-        list(sweep.run())
+    def die(*_):
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr("bridge.sweep.suspend_revoked", die)
+        sweep = sweep_of(place, source).run()
+        with pytest.raises(Killed):
+            list(sweep)
     assert states(place) == [LinkState.ACTIVE] * CARDS
     *_, last = sweep_of(place, source).run()
     assert last.state.suspended == CARDS
@@ -150,7 +169,7 @@ def test_two_sweeps_at_once_share_the_work_and_suspend_once(place, cards, crls):
     source = CrlSweepSource(crls(*cards))
     one, other = sweep_of(place, source).run(), sweep_of(place, source).run()
     assert [next(one).state.checked, next(other).state.checked] == [2, 4]
-    assert [step.state.checked for step in one] == [5]
+    assert [step.state.checked for step in one] == [4, 5, 5]
     assert len(place.audit(AuditTag.LINK_SUSPENDED)) == CARDS
 
 
@@ -162,7 +181,7 @@ def test_a_batch_that_another_run_has_done_meanwhile_is_not_done_again(place, ca
         before = transaction.open_sweep(
             RevocationSweepState("sweep", place.clock()), place.clock() - timedelta(days=1)
         )
-        batch = transaction.active_links_after(None, "", 2)
+        batch = transaction.active_links_after(None, "", 2, but_for=())
     assert sweep._sweep_batch(before, batch, CARDS) is not None
     assert sweep._sweep_batch(before, batch, CARDS) is None
     assert len(place.audit(AuditTag.LINK_SUSPENDED)) == 2
@@ -276,3 +295,195 @@ def test_the_command_tells_by_its_exit_code_that_a_state_is_not_known(run, insta
     connection.close()
     result = run("revocation", "sweep")
     assert (result.exit_code, result.stdout) == (1, "checked 1, good 0, suspended 0, unknown 1\n")
+
+
+# All at once
+
+
+def rows_of(place, *columns):
+    with place.store._engine.connect() as connection:
+        return connection.execute(select(*columns).order_by(CardLinkRow.linked_at, CardLinkRow.link_id)).all()
+
+
+def change(place, **values):
+    with place.store._engine.begin() as connection:
+        connection.execute(update(CardLinkRow).values(**values))
+
+
+def untag(place):
+    change(place, issuer_key_identifier=None, revocation_tag=None, tagged_at=None)
+
+
+def test_links_made_before_there_were_tags_get_theirs_from_the_first_sweep(place, cards, crls):
+    untag(place)
+    place.clock.advance(hours=1)
+    *_, last = sweep_of(place, CrlSweepSource(crls(cards[3]))).run()
+    assert (last.state.good, last.state.suspended, last.state.unknown) == (CARDS - 1, 1, 0)
+    assert states(place)[3] is LinkState.SUSPENDED
+    place.clock.advance(hours=1)
+    *_, last = sweep_of(place, CrlSweepSource(crls(cards[0]))).run()
+    assert (last.state.good, last.state.suspended, last.state.unknown) == (CARDS - 2, 1, 0)
+
+
+def test_an_earlier_sweep_does_not_speak_for_a_link_that_is_tagged_after_it(place, cards, crls):
+    place.clock.advance(hours=1)
+    list(sweep_of(place, CrlSweepSource(crls())).run())
+    as_of = place.clock()
+    assert {link.revocation.as_of for link in links(place)} == {as_of}
+    change(place, tagged_at=as_of)
+    assert all(link.revocation.as_of < as_of for link in links(place))
+
+
+def test_links_of_a_ca_without_a_crl_are_unknown_beside_those_of_one_with_a_crl(place, cards, crls):
+    other = place.card(CardProfile.GOOD_NEW_GENERATION)
+    place.start()
+    challenge = place.registration.begin(place.counter, other.certificate_der)
+    place.complete_link(place.counter, other, challenge)
+    place.clock.advance(hours=1)
+    *_, last = sweep_of(place, CrlSweepSource(crls(cards[0], other))).run()
+    assert (last.state.good, last.state.suspended, last.state.unknown) == (CARDS - 1, 1, 1)
+    with place.store.transaction() as transaction:
+        (link,) = transaction.open_links_of_patron(place.library, 51)
+    assert (link.state, link.revocation.source) == (LinkState.ACTIVE, "scripted")
+
+
+def test_links_of_every_master_key_are_found(place, cards, crls, make_place, clock, pki):
+    untag(place)
+    rotated = KeyRing([MasterKey("k2", b"2" * 32), MasterKey("k1", bytes(range(32)))], token_bytes)
+    later = make_place(place.store, rotated, clock, pki)
+    card = place.card()
+    place.start()
+    challenge = later.registration.begin(place.counter, card.certificate_der)
+    later.complete_link(place.counter, card, challenge)
+    clock.advance(hours=1)
+    *_, last = sweep_of(later, CrlSweepSource(crls(card, cards[0]))).run()
+    assert (last.state.good, last.state.suspended, last.state.unknown) == (CARDS - 1, 2, 0)
+    assert {key_id for (key_id,) in rows_of(place, CardLinkRow.serial_key_id)} == {"k1", "k2"}
+
+
+def test_links_whose_master_key_is_gone_are_unknown(place, cards, crls, make_place, clock, pki):
+    clock.advance(hours=1)
+    stranger = make_place(place.store, KeyRing([MasterKey("k2", b"2" * 32)], token_bytes), clock, pki)
+    *_, last = sweep_of(stranger, CrlSweepSource(crls(*cards))).run()
+    assert (last.state.good, last.state.suspended, last.state.unknown) == (0, 0, CARDS)
+
+
+def test_a_listed_link_that_cannot_be_read_is_unknown_and_no_sweep_speaks_for_it(place, cards, crls):
+    change(place, serial_ciphertext=b"damaged")
+    known = links(place)[1].revocation
+    place.clock.advance(hours=1)
+    directory = crls(cards[1])
+    *_, last = sweep_of(place, CrlSweepSource(directory)).run()
+    assert (last.state.good, last.state.suspended, last.state.unknown) == (CARDS - 1, 0, 1)
+    assert [link.revocation.as_of == known.as_of for link in links(place)] == [n == 1 for n in range(CARDS)]
+    *_, last = sweep_of(place, CrlSweepSource(directory)).run()
+    assert (last.state.good, last.state.unknown) == (CARDS - 1, 1)
+
+
+def test_a_serial_number_that_shares_only_the_tag_of_a_listed_one_is_good(place, cards, crls):
+    longer = SimpleNamespace(serial_number=cards[0].serial_number + (1 << 128))
+    place.clock.advance(hours=1)
+    *_, last = sweep_of(place, CrlSweepSource(crls(longer))).run()
+    assert (last.state.good, last.state.suspended) == (CARDS, 0)
+    assert states(place) == [LinkState.ACTIVE] * CARDS
+
+
+def test_an_own_answer_that_is_newer_than_the_sweep_counts(place, cards, crls):
+    place.clock.advance(hours=1)
+    list(sweep_of(place, CrlSweepSource(crls())).run())
+    place.clock.advance(hours=1)
+    place.borrow(cards[0])
+    sources = [link.revocation.source for link in links(place)]
+    assert sources == ["scripted"] + ["crl"] * (CARDS - 1)
+
+
+def test_where_another_source_comes_first_the_list_is_asked_about_what_it_left_open(place, cards, crls):
+    place.clock.advance(hours=1)
+    asked = []
+
+    def says(serial_number, _issuer, now):
+        asked.append(serial_number.value)
+        if serial_number.value == cards[0].serial_number:
+            return RevocationAnswer(RevocationStatus.GOOD, "ocsp", now)
+        return RevocationAnswer(RevocationStatus.UNKNOWN, "ocsp", now, why=UnknownReason.UNREACHABLE)
+
+    first = PacedSource(
+        SimpleNamespace(check_serial_number=says),
+        100,
+        CircuitBreaker(BreakerPolicy(failures=100)),
+        lambda _: None,
+    )
+    *_, last = sweep_of(place, first, CrlSweepSource(crls(cards[0], cards[1]))).run()
+    assert sorted(asked) == sorted(card.serial_number for card in cards)
+    assert (last.state.good, last.state.suspended, last.state.unknown) == (CARDS - 1, 1, 0)
+    assert states(place)[:2] == [LinkState.ACTIVE, LinkState.SUSPENDED]
+
+
+def test_an_ended_link_keeps_no_tag(place, cards):
+    link = links(place)[0]
+    with place.store.transaction() as transaction:
+        transaction.end_link(place.library, link.link_id, "lost", place.clock())
+    columns = (CardLinkRow.issuer_key_identifier, CardLinkRow.revocation_tag, CardLinkRow.tagged_at)
+    assert rows_of(place, *columns).count((None, None, None)) == 1
+
+
+def test_a_sweep_says_the_same_on_either_database(place_on_either, crls_of):
+    place = place_on_either
+    card = place.card()
+    place.start()
+    challenge = place.registration.begin(place.counter, card.certificate_der)
+    place.complete_link(place.counter, card, challenge)
+    place.clock.advance(hours=1)
+    put_in_force = crls_of(place)
+    *_, last = sweep_of(place, CrlSweepSource(put_in_force())).run()
+    assert (last.state.good, last.state.suspended, last.state.unknown) == (1, 0, 0)
+    place.clock.advance(hours=1)
+    *_, last = sweep_of(place, CrlSweepSource(put_in_force(card))).run()
+    assert (last.state.good, last.state.suspended, last.state.unknown) == (0, 1, 0)
+
+
+def test_in_an_outage_a_card_is_accepted_for_review_by_the_word_of_the_last_sweep(place, cards, crls):
+    place.clock.advance(hours=20)
+    list(sweep_of(place, CrlSweepSource(crls(cards[1]))).run())
+    rule = RevocationRule(outage=OutagePolicy.LAST_KNOWN_GOOD, last_known_good_limit=timedelta(hours=6))
+    good, suspended = links(place)[:2]
+    for hours, accepted in ((5, True), (2, False)):
+        place.clock.advance(hours=hours)
+        outage = RevocationAnswer(
+            RevocationStatus.UNKNOWN, "ocsp", place.clock(), why=UnknownReason.UNREACHABLE
+        )
+        decision = judge_certificate(good.not_after, outage, place.clock(), rule, good.revocation)
+        assert (decision.allowed, decision.for_review) == (accepted, accepted)
+        assert not rule.bridges(outage.why, suspended.revocation, place.clock())
+
+
+def test_a_link_that_staff_let_be_active_again_is_not_spoken_for_by_a_sweep_that_left_it_out(
+    place, cards, crls
+):
+    link = links(place)[0]
+    place.clock.advance(hours=1)
+    reason = SuspensionReason.CARD_MISLAID
+    with place.store.transaction() as transaction:
+        assert transaction.suspend_link(place.library, link.link_id, reason, place.clock())
+    place.clock.advance(hours=1)
+    list(sweep_of(place, CrlSweepSource(crls(cards[0]))).run())
+    with place.store.transaction() as transaction:
+        restored = transaction.restore_link(place.library, link.link_id, [reason])
+    assert restored.revocation == link.revocation
+    *_, last = sweep_of(place, CrlSweepSource(crls(cards[0]))).run()
+    assert (last.state.good, last.state.suspended) == (CARDS - 1, 1)
+
+
+def test_links_brought_under_another_master_key_are_tagged_anew(place, cards, crls, make_place, clock, pki):
+    keys = KeyRing([MasterKey("k2", b"2" * 32), MasterKey("k1", bytes(range(32)))], token_bytes)
+    rotated = make_place(place.store, keys, clock, pki)
+    clock.advance(hours=1)
+    list(sweep_of(place, CrlSweepSource(crls())).run())
+    before = links(place)
+    list(KeyRotation(rotated.environment, place.command).rotate())
+    assert all(
+        link.revocation.as_of < old.revocation.as_of for link, old in zip(links(place), before, strict=True)
+    )
+    clock.advance(hours=1)
+    *_, last = sweep_of(rotated, CrlSweepSource(crls(cards[2]))).run()
+    assert (last.state.good, last.state.suspended, last.state.unknown) == (CARDS - 1, 1, 0)
