@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from html import unescape
+from http import HTTPStatus
 
 import requests
 
@@ -86,6 +87,15 @@ class Desk:
         """Return what the list of links says of those that have ended or are suspended, the newest first."""
         cells = REASON_CELL.findall(self._get("/admin/links/").text)
         return [unescape(cell) for cell in cells if cell.strip()]
+
+    def links_on_the_list(self) -> list[str]:
+        """Return the addresses at which the listed links can be ended."""
+        return LINK_TO_END.findall(self._get("/admin/links/").text)
+
+    def may_open(self, address: str) -> bool:
+        """Return whether an address shows this librarian anything, rather than that it does not exist."""
+        response = self._session.get(self._base_url + address, timeout=SECONDS)
+        return response.status_code != HTTPStatus.NOT_FOUND
 
     def watch(self, request_id: str) -> dict[str, object]:
         """Return how far a link has come, as the page's script sees it."""

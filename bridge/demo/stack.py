@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import sqlite3
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +28,7 @@ from koha_client.simulator.entities import SimulatedPatron
 from koha_client.simulator.state import KohaState
 
 LIBRARY_ID = "central"
+SECOND_LIBRARY_ID = "harbour"
 SETTINGS_FILE = "bridge.toml"
 PIN = "1234"
 WRONG_PIN = "9999"
@@ -42,6 +44,7 @@ class DemoAccount:
 
 
 LIBRARIAN = DemoAccount("demo", "demo-demo-demo")
+SECOND_LIBRARIAN = DemoAccount("harbour", "harbour-harbour")
 KIOSK_ACCOUNT = DemoAccount("selfcheck1", "selfcheck1-password")
 
 
@@ -75,6 +78,17 @@ class DemoCards:
 
 
 @dataclass(frozen=True)
+class SecondLibrary:
+    """Another town's library on the same bridge, with a Koha, terminals and staff of its own."""
+
+    library_id: str
+    counter: Place
+    self_check: Place
+    proxy_port: int
+    koha: KohaState
+
+
+@dataclass(frozen=True)
 class Stack:
     """The running parts, and the handles by which the story plays its people."""
 
@@ -88,13 +102,21 @@ class Stack:
     counter: Place
     self_check: Place
     koha: KohaState
+    second_library: SecondLibrary
     pki: CardPki = field(repr=False)
 
     def kiosk(self) -> SelfCheckMachine:
         """Return a self-check machine, to be logged in by ``with``."""
+        return self._machine(self.proxy_port)
+
+    def second_kiosk(self) -> SelfCheckMachine:
+        """Return a machine of the second library."""
+        return self._machine(self.second_library.proxy_port)
+
+    def _machine(self, port: int) -> SelfCheckMachine:
         return SelfCheckMachine(
             LOOPBACK,
-            self.proxy_port,
+            port,
             login=KIOSK_ACCOUNT.login_name,
             password=KIOSK_ACCOUNT.password,
             log_directory=self.directory,
@@ -120,6 +142,19 @@ class Stack:
         """Return the barcodes that Koha has on loan to a patron."""
         return {loan.barcode for loan in self.koha.loans_of(self.patron(patron))}
 
+    def open_links_of_patron(self, patron: DemoPatron) -> Sequence[Mapping[str, object]]:
+        """Return the rows of the database, of all libraries, as somebody would see who stole it.
+
+        Both Kohas of the demo happen to give a patron the same number.
+        """
+        with closing(sqlite3.connect(self.directory / "bridge.sqlite3")) as database:
+            database.row_factory = sqlite3.Row
+            rows = database.execute(
+                "SELECT * FROM card_link WHERE ended_at IS NULL AND patron_id = ?",
+                [self.patron(patron).patron_id],
+            )
+            return [dict(row) for row in rows]
+
     def revoke(self, card: DemoCard) -> None:
         """Let the CA revoke a card's certificate; the responder knows at once."""
         self.pki.revoke(card.serial_number, datetime.now(UTC))
@@ -141,14 +176,23 @@ def running_stack(directory: Path, say: Callable[[str], None], *, with_reader: b
         state = demo_state(_local_now)
         koha = resources.enter_context(SimulatedKoha(state, accounts))
 
-        web_port, proxy_port = free_port(), free_port()
-        _secret_file(directory / "koha_client_secret", koha.client_secret)
+        second_state = demo_state(_local_now)
+        second_koha = resources.enter_context(SimulatedKoha(second_state, accounts))
+
+        web_port, proxy_port, second_proxy_port = free_port(), free_port(), free_port()
+        _secret_file(directory / f"{LIBRARY_ID}_koha_client_secret", koha.client_secret)
+        _secret_file(directory / f"{SECOND_LIBRARY_ID}_koha_client_secret", second_koha.client_secret)
         settings = directory / SETTINGS_FILE
         settings.write_text(
-            _settings(directory, pki, responder.url, koha, web_port, proxy_port), encoding="utf-8"
+            _settings(directory, pki, responder.url, web_port)
+            + _library_settings(LIBRARY_ID, "中央図書館", koha, proxy_port)
+            + _library_settings(SECOND_LIBRARY_ID, "港町図書館", second_koha, second_proxy_port),
+            encoding="utf-8",
         )
         say("master key, trust, database, staff, terminals (koha-jpki)")
-        counter, self_check = _install(settings, directory)
+        _install(settings, directory)
+        counter, self_check = _furnish(settings, directory, LIBRARY_ID, LIBRARIAN)
+        second_places = _furnish(settings, directory, SECOND_LIBRARY_ID, SECOND_LIBRARIAN)
 
         say("card reader")
         table = resources.enter_context(open_table(with_reader=with_reader))
@@ -169,6 +213,7 @@ def running_stack(directory: Path, say: Callable[[str], None], *, with_reader: b
             counter=counter,
             self_check=self_check,
             koha=state,
+            second_library=SecondLibrary(SECOND_LIBRARY_ID, *second_places, second_proxy_port, second_state),
             pki=pki,
         )
 
@@ -182,10 +227,8 @@ def _issue(pki: CardPki, name: str) -> DemoCard:
     return DemoCard(name, material.serial_number, SimulatedCard.from_material(material, PIN))
 
 
-def _settings(
-    directory: Path, pki: CardPki, ocsp_url: str, koha: SimulatedKoha, web_port: int, proxy_port: int
-) -> str:
-    """Return the settings file, as an administrator would write it (see ``config/example.toml``)."""
+def _settings(directory: Path, pki: CardPki, ocsp_url: str, web_port: int) -> str:
+    """Return the settings file but for its libraries, as an administrator would write it."""
     fingerprints = [hashlib.sha256(pki.ca_certificate(authority)).hexdigest() for authority in _TRUSTED]
     return f"""\
 mode = "development"
@@ -208,10 +251,15 @@ pinned_fingerprints = {fingerprints}
 
 [revocation]
 ocsp_url = "{ocsp_url}"
+"""
 
+
+def _library_settings(library_id: str, name: str, koha: SimulatedKoha, proxy_port: int) -> str:
+    """Return the block of one library."""
+    return f"""
 [[library]]
-library_id = "{LIBRARY_ID}"
-name = "中央図書館"
+library_id = "{library_id}"
+name = "{name}"
 
 [library.linked_category]
 {ADULT.category_id} = "{LINKED_ADULT.category_id}"
@@ -219,7 +267,7 @@ name = "中央図書館"
 [library.koha]
 base_url = "{koha.rest_url}"
 client_id = "{koha.client_id}"
-client_secret_file = "koha_client_secret"
+client_secret_file = "{library_id}_koha_client_secret"
 
 [library.sip2]
 listen_host = "{LOOPBACK}"
@@ -233,29 +281,38 @@ language = "ja"
 _TRUSTED = (Authority.AUTHENTICATION_1, Authority.AUTHENTICATION_2)
 
 
-def _install(settings: Path, directory: Path) -> tuple[Place, Place]:
+def _install(settings: Path, directory: Path) -> None:
     """Do what the README tells an administrator to do, with the same commands."""
     _secret_file(directory / "web_secret_key", secrets.token_hex(32))
 
-    def run(*arguments: str, typed: str = "") -> str:
-        return _run(command("--config", str(settings), *arguments), typed)
+    def run(*arguments: str) -> None:
+        _run(command("--config", str(settings), *arguments), "")
 
     run("keys", "generate", str(directory / "master.key"))
     for authority in _TRUSTED:
         run("trust", "import", str(directory / "pki" / f"{authority.value}.pem"))
     run("init-db")
+
+
+def _furnish(settings: Path, directory: Path, library_id: str, account: DemoAccount) -> tuple[Place, Place]:
+    """Give a library a librarian, a counter and a self-check machine."""
+
+    def run(*arguments: str, typed: str = "") -> str:
+        return _run(command("--config", str(settings), *arguments), typed)
+
     run(
-        *("librarian", "add", "--library", LIBRARY_ID, "--login-name", LIBRARIAN.login_name),
+        *("librarian", "add", "--library", library_id, "--login-name", account.login_name),
         *("--display-name", "デモ 司書", "--password-stdin"),
-        typed=LIBRARIAN.password,
+        typed=account.password,
     )
     places = []
     for terminal_id, name, more in (
         ("counter-1", "カウンター 1", ["--kind", "counter"]),
         ("selfcheck-1", "自動貸出機 1", ["--kind", "self_check", "--sip2-login", KIOSK_ACCOUNT.login_name]),
     ):
-        token = run("terminal", "add", "--library", LIBRARY_ID, "--id", terminal_id, "--name", name, *more)
-        places.append(Place(terminal_id, _secret_file(directory / f"{terminal_id}.token", token.strip())))
+        token = run("terminal", "add", "--library", library_id, "--id", terminal_id, "--name", name, *more)
+        token_file = _secret_file(directory / f"{library_id}-{terminal_id}.token", token.strip())
+        places.append(Place(terminal_id, token_file))
     return places[0], places[1]
 
 

@@ -18,7 +18,7 @@ import requests
 from bridge.demo.cards import DemoCard, Visit
 from bridge.demo.desk import Desk, DeskError, wait_for_end
 from bridge.demo.kiosk import SelfCheckMachine
-from bridge.demo.stack import LIBRARIAN, PIN, WRONG_PIN, Stack
+from bridge.demo.stack import LIBRARIAN, PIN, SECOND_LIBRARIAN, WRONG_PIN, Place, Stack
 from bridge.models import RepresentativeCheck
 from jpki.card import JpkiSession, Pin
 from jpki.simulator.card import SimulatedConnection
@@ -59,6 +59,7 @@ class Story:
         self._say = say
         self._told: list[Told] = []
         self._desk = Desk(stack.bridge_url)
+        self._desk_there = Desk(stack.bridge_url)
         self._resources = ExitStack()
         self._kiosk: SelfCheckMachine | None = None
         self._token = ""
@@ -92,7 +93,22 @@ class Story:
             )
             self._step("同じ 7 冊目が借りられる / now the seventh book is lent", self._seventh_book)
             self._step("連携をやめると元の区分に戻る / unlinking moves back", self._move_back)
-            self._chapter("4. 断る場合 / Refusals, each in its own words")
+            self._chapter("4. 二つの図書館 / Two libraries on one bridge")
+            self._step(
+                "同じカードを隣町の図書館でも連携する / the same card, linked by itself", self._link_there
+            )
+            self._step(
+                "二つの館の識別子は突き合わせられない / nothing in the database joins the two",
+                self._not_joined,
+            )
+            self._step(
+                "隣町の司書にこの館の連携は見えない / staff there see nothing of this library", self._unseen
+            )
+            self._step(
+                "この館の番号は隣町の貸出機では使えない / a token of one is nothing at the other",
+                self._not_there,
+            )
+            self._chapter("5. 断る場合 / Refusals, each in its own words")
             self._step("使い終わった番号 / token used after its session", self._dead_token)
             self._step("暗証番号の誤り / wrong PIN, tries left are shown", self._wrong_pin)
             self._step("署名の再送 / a replayed response", self._replay)
@@ -102,7 +118,7 @@ class Story:
             self._step("失効した証明書の一括点検 / the sweep suspends the link of a revoked one", self._sweep)
             self._step("停止中の連携 / the machine asks no PIN, staff see why", self._suspended)
             self._step("これまでのプラスチックカード / a plastic card passes as ever", self._plastic)
-            self._chapter("5. 連携の一生 / The life of a link")
+            self._chapter("6. 連携の一生 / The life of a link")
             self._step("期限の近い電子証明書は使うたびに知らせる / told at each use", self._ends_soon)
             self._step("更新後は新しいカードに入れ替える / renewed, replaced in one step", self._replace)
             self._step("カード紛失: 利用者カードだけで今すぐ解除 / lost: ended at once", self._lose)
@@ -244,7 +260,46 @@ class Story:
         found = self._stack.patron(DemoPatron.SECOND).category_id
         expect(found == category.category_id, f"Koha has the patron in {found}")
 
-    # -- 4. refusals
+    # -- 4. two libraries
+
+    def _link_there(self) -> str:
+        self._desk_there.log_in(SECOND_LIBRARIAN.login_name, SECOND_LIBRARIAN.password)
+        library, card = self._stack.second_library, self._stack.cards.resident
+        request_id = self._desk_there.start_link(DemoPatron.FINE.value, library.counter.terminal_id)
+        visit = self._visit_at(library.counter, card)
+        expect(visit.exit_code == 0, f"the agent ended with {visit.exit_code}: {visit.last_words}")
+        state = wait_for_end(self._desk_there, request_id)
+        expect(state["tone"] == "success", f"the counter page says: {state['headline']}")
+        return f"{library.library_id}: {state['headline']}"
+
+    def _not_joined(self) -> str:
+        rows = self._stack.open_links_of_patron(DemoPatron.FINE)
+        libraries = {str(row["library_id"]) for row in rows}
+        expect(len(rows) == len(libraries) == 2, f"{len(rows)} links in {len(libraries)} libraries")
+        for column in ("link_id", "digest", "serial_ciphertext", "serial_nonce"):
+            expect(len({row[column] for row in rows}) == len(rows), f"{column} is the same in both")
+        return f"{', '.join(sorted(libraries))}: digest ≠ digest, ciphertext ≠ ciphertext"
+
+    def _unseen(self) -> str:
+        there = self._desk_there.links_on_the_list()
+        here = self._desk.links_on_the_list()
+        expect(len(there) == 1, f"{len(there)} links are listed there")
+        expect(here and not set(here) & set(there), "a link is listed in both libraries")
+        expect(not self._desk_there.may_open(here[0]), "a link of this library can be opened there")
+        return f"{len(there)} there, {len(here)} here, none in common; by its address: not found"
+
+    def _not_there(self) -> str:
+        visit = self._visit(self._stack.cards.resident)
+        expect(visit.token.isdigit(), f"no token: {visit.last_words}")
+        with self._stack.second_kiosk() as machine:
+            answer = machine.patron_information(visit.token)
+        expect(answer.code == "64" and not answer.accepted, "the token was accepted at the other library")
+        kiosk = self._open_kiosk()
+        expect(kiosk.patron_information(visit.token).accepted, "the token is refused at its own machine")
+        kiosk.end_patron_session()
+        return f"64 BL=N, AF: {answer.screen_message}"
+
+    # -- 5. refusals
 
     def _dead_token(self) -> str:
         answer = self._open_kiosk().patron_information(self._token)
@@ -301,7 +356,8 @@ class Story:
         self._stack.revoke(self._stack.cards.resident)
         told = self._stack.run_command("revocation", "sweep").splitlines()
         suspended = [line for line in told if line.startswith("suspended: link ")]
-        expect(len(suspended) == 1, f"the sweep suspended {len(suspended)} links")
+        # The card is linked in two libraries.
+        expect(len(suspended) == 2, f"the sweep suspended {len(suspended)} links")
         return f"{suspended[0]}; {told[-1]}"
 
     def _suspended(self) -> str:
@@ -320,7 +376,7 @@ class Story:
         kiosk.end_patron_session()
         return f"64 BL=Y, 12 ok: {borrowed.first('AJ')}"
 
-    # -- 5. the life of a link
+    # -- 6. the life of a link
 
     def _ends_soon(self) -> str:
         self._link_card(DemoPatron.LIMIT_REACHED, self._stack.cards.ending)
@@ -390,7 +446,9 @@ class Story:
     # -- tools
 
     def _visit(self, card: DemoCard, *, at_counter: bool = False, pin: str = PIN) -> Visit:
-        place = self._stack.counter if at_counter else self._stack.self_check
+        return self._visit_at(self._stack.counter if at_counter else self._stack.self_check, card, pin=pin)
+
+    def _visit_at(self, place: Place, card: DemoCard, *, pin: str = PIN) -> Visit:
         return self._stack.table.visit(
             card, bridge_url=self._stack.bridge_url, token_file=place.token_file, pin=pin
         )
