@@ -26,7 +26,8 @@ fuzz: setup-fuzz ## Feed what strangers send to the card layer for SECONDS=60, a
 	@case "$(ONLY)" in "" | jpki) $(PYTHON) -m fuzz $(SECONDS) ;; esac
 	@case "$(ONLY)" in "" | sip2) $(PYTHON) -m fuzz.sip2 --frames $(or $(FRAMES),1000000) ;; esac
 
-soak: setup-test ## Drive the SIP2 proxy at full rate for ten minutes; fails if its memory grows
+soak: setup-test ## Kill the bridge KILLS=1000 times, and drive the SIP2 proxy at full rate for SECONDS=600; fails if anything is lost or memory grows
+	@$(PYTHON) -m fuzz.kill --kills $(or $(KILLS),1000)
 	@$(PYTHON) -m fuzz.sip2 --honest --seconds $(or $(SECONDS),600)
 
 format:

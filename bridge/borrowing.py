@@ -38,6 +38,9 @@ from jpki.revocation import RevocationAnswer, RevocationStatus
 
 PROXY = Actor(ActorKind.PROXY, "sip2-proxy")
 
+CLOCK_TOLERANCE = timedelta(minutes=1)
+"""By how much the clocks of two nodes may differ."""
+
 NO_SESSION = "-"
 """In the audit log, where a token was never given."""
 
@@ -335,8 +338,8 @@ class BorrowingService:
             return TokenProblem.WRONG_TERMINAL
         if session.closed_at is not None:
             return TokenProblem.CLOSED
-        if now >= session.expires_at:
-            return TokenProblem.EXPIRED
+        if not session.opened_at - CLOCK_TOLERANCE <= now < session.expires_at:
+            return TokenProblem.EXPIRED  # before its beginning: the clock has stepped back
         uses = (session.opened_at, session.last_used_at, last_used_at)
         if now - max(use for use in uses if use is not None) > self._tokens.idle_limit:
             return TokenProblem.IDLE

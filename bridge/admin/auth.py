@@ -163,7 +163,8 @@ def _has_nul() -> bool:
 
 def init_auth(app: Flask, services: Services, idle_limit: timedelta) -> None:
     """Put the guard before everything under ``/admin``."""
-    manager = LoginManager(app)
+    # No page asks who is logged in by itself: one that says the database is away could not be shown.
+    manager = LoginManager(app, add_context_processor=False)
     manager.session_protection = "strong"
 
     @manager.user_loader
@@ -179,7 +180,8 @@ def init_auth(app: Flask, services: Services, idle_limit: timedelta) -> None:
         if not is_admin(request.path) or request.endpoint in OPEN_ENDPOINTS:
             return None
         now = services.clock().timestamp()
-        if current_user.is_authenticated and now - session.get(LAST_ACTIVE, 0) > idle_limit.total_seconds():
+        idle = abs(now - session.get(LAST_ACTIVE, 0))  # a clock that stepped back lengthens no session
+        if current_user.is_authenticated and idle > idle_limit.total_seconds():
             leave()
             flash(gettext("You were logged out because nothing was done for a while."), "warning")
         if not current_user.is_authenticated:

@@ -199,17 +199,22 @@ def _wait_for(url: str, server: subprocess.Popen[bytes]) -> None:
             return
 
 
+@pytest.fixture
+def empty_postgresql_url(postgresql: str) -> str:
+    """The URL of an empty PostgreSQL database."""
+    name = f"test_{token_bytes(6).hex()}"
+    with _administration(postgresql) as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    return postgresql.format(name)
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The URL of an empty database, on either kind."""
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path}/bridge.sqlite3"
         return
-    template = request.getfixturevalue("postgresql")
-    name = f"test_{token_bytes(6).hex()}"
-    with _administration(template) as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    yield template.format(name)
+    yield request.getfixturevalue("empty_postgresql_url")
 
 
 @contextmanager
@@ -257,15 +262,21 @@ def postgresql_url(postgresql: str) -> str:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def store(request: pytest.FixtureRequest) -> Iterator[SqlStore]:
+def store(request: pytest.FixtureRequest) -> SqlStore:
     """An empty store, on either kind of database."""
-    engine = open_engine(request.getfixturevalue(f"{request.param}_url"))
+    store: SqlStore = request.getfixturevalue(f"{request.param}_store")
+    return store
+
+
+@pytest.fixture
+def postgresql_store(postgresql_url: str) -> Iterator[SqlStore]:
+    """An empty store on PostgreSQL."""
+    engine = open_engine(postgresql_url)
     yield SqlStore(engine)
-    if request.param == "postgresql":
-        with engine.begin() as connection:
-            tables = ", ".join(table.name for table in Base.metadata.sorted_tables)
-            connection.execute(text("SET LOCAL session_replication_role = replica"))  # no triggers
-            connection.execute(text(f"TRUNCATE {tables}"))
+    with engine.begin() as connection:
+        tables = ", ".join(table.name for table in Base.metadata.sorted_tables)
+        connection.execute(text("SET LOCAL session_replication_role = replica"))  # no triggers
+        connection.execute(text(f"TRUNCATE {tables}"))
     engine.dispose()
 
 
