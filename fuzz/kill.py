@@ -131,7 +131,7 @@ class Clock:
 class Bridge:
     """The services over a database, and what a process does with them until it is killed."""
 
-    def __init__(self, url: str, clock: Clock, pki: CardPki) -> None:
+    def __init__(self, url: str, clock: Callable[[], datetime], pki: CardPki) -> None:
         self.keys = KeyRing([MasterKey("k1", bytes(range(32)))], os.urandom)
         self.store = SqlStore(open_engine(url), self.keys)
         self.clock = clock
@@ -189,10 +189,10 @@ class Bridge:
                         consent_version=CONSENT_VERSION,
                     )
                     challenge = self.registration.begin(place.counter, card.certificate_der)
-                    link = self.registration.complete(place.counter, *_response(card, challenge))
+                    link = self.registration.complete(place.counter, *respond(card, challenge))
                     tell("linked", link.link_id)
                 challenge = self.borrowing.begin(place.self_check, card.certificate_der)
-                opened = self.borrowing.complete(place.self_check, *_response(card, challenge))
+                opened = self.borrowing.complete(place.self_check, *respond(card, challenge))
                 tell("opened", opened.session_id)
                 self.borrowing.resolve(LIBRARY, "sc1", opened.token.value)
                 self.borrowing.close(opened.session_id, "end_patron_session")
@@ -220,7 +220,8 @@ class Report:
     problems: list[str] = field(default_factory=list)
 
 
-def _response(card: CardMaterial, challenge: Challenge) -> tuple[str, bytes, bytes]:
+def respond(card: CardMaterial, challenge: Challenge) -> tuple[str, bytes, bytes]:
+    """Return what goes back of a challenge: its id, the certificate, the signature."""
     signature = card.private_key.sign(challenge.message(), padding.PKCS1v15(), SHA256())
     return challenge.challenge_id, card.certificate_der, signature
 

@@ -161,9 +161,12 @@ def test_staff_are_told_that_they_cannot_log_in_while_the_database_is_held(impat
 def test_staff_are_told_on_a_page_while_the_database_cannot_be_read(impatient, web, address, monkeypatch):
     assert log_in(web, impatient.password).status_code == 303
     impatient.store.dispose()
-    database_of(impatient).rename(database_of(impatient).with_suffix(".away"))
-    database_of(impatient).mkdir()
+    path = database_of(impatient)
+    away = path.rename(path.with_suffix(".away"))
+    path.mkdir()
     refused = web.get(address)
+    path.rmdir()
+    away.rename(path)
     assert refused.status_code == 503
     assert "データベースが一時的に利用できません" in refused.text
 

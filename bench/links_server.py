@@ -1,0 +1,60 @@
+"""The server of ``bench.links_session``: the application and an empty view under the product's gunicorn."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from flask import Flask
+
+from bridge.app import create_app_from
+from bridge.cli.serve import Server
+from bridge.services import Services
+from config import Settings, load_settings
+from fuzz.kill import LIBRARY, Bridge
+from jpki.simulator.pki import CardPki
+
+EMPTY_VIEW = "/empty"
+
+
+def present() -> datetime:
+    """Return the present moment."""
+    return datetime.now(UTC)
+
+
+class BenchServer(Server):
+    """Runs the application over the bench's database, with the same options as the product."""
+
+    def __init__(self, settings: Settings, url: str, pki: CardPki) -> None:
+        self._url, self._pki = url, pki
+        super().__init__(settings)
+
+    def load(self) -> Any:
+        """Put a view of its own application before the product's, on the same server."""
+        bridge = Bridge(self._url, present, self._pki)
+        services = Services(
+            registration=bridge.registration,
+            borrowing=bridge.borrowing,
+            staff=bridge.staff,
+            categories=None,  # type: ignore[arg-type]  # no admin page is asked for
+            administration=None,  # type: ignore[arg-type]
+            library_names={LIBRARY: "中央図書館"},
+            clock=present,
+        )
+        product = create_app_from(services, bridge.store.scoped_session(), self._settings.web)
+        empty = Flask("empty")
+        empty.add_url_rule(EMPTY_VIEW, "empty", lambda: "")
+
+        def either(environ: Any, start_response: Any) -> Any:
+            app = empty if environ["PATH_INFO"] == EMPTY_VIEW else product
+            return app(environ, start_response)
+
+        return either
+
+
+def run(settings_file: Path, url: str, pki: CardPki) -> None:
+    """Serve until the process is ended."""
+    sys.argv = sys.argv[:1]  # gunicorn would read them
+    BenchServer(load_settings(settings_file, {}), url, pki).run()
