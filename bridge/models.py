@@ -12,6 +12,7 @@ from datetime import date, datetime
 from enum import StrEnum, unique
 from types import MappingProxyType
 
+from jpki.challenge import ChallengePurpose
 from jpki.revocation import RevocationAnswer
 
 
@@ -200,7 +201,10 @@ class AgentStep(StrEnum):
 
 @dataclass(frozen=True)
 class LinkRequest:
-    """A librarian's order to link the next card at one counter terminal to one patron.
+    """A librarian's order for the next card at one counter terminal: to link it, or to tell whose it is.
+
+    Where it is to be linked, ``patron_id`` or ``patron_reference`` name the patron; where its patron is
+    asked for, ``link_id`` is the answer.
 
     ``problem`` is the slug of the last refusal (``bridge.errors``), so that the page can say what, and
     ``problem_why`` tells apart what one slug covers (``bridge.errors.why_of``);
@@ -224,6 +228,7 @@ class LinkRequest:
     consent_version: str | None = None
     representation: Representation | None = None
     replaces: str | None = None
+    purpose: ChallengePurpose = ChallengePurpose.LINK
 
 
 @unique
@@ -335,6 +340,10 @@ class AuditTag(StrEnum):
     LINK_RESTORED = "card_link:restored"
     LINK_DELETED = "card_link:deleted"
     LINK_UPGRADED = "card_link:upgraded"
+    IDENTIFICATION_REQUESTED = "identification:requested"
+    IDENTIFICATION_CANCELLED = "identification:cancelled"
+    IDENTIFICATION_REFUSED = "identification:refused"
+    PATRON_IDENTIFIED = "identification:completed"
     PATRON_LOOKED_UP = "patron:looked_up"
     CATEGORY_MOVED = "patron_category:moved"
     CATEGORY_LEFT_ALONE = "patron_category:left_alone"

@@ -6,14 +6,19 @@ while somebody else's server thinks.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import timedelta
-from types import MappingProxyType
 
 from bridge.category import CategoryService
 from bridge.consent import CONSENT_VERSION
+from bridge.counter import (
+    REQUEST_LIFETIME,
+    CounterService,
+    librarian_actor,
+    require_counter,
+    require_counter_role,
+)
 from bridge.environment import Environment, Library
 from bridge.errors import (
     AlreadyLinked,
@@ -21,13 +26,9 @@ from bridge.errors import (
     ConsentMissing,
     Denied,
     LinkNotFound,
-    LinkRequestNotFound,
-    NoLinkRequest,
     NoSuchPatron,
     NotAllowed,
     StoreUnavailable,
-    TerminalNotFound,
-    WrongTerminalKind,
     slug_of,
     why_of,
 )
@@ -36,7 +37,6 @@ from bridge.link_life import end, restore, suspend
 from bridge.models import (
     Actor,
     ActorKind,
-    AgentStep,
     AuditTag,
     CardLink,
     IdentifierKind,
@@ -45,11 +45,9 @@ from bridge.models import (
     LinkRequest,
     LinkRequestState,
     LinkState,
-    Permission,
     Representation,
     SuspensionReason,
     Terminal,
-    TerminalKind,
     UnlinkReason,
 )
 from bridge.ports import PatronRecord, RevocationTag, Transaction
@@ -64,26 +62,13 @@ from bridge.rules import (
     may_represent,
 )
 from bridge.serial_record import write_serial_record
-from bridge.verification import CardVerification, was_made_for
+from bridge.verification import CardVerification
 from jpki.challenge import Challenge, ChallengePurpose, VerifiedCard
-from jpki.errors import ChallengeUnknown, JpkiError
+from jpki.errors import JpkiError
 from jpki.revocation import RevocationAnswer
-
-REQUEST_LIFETIME = timedelta(minutes=5)
 
 NO_LINK = "-"
 """In the audit log, where a patron was looked up who has no link, or nobody was found."""
-
-AGENT_STEPS: Mapping[AgentStep, tuple[LinkRequestState, str | None]] = MappingProxyType(
-    {
-        AgentStep.PIN_REQUESTED: (LinkRequestState.WAITING_FOR_PIN, None),
-        AgentStep.PIN_WRONG: (LinkRequestState.WAITING_FOR_PIN, "pin-wrong"),
-        AgentStep.PIN_BLOCKED: (LinkRequestState.REFUSED, "pin-blocked"),
-        AgentStep.CARD_REMOVED: (LinkRequestState.WAITING_FOR_CARD, "card-removed"),
-        AgentStep.GIVEN_UP: (LinkRequestState.WAITING_FOR_CARD, "given-up"),
-    }
-)
-"""What the counter page shows after each step: the state of the request and the problem, if any."""
 
 
 @dataclass(frozen=True)
@@ -95,17 +80,19 @@ class PatronSummary:
     decision: Decision
 
 
-class RegistrationService:
+class RegistrationService(CounterService):
     """Requests for a link, the link itself, and its end.
 
     What a librarian does raises ``NotAllowed`` where the role does not permit it; ``request`` and
     ``link`` only show, and any role may look.
     """
 
+    purpose = ChallengePurpose.LINK
+
     def __init__(
         self, environment: Environment, verification: CardVerification, categories: CategoryService
     ) -> None:
-        self._environment = environment
+        super().__init__(environment)
         self._verification = verification
         self._categories = categories
 
@@ -114,7 +101,7 @@ class RegistrationService:
 
         Who looked at whose links is written into the audit log; a patron without one is not named there.
         """
-        _require_counter_role(librarian)
+        require_counter_role(librarian)
         try:
             summary = self._summarise(librarian, cardnumber)
         except NoSuchPatron as error:
@@ -142,12 +129,8 @@ class RegistrationService:
         Raises ``TerminalNotFound``, ``WrongTerminalKind``, ``ConsentMissing``, ``LinkRequestPending``,
         ``Denied``, ``LinkNotFound`` for *replaces*, and what ``find_patron`` raises.
         """
-        _require_counter_role(librarian)
-        with self._environment.store.reading() as transaction:
-            terminal = transaction.find_terminal(librarian.library_id, terminal_id)
-        if terminal is None:
-            raise TerminalNotFound
-        _require_counter(terminal)
+        require_counter_role(librarian)
+        self._find_counter(librarian, terminal_id)
         if consent_version != CONSENT_VERSION:
             raise ConsentMissing
         now = self._environment.clock()
@@ -177,30 +160,10 @@ class RegistrationService:
         )
         with self._environment.store.transaction() as transaction:
             transaction.add_link_request(request)
-            self._record(transaction, AuditTag.LINK_REQUESTED, request, _actor(librarian), request.request_id)
+            self._record(
+                transaction, AuditTag.LINK_REQUESTED, request, librarian_actor(librarian), request.request_id
+            )
         return request
-
-    def request(self, librarian: Librarian, request_id: str) -> LinkRequest:
-        """Return a request as it stands now. Raises ``LinkRequestNotFound``."""
-        with self._environment.store.reading() as transaction:
-            return self._current(transaction, librarian.library_id, request_id)
-
-    def cancel(self, librarian: Librarian, request_id: str) -> LinkRequest:
-        """Take a request back. Raises ``LinkRequestNotFound`` where it is not open any more."""
-        _require_counter_role(librarian)
-        with self._environment.store.transaction() as transaction:
-            request = self._current(transaction, librarian.library_id, request_id)
-            if not request.state.is_open:
-                raise LinkRequestNotFound
-            cancelled = replace(request, state=LinkRequestState.CANCELLED)
-            transaction.update_link_request(cancelled)
-            self._record(transaction, AuditTag.LINK_REQUEST_CANCELLED, request, _actor(librarian), request_id)
-        return cancelled
-
-    def pending(self, terminal: Terminal) -> LinkRequest | None:
-        """Return the request that waits at a counter terminal."""
-        with self._environment.store.reading() as transaction:
-            return transaction.find_open_link_request(terminal, self._environment.clock())
 
     def begin(self, terminal: Terminal, certificate_der: bytes) -> Challenge:
         """Check the card on the reader; return the challenge it shall sign.
@@ -209,11 +172,8 @@ class RegistrationService:
         ``WrongTerminalKind``, ``NoLinkRequest``, ``AlreadyLinked``, and what
         ``CardVerification.check`` and ``issue`` raise.
         """
-        _require_counter(terminal)
-        request = self.pending(terminal)
-        if request is None:
-            self._refuse(terminal, None, NoLinkRequest.slug)
-            raise NoLinkRequest
+        require_counter(terminal)
+        request = self._require_pending(terminal)
         try:
             card = self._verification.check(certificate_der)
             identifiers = self._verification.identifiers(terminal.library_id, card.certificate)
@@ -228,32 +188,6 @@ class RegistrationService:
             self._refuse(terminal, request.request_id, slug_of(error), why=why_of(error))
             raise
 
-    def progress(
-        self,
-        terminal: Terminal,
-        challenge_id: str,
-        step: AgentStep,
-        attempts_remaining: int | None = None,
-    ) -> None:
-        """Show on the counter page what happens at the reader; at a self-check nobody watches.
-
-        Raises ``ChallengeUnknown``, and ``NoLinkRequest`` where the request is over meanwhile.
-        """
-        with self._environment.store.reading() as transaction:
-            pending = transaction.find_challenge(challenge_id)
-        if pending is None or not was_made_for(pending.challenge, terminal):
-            raise ChallengeUnknown("no such challenge at this terminal")
-        if pending.link_request_id is None:
-            return
-        state, problem = AGENT_STEPS[step]
-        with self._environment.store.transaction() as transaction:
-            request = self._open(transaction, terminal.library_id, pending.link_request_id)
-            if state is LinkRequestState.REFUSED:
-                self._record_refusal(transaction, terminal, request.request_id, problem or step.value)
-            transaction.update_link_request(
-                replace(request, state=state, problem=problem, attempts_remaining=attempts_remaining)
-            )
-
     def complete(
         self, terminal: Terminal, challenge_id: str, certificate_der: bytes, signature: bytes
     ) -> CardLink:
@@ -265,7 +199,7 @@ class RegistrationService:
         ``AlreadyLinked``, ``NoSuchPatron``, ``KohaNotReachable``, and what
         ``CardVerification.prove`` and ``rely_on`` raise. Nothing is stored then but the refusal.
         """
-        _require_counter(terminal)
+        require_counter(terminal)
         request_id = None
         try:
             pending = self._verification.take(challenge_id, ChallengePurpose.LINK, terminal)
@@ -298,8 +232,8 @@ class RegistrationService:
         A patron whom the link had moved into another category is then moved back. Nothing but the library
         card, or the list of links, is needed for it: the My Number Card may be lost.
         """
-        _require_counter_role(librarian)
-        actor = _actor(librarian)
+        require_counter_role(librarian)
+        actor = librarian_actor(librarian)
         with self._environment.store.transaction() as transaction:
             link = self._end(transaction, librarian.library_id, link_id, reason, actor)
         self._move(link, actor)
@@ -315,7 +249,7 @@ class RegistrationService:
         summary = self.find_patron(librarian, cardnumber)
         if not summary.open_links:
             raise LinkNotFound
-        library_id, actor = librarian.library_id, _actor(librarian)
+        library_id, actor = librarian.library_id, librarian_actor(librarian)
         with self._environment.store.transaction() as transaction:
             ended = [
                 self._end(transaction, library_id, link.link_id, reason, actor) for link in summary.open_links
@@ -328,13 +262,13 @@ class RegistrationService:
 
         Raises ``LinkNotFound``, and ``Denied`` where it rests or has ended already.
         """
-        _require_counter_role(librarian)
+        require_counter_role(librarian)
         if reason not in STAFF_SUSPENSIONS:
             raise NotAllowed
         library_id = librarian.library_id
         with self._environment.store.transaction() as transaction:
             suspended = suspend(
-                self._environment, transaction, library_id, link_id, reason, _actor(librarian)
+                self._environment, transaction, library_id, link_id, reason, librarian_actor(librarian)
             )
             link = transaction.find_link(library_id, link_id)
         if link is None:
@@ -349,9 +283,11 @@ class RegistrationService:
         Raises ``LinkNotFound``, and ``Denied`` where it is not suspended, or rests for a reason that staff
         cannot take away.
         """
-        _require_counter_role(librarian)
+        require_counter_role(librarian)
         with self._environment.store.transaction() as transaction:
-            return restore(self._environment, transaction, librarian.library_id, link_id, _actor(librarian))
+            return restore(
+                self._environment, transaction, librarian.library_id, link_id, librarian_actor(librarian)
+            )
 
     def ending_of(self, link: CardLink) -> LinkEnding:
         """Return when a link ends by itself at the latest, and why."""
@@ -388,7 +324,7 @@ class RegistrationService:
                     self._environment.event(
                         AuditTag.PATRON_LOOKED_UP,
                         librarian.library_id,
-                        _actor(librarian),
+                        librarian_actor(librarian),
                         subject,
                         **details,
                     )
@@ -494,73 +430,6 @@ class RegistrationService:
         open_links = transaction.open_links_of_patron(link.library_id, patron.patron_id, references)
         _require(judge_number_of_links(len(open_links), self._environment.library(link.library_id).links))
 
-    def _refuse(
-        self,
-        terminal: Terminal,
-        request_id: str | None,
-        problem: str,
-        why: str | None = None,
-    ) -> None:
-        """Record a refusal; the request, if there is one and it is open, is over."""
-        with self._environment.store.transaction() as transaction:
-            self._record_refusal(transaction, terminal, request_id or terminal.terminal_id, problem, why)
-            if request_id is None:
-                return
-            with suppress(NoLinkRequest, LinkRequestNotFound):
-                request = self._open(transaction, terminal.library_id, request_id)
-                transaction.update_link_request(
-                    replace(request, state=LinkRequestState.REFUSED, problem=problem, problem_why=why)
-                )
-
-    def _record_refusal(
-        self, transaction: Transaction, terminal: Terminal, subject: str, problem: str, why: str | None = None
-    ) -> None:
-        transaction.add_audit_event(
-            self._environment.event(
-                AuditTag.LINK_REFUSED,
-                terminal.library_id,
-                Actor(ActorKind.TERMINAL, terminal.terminal_id),
-                subject,
-                terminal_id=terminal.terminal_id,
-                problem=problem,
-                **({} if why is None else {"why": why}),
-            )
-        )
-
-    def _current(self, transaction: Transaction, library_id: str, request_id: str) -> LinkRequest:
-        request = transaction.find_link_request(library_id, request_id)
-        if request is None:
-            raise LinkRequestNotFound
-        if request.state.is_open and request.expires_at <= self._environment.clock():
-            return replace(request, state=LinkRequestState.EXPIRED)
-        return request
-
-    def _open(self, transaction: Transaction, library_id: str, request_id: str | None) -> LinkRequest:
-        if request_id is None:
-            raise NoLinkRequest
-        try:
-            request = self._current(transaction, library_id, request_id)
-        except LinkRequestNotFound:
-            raise NoLinkRequest from None
-        if not request.state.is_open:
-            raise NoLinkRequest
-        return request
-
-    def _record(
-        self,
-        transaction: Transaction,
-        tag: AuditTag,
-        request: LinkRequest,
-        actor: Actor,
-        subject: str,
-        **details: str,
-    ) -> None:
-        transaction.add_audit_event(
-            self._environment.event(
-                tag, request.library_id, actor, subject, terminal_id=request.terminal_id, **details
-            )
-        )
-
 
 def _require(decision: Decision) -> None:
     if decision.denial is not None:
@@ -570,17 +439,3 @@ def _require(decision: Decision) -> None:
 def _gives_way(link: CardLink, library: Library) -> bool:
     """Whether a link under another system's identifier ends when its patron lays the card."""
     return library.replace_imported_links and link.kind is not IdentifierKind.SERIAL_NUMBER
-
-
-def _require_counter_role(librarian: Librarian) -> None:
-    if not librarian.role.may(Permission.WORK_AT_THE_COUNTER):
-        raise NotAllowed
-
-
-def _require_counter(terminal: Terminal) -> None:
-    if terminal.kind is not TerminalKind.COUNTER:
-        raise WrongTerminalKind
-
-
-def _actor(librarian: Librarian) -> Actor:
-    return Actor(ActorKind.LIBRARIAN, librarian.librarian_id)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from bridge.administration import AdministrationService
 from bridge.borrowing import BorrowingService
 from bridge.category import CategoryService
+from bridge.identification import IdentificationService
 from bridge.ports import Clock
 from bridge.registration import RegistrationService
 from bridge.staff import StaffService
@@ -18,6 +19,7 @@ class Services:
     """The services, and the names of the libraries by id."""
 
     registration: RegistrationService
+    identification: IdentificationService
     borrowing: BorrowingService
     staff: StaffService
     categories: CategoryService

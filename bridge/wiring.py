@@ -27,6 +27,7 @@ from bridge.category import CategoryService
 from bridge.environment import Environment, Library
 from bridge.errors import BridgeError, StoreProblem
 from bridge.housekeeping import Housekeeping
+from bridge.identification import IdentificationService
 from bridge.identifiers import IdentifierForms
 from bridge.key_command import read_key_command
 from bridge.key_rotation import KeyRotation
@@ -112,6 +113,7 @@ def build_bridge(settings: Settings) -> Bridge:
     staff = _staff(environment)
     services = Services(
         registration=RegistrationService(environment, verification, categories),
+        identification=IdentificationService(environment, verification),
         borrowing=BorrowingService(environment, verification, _token_policy(settings)),
         staff=staff,
         categories=categories,

@@ -45,6 +45,7 @@ class ChallengePurpose(StrEnum):
 
     LINK = "link"
     BORROW = "borrow"
+    IDENTIFY = "identify"
 
 
 @dataclass(frozen=True)

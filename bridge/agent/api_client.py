@@ -78,6 +78,11 @@ class Linked:
 
 
 @dataclass(frozen=True)
+class Identified:
+    """The librarian who asked whose card it is has the answer."""
+
+
+@dataclass(frozen=True)
 class SessionOpened:
     """The card stands for its patron here; *token* is what the machine takes for a library card.
 
@@ -134,12 +139,16 @@ class BridgeApi:
             body["attempts_remaining"] = attempts_remaining
         self._call("POST", _challenge_path(challenge_id, "progress"), body)
 
-    def respond(self, challenge_id: str, certificate: bytes, signature: bytes) -> Linked | SessionOpened:
+    def respond(
+        self, challenge_id: str, certificate: bytes, signature: bytes
+    ) -> Linked | Identified | SessionOpened:
         """Send the signature, once."""
         body = {"certificate": _base64(certificate), "signature": _base64(signature)}
         answer = self._call("POST", _challenge_path(challenge_id, "response"), body)
         if answer.get("result") == "linked":
             return Linked(_moment(answer, "not_after"), _ending(answer))
+        if answer.get("result") == "identified":
+            return Identified()
         if answer.get("result") == "session":
             return SessionOpened(_moment(answer, "expires_at"), _text(answer, "token"), _ending(answer))
         raise BridgeAnswerMalformed("result")

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from enum import IntEnum, unique
 
-from bridge.agent.api_client import BridgeApi, Ending, Linked, SessionOpened, TerminalState
+from bridge.agent.api_client import BridgeApi, Ending, Identified, Linked, SessionOpened, TerminalState
 from bridge.agent.errors import BridgeCallError, BridgeProblem, OutputUnavailable, WrongSettings
 from bridge.agent.outputs import TokenOutput
 from bridge.agent.pin import PinPad
@@ -120,6 +120,8 @@ class Agent:
             case Linked(not_after, ending):
                 self._screen.show_step(VisitStep.LINKED, date=local_date(not_after))
                 self._warn(ending)
+            case Identified():
+                self._screen.show_step(VisitStep.IDENTIFIED)
             case SessionOpened(token=token, ending=ending):
                 try:
                     self._hand_over(token)

@@ -51,6 +51,7 @@ class VisitStep(Enum):
     SIGNING = auto()
     SENDING = auto()
     LINKED = auto()
+    IDENTIFIED = auto()
     SESSION_OPENED = auto()
     CERTIFICATE_ENDS = auto()
     LINK_ENDS = auto()
@@ -104,6 +105,9 @@ STEP_WORDS: Mapping[VisitStep, Words] = MappingProxyType(
         VisitStep.LINKED: Words(
             "登録しました。{date}まで、図書館の利用に使えます。",
             "Your card is registered and can be used at the library until {date}.",
+        ),
+        VisitStep.IDENTIFIED: Words(
+            "確認できました。職員の案内をお待ちください。", "Confirmed. The librarian will go on with you."
         ),
         VisitStep.SESSION_OPENED: Words(
             "確認できました。貸出の画面に進んでください。",

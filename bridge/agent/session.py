@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from bridge.agent.api_client import BridgeApi, Linked, ProgressStep, SessionOpened, TerminalState
+from bridge.agent.api_client import BridgeApi, Identified, Linked, ProgressStep, SessionOpened, TerminalState
 from bridge.agent.errors import AgentError, BridgeCallError, PinTooLate
 from bridge.agent.pin import PinPad, ask_pin, require_spare_attempt
 from bridge.agent.reader import Connect, use_card
@@ -36,7 +36,7 @@ class CardRefused:
     error: JpkiError | AgentError
 
 
-Outcome = Linked | SessionOpened | CardRefused
+Outcome = Linked | Identified | SessionOpened | CardRefused
 
 
 @dataclass(frozen=True)

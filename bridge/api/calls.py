@@ -8,6 +8,7 @@ from http import HTTPMethod, HTTPStatus
 from bridge.api.fields import AnswerShape, Bilingual, BodyShape
 from bridge.api.schemas import (
     CHALLENGE_ANSWER,
+    IDENTIFIED_ANSWER,
     LINKED_ANSWER,
     SESSION_ANSWER,
     TERMINAL_ANSWER,
@@ -129,12 +130,12 @@ CALLS: tuple[Call, ...] = (
         HTTPMethod.POST,
         "/challenges/{challenge_id}/response",
         Bilingual(
-            "署名を渡す。窓口では連携登録、自動貸出機では一回限りの番号になる",
-            "Hand in the signature. At a counter the card is linked; a self-check machine gets its "
-            "one-time number",
+            "署名を渡す。窓口では連携登録または利用者の確認、自動貸出機では一回限りの番号になる",
+            "Hand in the signature. A counter links the card or learns whose it is; a self-check "
+            "machine gets its one-time number",
         ),
         HTTPStatus.CREATED,
-        (LINKED_ANSWER, SESSION_ANSWER),
+        (LINKED_ANSWER, IDENTIFIED_ANSWER, SESSION_ANSWER),
         ResponseRequest.SHAPE,
         (*_CHALLENGE, *_CERTIFICATE, *_LINK, *_PATRON, "link-request-not-found", "link-not-found"),
     ),

@@ -238,6 +238,25 @@ def linked_answer(ending: LinkEnding, now: datetime) -> dict[str, object]:
     }
 
 
+IDENTIFIED_ANSWER = AnswerShape(
+    (
+        AnswerField(
+            "result",
+            "string",
+            Bilingual(
+                "利用者を確認した。職員の画面に出る", "The patron is known; the librarian's page shows whom"
+            ),
+            constant="identified",
+        ),
+    )
+)
+
+
+def identified_answer() -> dict[str, object]:
+    """``POST …/response`` at a counter that asked whose card it is: the agent is not told."""
+    return {"result": "identified"}
+
+
 SESSION_ANSWER = AnswerShape(
     (
         AnswerField(

@@ -12,6 +12,7 @@ from bridge.api.schemas import (
     ResponseRequest,
     challenge_answer,
     challenge_id_in_path,
+    identified_answer,
     linked_answer,
     session_answer,
     terminal_answer,
@@ -39,10 +40,13 @@ class ApiViews:
         """``POST /challenges``."""
         terminal = self._caller()
         body = BeginRequest.from_body(_json_body())
-        if body.purpose is ChallengePurpose.LINK:
-            challenge = self._services.registration.begin(terminal, body.certificate)
-        else:
-            challenge = self._services.borrowing.begin(terminal, body.certificate)
+        match body.purpose:
+            case ChallengePurpose.LINK:
+                challenge = self._services.registration.begin(terminal, body.certificate)
+            case ChallengePurpose.IDENTIFY:
+                challenge = self._services.identification.begin(terminal, body.certificate)
+            case ChallengePurpose.BORROW:
+                challenge = self._services.borrowing.begin(terminal, body.certificate)
         return challenge_answer(challenge), 201
 
     def progress(self, challenge_id: str) -> Response:
@@ -54,11 +58,16 @@ class ApiViews:
         return Response(status=204)
 
     def respond(self, challenge_id: str) -> Answer:
-        """``POST /challenges/{id}/response``: a counter makes links, a self-check machine sessions."""
+        """``POST /challenges/{id}/response``: a counter links or identifies, a self-check machine borrows."""
         terminal = self._caller()
         challenge_id = challenge_id_in_path(challenge_id)
         body = ResponseRequest.from_body(_json_body())
         if terminal.kind is TerminalKind.COUNTER:
+            if self._services.identification.purpose_of(challenge_id) is ChallengePurpose.IDENTIFY:
+                self._services.identification.complete(
+                    terminal, challenge_id, body.certificate, body.signature
+                )
+                return identified_answer(), 201
             link = self._services.registration.complete(
                 terminal, challenge_id, body.certificate, body.signature
             )
@@ -73,7 +82,8 @@ class ApiViews:
     def _purpose(self, terminal: Terminal) -> ChallengePurpose | None:
         if terminal.kind is TerminalKind.SELF_CHECK:
             return ChallengePurpose.BORROW
-        return ChallengePurpose.LINK if self._services.registration.pending(terminal) else None
+        request = self._services.registration.pending(terminal)
+        return None if request is None else request.purpose
 
 
 def _json_body() -> bytes:

@@ -195,6 +195,7 @@ def _link_request(row: LinkRequestRow) -> LinkRequest:
         consent_version=row.consent_version,
         representation=_representation(row),
         replaces=row.replaces,
+        purpose=row.purpose,
     )
 
 
@@ -674,6 +675,7 @@ class LinkRequestQueries(Queries):
                 link_id=request.link_id,
                 consent_version=request.consent_version,
                 replaces=request.replaces,
+                purpose=request.purpose,
                 **_representation_columns(request.representation),
             ),
             taken=LinkRequestPending,

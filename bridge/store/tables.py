@@ -324,6 +324,7 @@ class LinkRequestRow(Base):
     patron_id: Mapped[int | None] = mapped_column(Integer)
     patron_reference: Mapped[str | None]
     librarian_id: Mapped[str] = mapped_column(ForeignKey("librarian.librarian_id"))
+    purpose: Mapped[ChallengePurpose]
     state: Mapped[LinkRequestState]
     started_at: Mapped[datetime]
     expires_at: Mapped[datetime]

@@ -30,7 +30,7 @@ PIN_WARNING = 30.0
 IDLE = frozenset({VisitStep.WAITING_FOR_LIBRARIAN, VisitStep.LAY_CARD})
 """Nobody is being served."""
 
-OUTCOMES = frozenset({VisitStep.LINKED, VisitStep.SESSION_OPENED})
+OUTCOMES = frozenset({VisitStep.LINKED, VisitStep.IDENTIFIED, VisitStep.SESSION_OPENED})
 
 
 WARNINGS = frozenset({VisitStep.LINK_ENDS, *ENDING_STEPS.values()})

@@ -21,6 +21,7 @@ from bridge.category import CategoryService
 from bridge.consent import CONSENT_VERSION
 from bridge.environment import Environment, Library
 from bridge.errors import NoSuchPatron
+from bridge.identification import IdentificationService
 from bridge.keys import KeyRing, MasterKey
 from bridge.models import REGION, Actor, ActorKind, AgentStep, LibrarianRole, TerminalKind
 from bridge.ports import PatronRecord
@@ -217,6 +218,7 @@ def world(tmp_path, pki, empty_database):
     categories = CategoryService(environment)
     services = Services(
         RegistrationService(environment, verification, categories),
+        IdentificationService(environment, verification),
         BorrowingService(
             environment,
             verification,

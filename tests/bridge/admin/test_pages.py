@@ -16,6 +16,7 @@ import bridge.admin
 from bridge.admin import words
 from bridge.admin.progress import STATUS_WORDS, STEP_NAMES, STOPPED_AT, Step, StepStatus
 from bridge.consent import CONSENT_VERSION
+from bridge.counter import AGENT_STEPS
 from bridge.errors import JPKI_SLUGS, BridgeError, Denied
 from bridge.models import (
     ActorKind,
@@ -28,7 +29,6 @@ from bridge.models import (
     TerminalKind,
     UnlinkReason,
 )
-from bridge.registration import AGENT_STEPS
 from bridge.rules import DenialReason
 from jpki.crl import REASON_NAMES
 from jpki.revocation import UnknownReason

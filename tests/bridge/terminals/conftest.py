@@ -22,6 +22,7 @@ from bridge.category import CategoryService
 from bridge.consent import CONSENT_VERSION
 from bridge.environment import Environment, Library
 from bridge.errors import NoSuchPatron
+from bridge.identification import IdentificationService
 from bridge.keys import KeyRing, MasterKey
 from bridge.models import Actor, ActorKind, LibrarianRole, TerminalKind
 from bridge.ports import PatronRecord
@@ -170,6 +171,7 @@ def bridge(tmp_path, pki):
     staff = StaffService(environment, PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
     services = Services(
         registration=RegistrationService(environment, verification, categories),
+        identification=IdentificationService(environment, verification),
         borrowing=BorrowingService(environment, verification, tokens),
         staff=staff,
         categories=categories,
