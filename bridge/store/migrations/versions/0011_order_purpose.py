@@ -1,6 +1,6 @@
 """What an order at a counter wants the card for: to link it, or to tell whose it is.
 
-Revision 0010.
+Revision 0011.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0010"
-down_revision = "0009"
+revision = "0011"
+down_revision = "0010"
 
 
 def upgrade() -> None:
