@@ -34,6 +34,7 @@ from bridge.admin.progress import describe_move
 from bridge.admin.words import (
     ACTOR_KINDS,
     AUDIT_TAGS,
+    IDENTIFIER_KINDS,
     LINK_STATES,
     MOMENTS,
     MOVE_DIRECTIONS,
@@ -42,7 +43,15 @@ from bridge.admin.words import (
     words_of,
     words_of_why,
 )
-from bridge.models import ActorKind, MoveDirection, MoveState, Permission, SuspensionReason, UnlinkReason
+from bridge.models import (
+    ActorKind,
+    IdentifierKind,
+    MoveDirection,
+    MoveState,
+    Permission,
+    SuspensionReason,
+    UnlinkReason,
+)
 from bridge.rules import STAFF_SUSPENSIONS, LinkStep, judge_step
 from bridge.store import failures_translated
 from bridge.store.tables import (
@@ -216,7 +225,7 @@ class LinkList(ReadOnlyList):
         "ended_reason": lazy_gettext("Why ended or suspended"),
     }
     column_formatters: ClassVar = {
-        "state": lambda _view, _context, row, _name: LINK_STATES[row.state],
+        "state": lambda _view, _context, row, _name: state_of_link(row),
         "patron_id": lambda _view, _context, row, _name: row.patron_id or gettext("not known"),
         "not_after": lambda _view, _context, row, _name: format_date(row.not_after, "long"),
         "linked_by": lambda _view, context, row, _name: staff_name(context, row.linked_by),
@@ -231,6 +240,7 @@ class LinkList(ReadOnlyList):
             FromDay(CardLinkRow.not_after, lazy_gettext("Valid until, from")),
             UntilDay(CardLinkRow.not_after, lazy_gettext("Valid until, to")),
             EndsWithin(CardLinkRow.not_after, lazy_gettext("To be renewed"), RENEWAL_PERIODS, services.clock),
+            OneOf(CardLinkRow.kind, lazy_gettext("Linked by means of"), IDENTIFIER_KINDS),
         )
         super().__init__(CardLinkRow, services, database, "links", lazy_gettext("Links"))
 
@@ -409,6 +419,15 @@ class AuditList(ReadOnlyList):
 
     def __init__(self, services: Services, database: Database) -> None:
         super().__init__(AuditEventRow, services, database, "audit", lazy_gettext("Audit log"))
+
+
+def state_of_link(row: CardLinkRow) -> str:
+    """Return the state of a link; of one that was taken over also by means of what."""
+    words = str(LINK_STATES[row.state])
+    if row.kind is IdentifierKind.SERIAL_NUMBER:
+        return words
+    kind: str = gettext("%(state)s, taken over: %(kind)s", state=words, kind=IDENTIFIER_KINDS[row.kind])
+    return kind
 
 
 def why_over(row: CardLinkRow) -> str:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from flask_babel import format_date, format_decimal, gettext
 
-from bridge.admin.words import LINK_END_REASONS, PROBLEMS, words_of
+from bridge.admin.words import IDENTIFIER_KINDS, LINK_END_REASONS, PROBLEMS, words_of
 from bridge.category import MovePreview, SideEffect
-from bridge.models import LinkState
+from bridge.models import IdentifierKind, LinkState
 from bridge.rules import STAFF_SUSPENSIONS, DenialReason, is_near
 
 if TYPE_CHECKING:
@@ -96,6 +96,13 @@ def _warning(link: CardLink, ending: LinkEnding, now: datetime) -> str:
     if link.state is LinkState.SUSPENDED:
         reason = words_of(link.suspended_reason)
         return str(gettext("This link is suspended: %(reason)s.", reason=reason))
+    if link.kind is not IdentifierKind.SERIAL_NUMBER:
+        return str(
+            gettext(
+                "Taken over from another system (%(kind)s): link the card once, or no machine recognises it.",
+                kind=IDENTIFIER_KINDS[link.kind],
+            )
+        )
     if is_near(ending, now):
         return str(gettext("This link ends soon: %(reason)s.", reason=LINK_END_REASONS[ending.denial]))
     return ""

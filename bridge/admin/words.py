@@ -14,6 +14,7 @@ from flask_babel import LazyString, lazy_gettext
 from bridge.models import (
     ActorKind,
     AuditTag,
+    IdentifierKind,
     LibrarianRole,
     LinkEndReason,
     LinkRequestState,
@@ -151,6 +152,16 @@ LINK_STATES: Mapping[str, LazyString] = MappingProxyType(
         LinkState.ENDED: lazy_gettext("Ended"),
     }
 )
+
+IDENTIFIER_KINDS: Mapping[str, LazyString] = MappingProxyType(
+    {
+        IdentifierKind.SERIAL_NUMBER: lazy_gettext("The card itself"),
+        IdentifierKind.PPID: lazy_gettext("Platform pseudonym (PPID)"),
+        IdentifierKind.MYKEY_ID: lazy_gettext("MyKeyID"),
+        IdentifierKind.CARD_AP_NUMBER: lazy_gettext("Card application number"),
+    }
+)
+"""What a link is kept under."""
 
 REQUEST_STATES: Mapping[LinkRequestState, LazyString] = MappingProxyType(
     {

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import date, timedelta
 
 import pytest
 from sqlalchemy import event
 
+from bridge.identifiers import IdentifierForms
 from bridge.link_life import suspend_revoked
-from bridge.models import Actor, ActorKind, LibrarianRole, LinkState, UnlinkReason
+from bridge.link_transfer import LinkTransferService
+from bridge.models import Actor, ActorKind, IdentifierKind, LibrarianRole, LinkState, UnlinkReason
 from bridge.store import CardLinkRow
 from jpki.revocation import RevocationAnswer, RevocationStatus
 
@@ -245,3 +247,36 @@ def test_what_people_are_called_is_text_and_no_markup(world, browser_of):
     page = browser_of("bobby").get("/admin/audit/").text
     assert "<script>alert" not in page
     assert "&lt;script&gt;alert" in page
+
+
+@pytest.fixture
+def taken_over(world):
+    """A link of this library that came from another system."""
+    transfer = LinkTransferService(
+        world.services.registration._environment, IdentifierForms({IdentifierKind.MYKEY_ID: re.compile(".+")})
+    )
+    transfer.import_links(
+        "chuo",
+        b"identifier,library_card\nABCD1234,2000100000017\n",
+        IdentifierKind.MYKEY_ID,
+        SWEEP,
+        usual_day=date(2030, 3, 31),
+        dry_run=False,
+    )
+
+
+def test_a_link_that_was_taken_over_is_told_in_the_list_and_at_the_counter(desk, taken_over):
+    (row,) = rows(desk.get("/admin/links/").text)
+    assert row[1] == "有効（マイキーIDからの取込み）"
+    counter = "/admin/counter/"
+    page = desk.post(counter, counter, {"cardnumber": "2000100000017"}).text
+    assert "マイキーIDから取り込んだ連携です" in page
+    assert "ABCD1234" not in page
+
+
+def test_links_are_found_by_what_they_are_kept_under(world, desk, taken_over):
+    world.link(cardnumber="2000100000033")
+    page = desk.get("/admin/links/").text
+    options = re.findall(r'name="(flt\d+_\d+)"(?:(?!</select>).)*value="mykey_id"', page, re.DOTALL)
+    assert [row[0] for row in rows(desk.get(f"/admin/links/?{options[-1]}=mykey_id").text)] == ["17"]
+    assert [row[0] for row in rows(desk.get(f"/admin/links/?{options[-1]}=serial_number").text)] == ["33"]

@@ -21,6 +21,7 @@ from bridge.errors import JPKI_SLUGS, BridgeError, Denied
 from bridge.models import (
     ActorKind,
     AuditTag,
+    IdentifierKind,
     LibrarianRole,
     LinkRequestState,
     LinkState,
@@ -44,6 +45,7 @@ ALLOWED_ENGLISH = {
     "Koha",
     "SIP2",
     "ID",
+    "PPID",
 }
 FROM_DATA = {
     "counter-1",
@@ -239,6 +241,7 @@ def test_every_problem_has_words():
     ("table", "members"),
     [
         (words.LINK_STATES, LinkState),
+        (words.IDENTIFIER_KINDS, IdentifierKind),
         (words.REQUEST_STATES, LinkRequestState),
         (words.TERMINAL_KINDS, TerminalKind),
         (words.LIBRARIAN_ROLES, LibrarianRole),
