@@ -8,7 +8,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
@@ -21,7 +21,20 @@ import pytest
 from argon2 import PasswordHasher
 from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.hashes import SHA256
-from sqlalchemy import Connection, Engine, Executable, select, text
+from sqlalchemy import (
+    JSON,
+    Column,
+    Connection,
+    DateTime,
+    Engine,
+    Executable,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    select,
+    text,
+)
 from sqlalchemy.exc import OperationalError
 
 from bridge.borrowing import Borrower, BorrowingService, OpenedSession
@@ -527,3 +540,55 @@ def installation(tmp_path: Path, present_pki: CardPki) -> Installation:
         for each in (one, other):
             each.bind(("127.0.0.1", 0))
         return Installation(tmp_path, present_pki, (one.getsockname()[1], other.getsockname()[1]))
+
+
+ROWS: Mapping[str, Mapping[str, object]] = {
+    "terminal": {"terminal_id": "check-1", "kind": "self_check", "sip2_login": "sc1", "active": True},
+    "librarian": {"role": "librarian", "active": True},
+    "card_link": {"kind": "serial_number", "state": "active", "patron_id": 51, "not_after": date(2030, 1, 1)},
+    "link_request": {"terminal_id": "check-1", "state": "completed", "link_id": "card_link", "patron_id": 51},
+    "card_session": {"terminal_id": "check-1", "closed_at": NOW, "closed_reason": "idle"},
+    "challenge": {"purpose": "borrow", "terminal_id": "check-1", "revocation_status": "good"},
+    "category_move": {"direction": "linked", "state": "done", "sequence": 1},
+    "audit_event": {"tag": "librarian:added", "actor_kind": "command", "sequence": 1},
+}
+"""By table, what its constraints demand; ``rows_of_revision`` fills the rest."""
+
+
+@pytest.fixture
+def rows_of_revision() -> Callable[[MetaData], list[tuple[Table, dict[str, object]]]]:
+    """Give a row for each table of a revision, as far as its columns demand one."""
+
+    def value(table: Table, column: Column[object]) -> object:
+        if column.name in ROWS.get(table.name, {}):
+            return ROWS[table.name][column.name]
+        if column.foreign_keys:
+            target = next(iter(column.foreign_keys)).column
+            return value(target.table, target)
+        if isinstance(column.type, DateTime):
+            return NOW.replace(tzinfo=None)
+        if isinstance(column.type, Integer):
+            return 1
+        if isinstance(column.type, LargeBinary):
+            return b"\0" * 32
+        if isinstance(column.type, JSON):
+            return {}
+        return LIBRARY if column.name == "library_id" else table.name
+
+    def rows(metadata: MetaData) -> list[tuple[Table, dict[str, object]]]:
+        return [
+            (
+                table,
+                {
+                    column.name: value(table, column)
+                    for column in table.columns
+                    if column.name == "digest"
+                    or column.name in ROWS.get(table.name, {})
+                    or not (column.nullable or column.server_default is not None)
+                },
+            )
+            for table in metadata.sorted_tables
+            if table.name != "alembic_version"
+        ]
+
+    return rows
