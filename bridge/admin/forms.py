@@ -117,10 +117,11 @@ class StartLinkForm(FlaskForm):
     )
     fifteenth_birthday = DateField(lazy_gettext("The child's 15th birthday"), validators=[Optional()])
 
-    def validate_fifteenth_birthday(self, field: DateField) -> None:
+    def validate_represented(self, field: BooleanField) -> None:
         """Ask for every point and the birthday, where a representative acts."""
-        if self.represented.data and (
-            field.data is None or frozenset(self.checks.data or ()) != frozenset(REPRESENTATIVE_CHECKS)
+        everything = frozenset(REPRESENTATIVE_CHECKS)
+        if field.data and (
+            self.fifteenth_birthday.data is None or frozenset(self.checks.data or ()) != everything
         ):
             raise ValidationError(REPRESENTATION_INCOMPLETE)
 

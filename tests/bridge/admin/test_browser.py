@@ -137,8 +137,12 @@ def scan(page, cardnumber):
 
 
 def start_link(page):
-    """From the patron's page on: the first counter, then the button."""
+    """From the patron's page on: the first counter, past what is for a child, the consent."""
     expect(page.locator("[name=terminal_id]").first).to_be_focused()
+    page.keyboard.press("Space")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    expect(page.locator("[name=consented]")).to_be_focused()
     page.keyboard.press("Space")
     page.keyboard.press("Enter")
     page.wait_for_url("**/requests/*")
@@ -175,7 +179,7 @@ def test_a_card_is_linked_and_unlinked_by_keyboard_alone(world, page, language, 
     page.keyboard.press("Enter")
     expect(page.locator("#cardnumber")).to_be_focused()
     scan(page, "2000100000017")
-    page.locator(".linked a").focus()
+    page.locator(".linked a").last.focus()
     page.keyboard.press("Enter")
     page.locator("[name=reason]").first.focus()
     page.keyboard.press("Space")
@@ -184,6 +188,29 @@ def test_a_card_is_linked_and_unlinked_by_keyboard_alone(world, page, language, 
     photograph("unlink")
     page.keyboard.press("Enter")
     expect(page.locator("[role=status]")).to_contain_text(words["unlinked"])
+
+
+def test_a_lost_card_a_suspended_link_and_a_child_have_their_places(world, page, language, photograph):
+    link = world.link()
+    log_in(page)
+    scan(page, "2000100000017")
+    page.locator("summary").first.click()
+    page.locator("summary").last.click()
+    page.locator("[name=represented]").check()
+    page.locator("[name=consented]").check()
+    page.locator("[name=terminal_id]").first.check()
+    photograph("patron-linked")
+    page.locator("button.primary").click()
+    expect(page.locator(".field-error")).to_be_visible()
+    photograph("child-incomplete")
+    page.locator("[name=checks]").first.check()
+    page.locator(".linked a").first.click()
+    photograph("suspend")
+    page.locator("[name=reason]").first.check()
+    page.locator("form button.primary").last.click()
+    page.wait_for_url("**/admin/links/")
+    photograph("link-suspended")
+    assert world.services.registration.link(world.hanako, link.link_id).suspended_reason == "card_mislaid"
 
 
 def test_a_refused_card_is_told_in_plain_words(world, page, language, photograph):

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
+from hashlib import sha256
 
 import pytest
 
 from bridge.admin.progress import present
-from bridge.admin.words import PROBLEMS
+from bridge.admin.words import CONSENT, PROBLEMS
 from bridge.consent import CONSENT_VERSION
 from bridge.errors import AlreadyLinked, BridgeError, Denied, KohaNotReachable
-from bridge.models import Actor, ActorKind, AgentStep, LinkRequestState
+from bridge.models import Actor, ActorKind, AgentStep, LinkRequestState, RepresentativeCheck
 from jpki.errors import JpkiError
 from jpki.revocation import RevocationStatus, UnknownReason
 from jpki.simulator.pki import CardProfile
@@ -283,3 +284,80 @@ def test_a_problem_without_words_is_the_systems(world, desk):
         )
         broken = replace(request, state=LinkRequestState.REFUSED, problem="never-heard-of")
         assert present(broken, None).details == (str(PROBLEMS[BridgeError.slug]),)
+
+
+# The life of a link at the desk
+
+WORDINGS = {"2026-11-21": "fe0c8a68091009d3a370b5ea5be0714afe6325218a6cc2334e10a2b019b1e1fa"}
+"""By version of the consent: SHA-256 of its English wording. A changed wording needs a new version."""
+
+
+def test_a_wording_of_the_consent_has_a_version_of_its_own():
+    wording = "\n".join(words._args[0] for words in CONSENT)
+    assert sha256(wording.encode()).hexdigest() == WORDINGS[CONSENT_VERSION]
+
+
+def test_the_consent_is_shown_and_asked_for_before_a_card_is_linked(desk, world):
+    page = find(desk, GOOD).text
+    assert "連携は任意です。利用者カードはこれまでどおり使えます。" in page
+    refused = desk.post(
+        "/admin/counter/start",
+        "/admin/counter/",
+        {"cardnumber": GOOD, "terminal_id": "counter-1", "consent_version": CONSENT_VERSION},
+    )
+    assert "同意がなければ、カードは連携できません。" in refused.text
+
+
+def test_a_consent_to_an_older_wording_does_not_count(desk):
+    form = {"cardnumber": GOOD, "terminal_id": "counter-1", "consent_version": "2020-01-01", "consented": "y"}
+    page = desk.post("/admin/counter/start", "/admin/counter/", form, follow=True).text
+    assert "同意の文面が変わりました" in page
+
+
+def test_a_renewed_card_is_linked_in_place_of_the_old_one(desk, world):
+    old = world.link()
+    page = find(desk, GOOD).text
+    assert f'value="{old.link_id}"' in page
+    form = {
+        "cardnumber": GOOD,
+        "terminal_id": "counter-1",
+        "consent_version": CONSENT_VERSION,
+        "consented": "y",
+        "replaces": old.link_id,
+    }
+    desk.post("/admin/counter/start", "/admin/counter/", form)
+    reader = world.reader(world.card())
+    reader.lay_card()
+    assert reader.enter_pin("1234").replaces == old.link_id
+
+
+def test_a_lost_card_is_ended_from_the_patron_s_page(desk, world):
+    link = world.link()
+    form = {"cardnumber": GOOD}
+    asked = desk.post("/admin/counter/lost", "/admin/counter/", form)
+    assert "解除してよいことを確認してください。" in asked.text
+    assert world.services.registration.link(world.hanako, link.link_id).ended_at is None
+    page = desk.post("/admin/counter/lost", "/admin/counter/", {**form, "confirmed": "y"}, follow=True)
+    assert "1件の連携を解除しました。" in page.text
+    ended = world.services.registration.link(world.hanako, link.link_id)
+    assert ended.ended_reason == "card_lost"
+
+
+def test_a_child_s_card_is_linked_with_every_point_and_the_15th_birthday(desk, world):
+    form = {
+        "cardnumber": GOOD,
+        "terminal_id": "counter-1",
+        "consent_version": CONSENT_VERSION,
+        "consented": "y",
+        "represented": "y",
+        "checks": [check.value for check in RepresentativeCheck],
+        "fifteenth_birthday": "2027-01-31",
+    }
+    without_a_day = {**form, "fifteenth_birthday": ""}
+    refused = desk.post("/admin/counter/start", "/admin/counter/", without_a_day).text
+    assert "確認項目のすべてと、お子さんの15歳の誕生日が必要です。" in refused
+    watch = desk.post("/admin/counter/start", "/admin/counter/", form).location
+    reader = world.reader(world.card())
+    reader.lay_card()
+    assert reader.enter_pin("1234").representation.until == date(2027, 1, 31)
+    assert state(desk, watch)["details"] == ["2027年1月31日まで使えます。"]

@@ -20,6 +20,7 @@ from bridge.cli import agent as agent_command
 from bridge.cli import main
 from bridge.models import Actor, ActorKind, LinkRequestState
 from jpki.errors import NoCard, NoReader
+from jpki.simulator.pki import CardProfile
 
 PIN = "4937"
 
@@ -208,6 +209,14 @@ def test_a_pin_comes_from_a_pipe_only_where_it_was_said(run, bridge, make_card, 
 
 
 # -- the loop
+
+
+def test_the_patron_reads_that_the_certificate_ends_soon(run, bridge, make_card, make_reader):
+    card = make_card(CardProfile.EXPIRES_SOON)
+    bridge.start_link()
+    result = run(make_reader(card), bridge.counter_token, *ONCE)
+    assert result.exit_code == ExitCode.DONE
+    assert "Your card's certificate ends on " in result.stderr
 
 
 class QuietScreen:

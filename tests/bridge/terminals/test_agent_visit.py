@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import pytest
 
-from bridge.agent.api_client import BridgeApi, Linked, SessionOpened
+from bridge.agent.api_client import BridgeApi, Ending, Linked, SessionOpened
 from bridge.agent.errors import BridgeProblem, GivenUp, PinTooLate
 from bridge.agent.pin import PipedPinPad
 from bridge.agent.screen import Language, TerminalScreen
@@ -186,6 +186,21 @@ def test_a_bad_card_is_refused_before_the_pin(counter, bridge, make_card, profil
     assert isinstance(outcome.error, BridgeProblem)
     assert was_never_asked_for_its_pin(card)
     assert counter.order == ["card SELECT", "card READ", "POST /api/v1/challenges", "card off"]
+
+
+def test_a_certificate_that_ends_soon_is_told_at_linking_and_at_each_use(
+    counter, self_check, bridge, make_card
+):
+    bridge.start_link()
+    card = make_card(CardProfile.EXPIRES_SOON)
+    linked = counter.lay(card, PIN)
+    assert linked.ending == Ending(linked.not_after, "certificate-expired")
+    for _ in range(2):
+        assert self_check.lay(card, PIN).ending == linked.ending
+
+
+def test_a_certificate_that_lasts_is_not_spoken_of(self_check, linked_card):
+    assert self_check.lay(linked_card, PIN).ending is None
 
 
 def test_a_card_never_linked_is_refused_before_the_pin(self_check, make_card):
