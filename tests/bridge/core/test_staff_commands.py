@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 from click.testing import CliRunner
@@ -25,7 +26,7 @@ client_secret_file = "secret"
 
 
 @pytest.fixture
-def run(installation):
+def run(installation, sqlite_template):
     """Call ``koha-jpki`` in an installation with two libraries, a librarian in each."""
     with installation.path.open("a", encoding="utf-8") as file:
         file.write(SECOND_LIBRARY)
@@ -36,7 +37,7 @@ def run(installation):
         return result
 
     call("keys", "generate", str(installation.key_file))
-    call("init-db")
+    shutil.copy(sqlite_template, installation.database)
     for library, name in (("central", "hanako"), ("harbour", "minato")):
         added = call(
             *("librarian", "add", "--library", library, "--login-name", name, "--display-name", name),
