@@ -199,10 +199,10 @@ def test_the_same_card_linked_in_two_libraries_leaves_nothing_that_joins_them(pl
         if getattr(one, column.name) is not None and getattr(one, column.name) == getattr(other, column.name)
     }
     assert same <= {
-        # the master key, what every link of that day has, and who linked
+        # the master key, what every link of that moment has (the clock stands still), and who linked
         *("kind", "key_id", "serial_key_id", "state", "linked_at", "linked_by", "slot"),
         *("revocation_status", "revocation_source", "revocation_as_of"),
-        *("consent_version", "consented_at"),
+        *("consent_version", "consented_at", "tagged_at"),
         # of the certificate what a city's many cards share: the CA's key and the last day
         *("issuer_key_identifier", "not_after"),
     }
