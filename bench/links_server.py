@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -34,16 +35,15 @@ class BenchServer(Server):
     def load(self) -> Any:
         """Put a view of its own application before the product's, on the same server."""
         bridge = Bridge(self._url, present, self._pki)
-        services = Services(
-            registration=bridge.registration,
-            borrowing=bridge.borrowing,
-            staff=bridge.staff,
-            categories=None,  # type: ignore[arg-type]  # no admin page is asked for
-            administration=None,  # type: ignore[arg-type]
-            library_names={LIBRARY: "中央図書館"},
-            clock=present,
-        )
-        product = create_app_from(services, bridge.store.scoped_session(), self._settings.web)
+        services: dict[str, Any] = {each.name: None for each in fields(Services)}
+        services |= {  # no admin page is asked for
+            "registration": bridge.registration,
+            "borrowing": bridge.borrowing,
+            "staff": bridge.staff,
+            "library_names": {LIBRARY: "中央図書館"},
+            "clock": present,
+        }
+        product = create_app_from(Services(**services), bridge.store.scoped_session(), self._settings.web)
         empty = Flask("empty")
         empty.add_url_rule(EMPTY_VIEW, "empty", lambda: "")
 

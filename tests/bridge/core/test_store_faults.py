@@ -7,6 +7,7 @@ import resource
 import signal
 import sqlite3
 from contextlib import contextmanager
+from dataclasses import fields
 from datetime import timedelta
 from pathlib import Path
 
@@ -111,14 +112,16 @@ def web(impatient):
 
 def browser_of(place):
     """Return a client of the application over the bridge."""
+    not_asked = {each.name: None for each in fields(Services)}
     services = Services(
-        registration=place.registration,
-        borrowing=place.borrowing,
-        staff=place.staff,
-        categories=None,
-        administration=None,
-        library_names={place.library: "中央図書館"},
-        clock=place.clock,
+        **not_asked
+        | {
+            "registration": place.registration,
+            "borrowing": place.borrowing,
+            "staff": place.staff,
+            "library_names": {place.library: "中央図書館"},
+            "clock": place.clock,
+        }
     )
     settings = WebSettings("127.0.0.1", 0, secret_key="s" * 40, secure_cookies=False)
     return create_app_from(services, place.store.scoped_session(), settings).test_client()
