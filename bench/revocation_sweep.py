@@ -123,7 +123,7 @@ def _make_links(folder: Path, serial_numbers: list[int], issued: range) -> None:
                     {
                         "link_id": link_id,
                         "library_id": LIBRARY_ID,
-                        "patron_id": number % 1_000_000,
+                        "patron_id": number,
                         "kind": IdentifierKind.SERIAL_NUMBER,
                         "key_id": serial.key_id,
                         "digest": sha256(link_id.encode()).hexdigest(),
