@@ -399,7 +399,7 @@ class BorrowingService:
     def _close_others(self, transaction: Transaction, link: CardLink) -> None:
         """Close what runs on the link, and wipe the card numbers that nobody came back for."""
         now = self._environment.clock()
-        for session in transaction.open_sessions_of_link(link.link_id):
+        for session in transaction.open_sessions_of_links([link.link_id]):
             self._close(transaction, session.session_id, "superseded")
         idle_since = now - self._tokens.idle_limit - USE_WRITTEN_WITHIN
         for session in transaction.overdue_sessions(now, idle_since):
@@ -450,7 +450,7 @@ class BorrowingService:
         self, transaction: Transaction, link: CardLink, answer: RevocationAnswer, actor: Actor
     ) -> None:
         if answer.status is RevocationStatus.REVOKED:
-            suspend_revoked(self._environment, transaction, link.library_id, link.link_id, answer, actor)
+            suspend_revoked(self._environment, transaction, link.library_id, {link.link_id: answer}, actor)
 
 
 def _require_self_check(terminal: Terminal) -> None:

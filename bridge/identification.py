@@ -192,4 +192,6 @@ class IdentificationService(CounterService):
         if link is not None and answer is not None and answer.status is RevocationStatus.REVOKED:
             actor = Actor(ActorKind.TERMINAL, terminal.terminal_id)
             with self._environment.store.transaction() as transaction:
-                suspend_revoked(self._environment, transaction, link.library_id, link.link_id, answer, actor)
+                suspend_revoked(
+                    self._environment, transaction, link.library_id, {link.link_id: answer}, actor
+                )

@@ -7,6 +7,9 @@ the second finds another state.
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+
 from bridge.environment import Environment
 from bridge.errors import Denied, LinkNotFound
 from bridge.models import Actor, AuditTag, CardLink, LinkEndReason, SuspensionReason, UnlinkReason
@@ -19,24 +22,31 @@ def suspend_revoked(
     environment: Environment,
     transaction: Transaction,
     library_id: str,
-    link_id: str,
-    answer: RevocationAnswer,
+    answers: Mapping[str, RevocationAnswer],
     actor: Actor,
-) -> bool:
-    """Suspend an active link whose certificate *answer* says is revoked; say whether it was active."""
-    details = {"source": answer.source}
-    if answer.reason is not None:
-        details["why"] = answer.reason
-    return suspend(
-        environment,
-        transaction,
-        library_id,
-        link_id,
-        SuspensionReason.CERTIFICATE_REVOKED,
-        actor,
-        answer,
-        **details,
-    )
+) -> Collection[str]:
+    """Suspend links of a library whose certificates are revoked, as *answers* says for each link.
+
+    Return those that were active until now. What is kept of an answer is the same for most of many
+    links, so that they are written at once.
+    """
+    alike = defaultdict(list)
+    for link_id, answer in answers.items():
+        alike[answer.source, answer.as_of, answer.reason].append(link_id)
+    suspended: set[str] = set()
+    for (source, _, why), link_ids in alike.items():
+        details = {"source": source} if why is None else {"source": source, "why": why}
+        suspended |= _suspend(
+            environment,
+            transaction,
+            library_id,
+            link_ids,
+            SuspensionReason.CERTIFICATE_REVOKED,
+            actor,
+            answers[link_ids[0]],
+            **details,
+        )
+    return suspended
 
 
 def suspend(
@@ -46,20 +56,9 @@ def suspend(
     link_id: str,
     reason: SuspensionReason,
     actor: Actor,
-    answer: RevocationAnswer | None = None,
-    **details: str,
 ) -> bool:
-    """Suspend an active link, and end the sessions that run on it; say whether it was active.
-
-    *answer* is the word about its certificate, where that is the reason.
-    """
-    if not transaction.suspend_link(library_id, link_id, reason, environment.clock(), answer):
-        return False
-    transaction.add_audit_event(
-        environment.event(AuditTag.LINK_SUSPENDED, library_id, actor, link_id, reason=reason.value, **details)
-    )
-    _close_sessions(environment, transaction, library_id, link_id, DenialReason.LINK_SUSPENDED, actor)
-    return True
+    """Suspend an active link, and end the sessions that run on it; say whether it was active."""
+    return bool(_suspend(environment, transaction, library_id, [link_id], reason, actor))
 
 
 def restore(
@@ -103,19 +102,41 @@ def end(
     transaction.add_audit_event(
         environment.event(AuditTag.LINK_ENDED, library_id, actor, link_id, reason=reason.value)
     )
-    _close_sessions(environment, transaction, library_id, link_id, DenialReason.LINK_ENDED, actor)
+    _close_sessions(environment, transaction, library_id, [link_id], DenialReason.LINK_ENDED, actor)
     return link
+
+
+def _suspend(
+    environment: Environment,
+    transaction: Transaction,
+    library_id: str,
+    link_ids: Sequence[str],
+    reason: SuspensionReason,
+    actor: Actor,
+    answer: RevocationAnswer | None = None,
+    **details: str,
+) -> frozenset[str]:
+    suspended = transaction.suspend_links(library_id, link_ids, reason, environment.clock(), answer)
+    for link_id in link_ids:
+        if link_id in suspended:
+            transaction.add_audit_event(
+                environment.event(
+                    AuditTag.LINK_SUSPENDED, library_id, actor, link_id, reason=reason.value, **details
+                )
+            )
+    _close_sessions(environment, transaction, library_id, suspended, DenialReason.LINK_SUSPENDED, actor)
+    return suspended
 
 
 def _close_sessions(
     environment: Environment,
     transaction: Transaction,
     library_id: str,
-    link_id: str,
+    link_ids: Collection[str],
     reason: DenialReason,
     actor: Actor,
 ) -> None:
-    for session in transaction.open_sessions_of_link(link_id):
+    for session in transaction.open_sessions_of_links(link_ids):
         transaction.close_session(session.session_id, environment.clock(), reason.value)
         transaction.add_audit_event(
             environment.event(

@@ -358,15 +358,15 @@ class Transaction(Protocol):
     def remember_revocation(self, link_ids: Sequence[str], answer: RevocationAnswer) -> None:
         """Keep what is known of the certificates of links, unless something newer is."""
 
-    def suspend_link(
+    def suspend_links(
         self,
         library_id: str,
-        link_id: str,
+        link_ids: Sequence[str],
         reason: SuspensionReason,
         at: datetime,
         answer: RevocationAnswer | None = None,
-    ) -> bool:
-        """Suspend an active link, and keep *answer* with it; say whether it was active."""
+    ) -> frozenset[str]:
+        """Suspend the active ones of some links, and keep *answer* with them; return which they were."""
 
     def restore_link(
         self, library_id: str, link_id: str, reasons: Collection[SuspensionReason]
@@ -497,7 +497,7 @@ class Transaction(Protocol):
     def close_session(self, session_id: str, at: datetime, reason: str) -> CardSession | None:
         """Close and wipe the card number; return the session if it was open, None otherwise."""
 
-    def open_sessions_of_link(self, link_id: str) -> Sequence[CardSession]: ...
+    def open_sessions_of_links(self, link_ids: Collection[str]) -> Sequence[CardSession]: ...
     def overdue_sessions(self, now: datetime, idle_since: datetime) -> Sequence[CardSession]:
         """Return the open sessions that have expired, or were last used before *idle_since*.
 

@@ -324,13 +324,15 @@ class RevocationSweep:
         self, transaction: Transaction, findings: _Findings
     ) -> Sequence[tuple[SweptLink, RevocationAnswer]]:
         """Suspend what is revoked; return what was active until now."""
-        return [
-            (link, answer)
-            for link, answer in findings.revoked
-            if suspend_revoked(
-                self._environment, transaction, link.library_id, link.link_id, answer, self._actor
+        by_library: dict[str, dict[str, RevocationAnswer]] = defaultdict(dict)
+        for link, answer in findings.revoked:
+            by_library[link.library_id][link.link_id] = answer
+        suspended: set[str] = set()
+        for library_id, answers in by_library.items():
+            suspended.update(
+                suspend_revoked(self._environment, transaction, library_id, answers, self._actor)
             )
-        ]
+        return [(link, answer) for link, answer in findings.revoked if link.link_id in suspended]
 
     def _freshness(self, library_id: str) -> RevocationPolicy:
         return self._rules.get(library_id, STRICT).freshness

@@ -415,20 +415,20 @@ class LinkQueries(Queries):
             .execution_options(synchronize_session=False)
         )
 
-    def suspend_link(
+    def suspend_links(
         self,
         library_id: str,
-        link_id: str,
+        link_ids: Sequence[str],
         reason: SuspensionReason,
         at: datetime,
         answer: RevocationAnswer | None = None,
-    ) -> bool:
+    ) -> frozenset[str]:
         """See ``bridge.ports.Transaction``."""
-        met = self._changed(
+        suspended = self._session.scalars(
             update(CardLinkRow)
             .where(
                 CardLinkRow.library_id == library_id,
-                CardLinkRow.link_id == link_id,
+                CardLinkRow.link_id.in_(link_ids),
                 CardLinkRow.state.in_(LINK_STEPS[LinkStep.SUSPEND][0]),
             )
             .values(
@@ -437,8 +437,10 @@ class LinkQueries(Queries):
                 suspended_reason=reason,
                 **({} if answer is None else _revocation_columns(answer)),
             )
+            .returning(CardLinkRow.link_id)
+            .execution_options(synchronize_session=False)
         )
-        return met == 1
+        return frozenset(suspended)
 
     def restore_link(
         self, library_id: str, link_id: str, reasons: Collection[SuspensionReason]

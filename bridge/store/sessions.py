@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from sqlalchemy import func, or_, select, update
@@ -109,11 +109,11 @@ class SessionQueries(Queries):
         ).scalar_one_or_none()
         return None if row is None else _session(row)
 
-    def open_sessions_of_link(self, link_id: str) -> Sequence[CardSession]:
-        """Return the sessions that run on a link."""
+    def open_sessions_of_links(self, link_ids: Collection[str]) -> Sequence[CardSession]:
+        """Return the sessions that run on any of these links."""
         rows = self._session.scalars(
             select(CardSessionRow).where(
-                CardSessionRow.link_id == link_id, CardSessionRow.closed_at.is_(None)
+                CardSessionRow.link_id.in_(link_ids), CardSessionRow.closed_at.is_(None)
             )
         )
         return [_session(row) for row in rows]

@@ -56,7 +56,7 @@ def test_a_link_shows_when_its_certificate_was_confirmed_and_why_it_is_suspended
     revoked = RevocationAnswer(RevocationStatus.REVOKED, "crl", world.clock.now, reason="superseded")
     with world.store.transaction() as transaction:
         suspend_revoked(
-            world.services.registration._environment, transaction, "chuo", links[2].link_id, revoked, SWEEP
+            world.services.registration._environment, transaction, "chuo", {links[2].link_id: revoked}, SWEEP
         )
     world.clock.now += timedelta(hours=3)
     desk.log_in()  # the time without a click was long

@@ -143,7 +143,7 @@ def test_no_session_is_left_on_a_link_that_ends_while_it_is_used(place_on_either
         lambda: place.registration.unlink(place.librarian, link.link_id, reason=UnlinkReason.CARD_LOST),
     )
     with place.store.reading() as transaction:
-        assert list(transaction.open_sessions_of_link(link.link_id)) == []
+        assert list(transaction.open_sessions_of_links([link.link_id])) == []
 
 
 def test_a_token_asked_while_it_is_being_closed_is_good_before_or_dead_after(place_on_either):

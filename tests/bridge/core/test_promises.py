@@ -320,7 +320,7 @@ def test_two_borrowings_of_one_link_at_once_leave_one_session_open(place_on_eith
     ]
     outcomes = together(*(lambda each=each: place.complete_borrow(*each) for each in challenges))
     with place.store.transaction() as transaction:
-        (left,) = transaction.open_sessions_of_link(link.link_id)
+        (left,) = transaction.open_sessions_of_links([link.link_id])
     assert not [outcome for outcome in outcomes if isinstance(outcome, Exception)]
     answers = [place.resolve(opened, login) for opened, login in zip(outcomes, ("sc1", "sc2"), strict=True)]
     assert [answer.session_id for answer in answers if isinstance(answer, Borrower)] == [left.session_id]

@@ -307,7 +307,7 @@ async def test_uses_are_written_down_together_and_keep_the_session_alive(
 def last_use(place):
     with place.store.transaction() as transaction:
         (link,) = transaction.open_links_of_patron(place.library, 51)
-        (session,) = transaction.open_sessions_of_link(link.link_id)
+        (session,) = transaction.open_sessions_of_links([link.link_id])
     return session.last_used_at
 
 

@@ -386,7 +386,7 @@ def test_a_session_is_found_by_its_token_in_its_library(in_session):
         assert transaction.find_session_by_token("central", ["x", "td1"]) == (SESSION, SEALED)
         assert transaction.find_session_by_token("harbour", ["td1"]) is None
         transaction.touch_session("s1", LATER)
-        assert list(transaction.open_sessions_of_link("link-1")) != []
+        assert list(transaction.open_sessions_of_links(["link-1"])) != []
     with in_session.transaction() as transaction:
         found, _ = transaction.find_session_by_token("central", ["td1"])
     assert found.last_used_at == LATER
@@ -398,7 +398,7 @@ def test_a_session_closes_once_and_loses_the_card_number(in_session):
         assert closed == replace(SESSION, closed_at=LATER)
         assert transaction.close_session("s1", LATER, "idle") is None
         assert transaction.find_session_by_token("central", ["td1"]) == (closed, None)
-        assert list(transaction.open_sessions_of_link("link-1")) == []
+        assert list(transaction.open_sessions_of_links(["link-1"])) == []
     session = in_session.scoped_session()
     row = session.scalars(select(CardSessionRow)).one()
     wiped = (row.cardnumber_key_id, row.cardnumber_nonce, row.cardnumber_ciphertext)

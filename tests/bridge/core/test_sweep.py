@@ -464,7 +464,7 @@ def test_a_link_that_staff_let_be_active_again_is_not_spoken_for_by_a_sweep_that
     place.clock.advance(hours=1)
     reason = SuspensionReason.CARD_MISLAID
     with place.store.transaction() as transaction:
-        assert transaction.suspend_link(place.library, link.link_id, reason, place.clock())
+        assert transaction.suspend_links(place.library, [link.link_id], reason, place.clock())
     place.clock.advance(hours=1)
     list(sweep_of(place, CrlSweepSource(crls(cards[0]))).run())
     with place.store.transaction() as transaction:
