@@ -13,7 +13,15 @@ from sqlalchemy import text
 from bridge.category import CategoryService
 from bridge.cli import main
 from bridge.housekeeping import Chore, Housekeeping
-from bridge.models import AuditTag, LinkState, SuspensionReason, UnlinkReason
+from bridge.models import (
+    AuditTag,
+    CategoryMove,
+    LinkState,
+    MoveDirection,
+    MoveState,
+    SuspensionReason,
+    UnlinkReason,
+)
 from bridge.rules import LinkPolicy
 from jpki.simulator.pki import CardProfile
 
@@ -203,3 +211,48 @@ def test_the_command_tells_what_it_did(installation):
     assert finished["event"] == "finished"
     assert finished["dry_run"] is False
     assert LinkPolicy().retention == timedelta(days=365)
+
+
+def test_the_link_by_which_a_patron_came_into_a_category_is_kept_until_the_way_back(place_on_either):
+    """Over either kind of database: the deletion of links is the most that is asked of it here."""
+    place = place_on_either
+    service = Housekeeping(
+        place.environment,
+        CategoryService(place.environment),
+        place.command,
+        account_gone=timedelta(days=7),
+        session_retention=timedelta(days=30),
+        idle_limit=timedelta(seconds=120),
+    )
+
+    def deleted():
+        done = list(service.run(dry_run=False))
+        return {each.link_id for each in done if each.chore is Chore.DELETE_LINK}
+
+    def move(link, direction, number):
+        return CategoryMove(
+            move_id=f"{number:032x}",
+            library_id=place.library,
+            link_id=link.link_id,
+            patron_id=51,
+            direction=direction,
+            from_category="ADULT",
+            to_category="LINKED",
+            state=MoveState.DONE,
+            created_at=place.clock(),
+            updated_at=place.clock(),
+        )
+
+    set_policy(place, retention=timedelta(days=1))
+    first, never_moved = place.link(place.card()), place.link(place.card())
+    living = place.link(place.card())
+    with place.store.transaction() as transaction:
+        transaction.add_category_move(move(first, MoveDirection.LINKED, 1))
+    for link in (first, never_moved):
+        place.registration.unlink(place.librarian, link.link_id, reason=UnlinkReason.MISTAKE)
+    place.clock.advance(days=2)
+    assert deleted() == {never_moved.link_id}
+    with place.store.transaction() as transaction:
+        transaction.add_category_move(move(living, MoveDirection.BACK, 2))
+    assert deleted() == {first.link_id}
+    assert link_of(place, living).state is LinkState.ACTIVE
