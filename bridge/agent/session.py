@@ -105,8 +105,9 @@ class CardVisit:
         attempts = card.attempts_remaining()
         require_spare_attempt(attempts)
         self._screen.show_step(VisitStep.ATTEMPTS_REMAINING, attempts_remaining=attempts)
-        # A request that is over meanwhile is refused here, before the PIN.
-        self._bridge.progress(challenge.challenge_id, ProgressStep.PIN_REQUESTED, attempts)
+        if self._purpose is not ChallengePurpose.BORROW:  # at a self-check machine nobody watches
+            # A request that is over meanwhile is refused here, before the PIN.
+            self._bridge.progress(challenge.challenge_id, ProgressStep.PIN_REQUESTED, attempts)
         lifetime = challenge.lifetime.total_seconds()
         pin = ask_pin(self._pin_pad, self._screen, lambda: asked_at + lifetime - self._monotonic())
         # A card left on the reader: whoever types now may be somebody else, and a try would be wasted.

@@ -11,6 +11,7 @@ import functools
 import json
 import os
 import struct
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -75,6 +76,8 @@ class CardFaults:
     * ``token_label``: the label in EF 0006.
     * ``certificate_needs_pin``: the certificate is readable after the PIN only, as on a phone.
     * ``certificate_absent``: there is no user authentication certificate.
+    * ``apdu_milliseconds``, ``signature_milliseconds``: how long a command takes, and a signature; a real
+      card needs about 10 and 300.
     """
 
     first_answer_is_6f00: bool = False
@@ -92,6 +95,8 @@ class CardFaults:
     token_label: str = TokenKind.MY_NUMBER_CARD.value
     certificate_needs_pin: bool = False
     certificate_absent: bool = False
+    apdu_milliseconds: int = 0
+    signature_milliseconds: int = 0
 
 
 class CardTorn(Exception):
@@ -251,11 +256,18 @@ class SimulatedCard:
                 raise CardTorn
         elif self._answers_until_tear is not None:
             self._answers_until_tear -= 1
+        self._take_time(apdu)
         data, status_word = self._answer(apdu)
         if torn:
             self.power_off()
             raise CardTorn
         return data + struct.pack(">H", status_word)
+
+    def _take_time(self, apdu: bytes) -> None:
+        signs = apdu[1:2] == bytes((Instruction.PERFORM_SECURITY_OPERATION,))
+        milliseconds = self.faults.signature_milliseconds if signs else self.faults.apdu_milliseconds
+        if milliseconds:
+            time.sleep(milliseconds / 1000)
 
     def _answer(self, apdu: bytes) -> tuple[bytes, int]:
         self.apdu_count += 1
