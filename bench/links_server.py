@@ -13,6 +13,7 @@ from flask import Flask
 from bridge.app import create_app_from
 from bridge.cli.serve import Server
 from bridge.services import Services
+from bridge.terminals import TerminalService
 from config import Settings, load_settings
 from fuzz.kill import LIBRARY, Bridge
 from jpki.simulator.pki import CardPki
@@ -35,11 +36,14 @@ class BenchServer(Server):
     def load(self) -> Any:
         """Put a view of its own application before the product's, on the same server."""
         bridge = Bridge(self._url, present, self._pki)
+        terminals = TerminalService(bridge.environment, bridge.borrowing.idle_limit)
+        self.watch = terminals.watch
         services: dict[str, Any] = {each.name: None for each in fields(Services)}
         services |= {  # no admin page is asked for
             "registration": bridge.registration,
             "borrowing": bridge.borrowing,
             "staff": bridge.staff,
+            "terminals": terminals,
             "library_names": {LIBRARY: "中央図書館"},
             "clock": present,
         }

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from bridge.enrolment import DrawnCode, EnrolmentService
 from bridge.environment import Environment, Library
 from bridge.errors import LibraryNotFound, NotAllowed
 from bridge.models import (
@@ -49,10 +50,12 @@ class AdministrationService:
         self,
         environment: Environment,
         staff: StaffService,
+        enrolment: EnrolmentService,
         library_settings: Mapping[str, Mapping[str, object]],
     ) -> None:
         self._environment = environment
         self._staff = staff
+        self._enrolment = enrolment
         self._library_settings = library_settings
 
     def libraries(self, administrator: Librarian) -> Sequence[LibraryOverview]:
@@ -93,6 +96,13 @@ class AdministrationService:
         """Remove a terminal. Raises ``TerminalNotFound``."""
         self._library(administrator, library_id)
         return self._staff.remove_terminal(
+            _actor(administrator), library_id=library_id, terminal_id=terminal_id
+        )
+
+    def draw_enrolment_code(self, administrator: Librarian, library_id: str, terminal_id: str) -> DrawnCode:
+        """Draw a code by which a terminal enrols. Raises ``TerminalNotFound``."""
+        self._library(administrator, library_id)
+        return self._enrolment.draw_code(
             _actor(administrator), library_id=library_id, terminal_id=terminal_id
         )
 

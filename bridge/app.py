@@ -13,8 +13,7 @@ from bridge.admin import init_admin
 from bridge.admin.lists import SessionFactory
 from bridge.api import API_ROOT, MAXIMUM_BODY, create_blueprint, log_unexpected, render_problem
 from bridge.services import Services
-from bridge.wiring import build_bridge
-from config.settings import Settings, WebSettings
+from config.settings import WebSettings
 
 SECURITY_HEADERS = {
     # No page needs an inline script or style, nothing comes from another host, nothing is framed.
@@ -29,12 +28,6 @@ SECURITY_HEADERS = {
 
 STRICT_TRANSPORT_SECURITY = "max-age=31536000"
 """One year (RFC 6797), where cookies are for HTTPS alone."""
-
-
-def create_app(settings: Settings) -> Flask:
-    """Return the application over the parts that *settings* name."""
-    bridge = build_bridge(settings)
-    return create_app_from(bridge.services, bridge.session_factory, settings.web)
 
 
 def create_app_from(services: Services, session_factory: SessionFactory, web: WebSettings) -> Flask:

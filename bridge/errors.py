@@ -23,6 +23,10 @@ counter page. It never changes once released. Sentences for people are made at t
     ├ NotAllowed                   the role of this member of staff does not permit it
     ├ LibraryNotFound
     ├ TerminalNotFound
+    ├ EnrolmentCodeUnknown         no terminal enrols by this code
+    ├ EnrolmentCodeExpired         the code is older than its time
+    ├ EnrolmentCodeUsed            a terminal has enrolled by this code already
+    ├ EnrolmentLocked(until)       so many codes were wrong that none is taken for a while
     ├ LibrarianNotFound
     ├ LogInFailed                  unknown name, wrong password, or locked after too many of these
     ├ NameTaken                    the name or id is in use
@@ -41,6 +45,7 @@ The errors of ``jpki`` reach the same places; ``slug_of`` names those too.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from types import MappingProxyType
 from typing import ClassVar
 
@@ -165,6 +170,34 @@ class TerminalNotFound(BridgeError):
     """No such terminal in this library."""
 
     slug = "terminal-not-found"
+
+
+class EnrolmentCodeUnknown(BridgeError):
+    """No terminal enrols by this code: it is mistyped, or a newer one was drawn."""
+
+    slug = "enrolment-code-unknown"
+
+
+class EnrolmentCodeExpired(BridgeError):
+    """The code was not used in time."""
+
+    slug = "enrolment-code-expired"
+
+
+class EnrolmentCodeUsed(BridgeError):
+    """A terminal has enrolled by this code, with another key than this."""
+
+    slug = "enrolment-code-used"
+
+
+class EnrolmentLocked(BridgeError):
+    """So many codes were wrong, from wherever, that none is taken before *locked_until*."""
+
+    slug = "enrolment-locked"
+
+    def __init__(self, locked_until: datetime) -> None:
+        super().__init__("too many wrong codes")
+        self.locked_until = locked_until
 
 
 class LibrarianNotFound(BridgeError):

@@ -33,9 +33,10 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from bridge.audit_chain import ChainHead
+from bridge.enrolment_code import EnrolmentCode
 from bridge.errors import KeyProblem, NameTaken
 from bridge.identifiers import ForeignIdentifier
-from bridge.models import CardIdentifier, IdentifierKind, SessionToken
+from bridge.models import REGION, CardIdentifier, IdentifierKind, SessionToken
 from bridge.ports import AuditSeal, EncryptedValue, KeyedRecord, RandomBytes, Store, Transaction
 from bridge.serial_record import read_serial_record
 from jpki.certificate import MAXIMUM_SERIAL_OCTETS, SerialNumber
@@ -62,6 +63,7 @@ class KeyUse(StrEnum):
     TOKEN_DIGEST = "token-digest"  # noqa: S105  # not a password
     CARDNUMBER_ENCRYPTION = "cardnumber-encryption"
     PATRON_REFERENCE = "patron-reference"
+    ENROLMENT_CODE = "enrolment-code"
     AUDIT_SEAL = "audit-seal"
     REVOCATION_TAG = "revocation-tag"
     KEY_CHECK = "key-check"
@@ -179,6 +181,16 @@ class KeyRing:
                 key.key_id,
                 _hmac(key.derive(KeyUse.TOKEN_DIGEST, library_id), token.value.encode()),
             )
+            for key in self._keys.values()
+        )
+
+    def enrolment_digests(self, code: EnrolmentCode) -> tuple[str, ...]:
+        """Return under what an enrolment code may have been kept, that for a new one first.
+
+        Keyed, for 40 bits could be searched; the same for all libraries, since the code names none.
+        """
+        return tuple(
+            _hmac(key.derive(KeyUse.ENROLMENT_CODE, REGION), code.value.encode())
             for key in self._keys.values()
         )
 

@@ -24,12 +24,65 @@ class TerminalKind(StrEnum):
     SELF_CHECK = "self_check"
 
 
+@unique
+class ReaderState(StrEnum):
+    """What an agent tells of its card reader."""
+
+    READY = "ready"
+    MISSING = "missing"
+    NO_SERVICE = "no_service"
+    """The reader service (pcscd) of its machine does not run."""
+
+
+@unique
+class OutputState(StrEnum):
+    """What an agent tells of the way by which it hands tokens to the self-check machine."""
+
+    READY = "ready"
+    UNAVAILABLE = "unavailable"
+    NONE = "none"
+    """There is none: at a counter no token is made."""
+
+
+@dataclass(frozen=True)
+class TerminalReport:
+    """What the agent at a terminal last told of itself. ``version`` is that of its program."""
+
+    reader: ReaderState
+    output: OutputState
+    version: str
+
+
+@dataclass(frozen=True)
+class TerminalEnrolment:
+    """The code that was last drawn for a terminal: until when it is good, and when it was used."""
+
+    library_id: str
+    terminal_id: str
+    expires_at: datetime
+    used_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class OpenWork:
+    """What is open at a terminal until a moment: a link request at a counter, or a card session.
+
+    ``subject`` is its id.
+    """
+
+    library_id: str
+    terminal_id: str
+    subject: str
+    until: datetime
+
+
 @dataclass(frozen=True)
 class Terminal:
     """A place with a card reader (端末): a counter PC or a self-check machine (自動貸出機).
 
     ``sip2_login`` is the log-in (CN) with which the self-check machine at this place speaks SIP2;
-    a token made for this terminal is worth something on that log-in only.
+    a token made for this terminal is worth something on that log-in only. ``last_seen_at`` is when its
+    agent last called, to half a minute.
     """
 
     terminal_id: str
@@ -38,6 +91,8 @@ class Terminal:
     kind: TerminalKind
     sip2_login: str | None = None
     active: bool = True
+    last_seen_at: datetime | None = field(default=None, compare=False)
+    report: TerminalReport | None = field(default=None, compare=False)
 
 
 @unique
@@ -357,6 +412,10 @@ class AuditTag(StrEnum):
     TERMINAL_ADDED = "terminal:added"
     TERMINAL_REMOVED = "terminal:removed"
     TERMINAL_ELSEWHERE = "terminal:login_from_elsewhere"
+    TERMINAL_CODE_DRAWN = "terminal:enrolment_code"
+    TERMINAL_ENROLLED = "terminal:enrolled"
+    TERMINAL_ENROLMENT_REFUSED = "terminal:enrolment_refused"
+    TERMINAL_ENROLMENT_GUESSING = "terminal:enrolment_guessing"
     LIBRARIAN_ADDED = "librarian:added"
     LIBRARIAN_DISABLED = "librarian:disabled"
     LIBRARIAN_ENABLED = "librarian:enabled"
@@ -379,6 +438,8 @@ REPEATABLE_TAGS = frozenset(
         AuditTag.SESSION_GUESSING,
         AuditTag.TERMINAL_ELSEWHERE,
         AuditTag.LOGIN_FAILED,
+        AuditTag.TERMINAL_ENROLMENT_REFUSED,
+        AuditTag.TERMINAL_ENROLMENT_GUESSING,
     }
 )
 """What a stranger, or a terminal that runs wild, can bring about without end: repetitions are counted."""

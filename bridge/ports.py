@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum, unique
 from typing import NamedTuple, Protocol
@@ -28,8 +28,11 @@ from bridge.models import (
     LinkRequest,
     MoveDirection,
     MoveState,
+    OpenWork,
     SuspensionReason,
     Terminal,
+    TerminalEnrolment,
+    TerminalReport,
 )
 from bridge.rules import PatronStanding
 from jpki.challenge import Challenge
@@ -281,6 +284,30 @@ class Transaction(Protocol):
     def find_terminal_by_token(self, token_digest: str) -> Terminal | None: ...
     def find_terminal_by_sip2_login(self, library_id: str, sip2_login: str) -> Terminal | None: ...
     def terminals(self, library_id: str) -> Sequence[Terminal]: ...
+    def set_enrolment_code(
+        self, library_id: str, terminal_id: str, digest: str, expires_at: datetime
+    ) -> None:
+        """Let an active terminal enrol by the code of this digest, and by no other, until a moment."""
+
+    def find_enrolment(self, digests: Sequence[str]) -> TerminalEnrolment | None:
+        """Return the enrolment of a code, used or not; who wants to use it too waits for this transaction."""
+
+    def enrol_terminal(self, library_id: str, terminal_id: str, token_digest: str, at: datetime) -> Terminal:
+        """Give an active terminal another token, and use its code up.
+
+        Raises ``TerminalNotFound``, and ``NameTaken`` where another terminal has this token.
+        """
+
+    def see_terminal(
+        self, library_id: str, terminal_id: str, at: datetime, report: TerminalReport | None = None
+    ) -> None:
+        """Remember when an active terminal called last, and what it told of itself, if it did."""
+
+    def open_work(self, idle_limit: timedelta, terminal: Terminal | None = None) -> Sequence[OpenWork]:
+        """Return the link requests and card sessions that are open, at one terminal or at all.
+
+        The oldest first. A session that is not used for *idle_limit* is open no longer.
+        """
 
     def add_librarian(self, librarian: Librarian, password_hash: str) -> None:
         """Raises ``NameTaken``."""

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from bridge.administration import AdministrationService
 from bridge.borrowing import BorrowingService
 from bridge.category import CategoryService
+from bridge.enrolment import EnrolmentService
 from bridge.identification import IdentificationService
 from bridge.ports import Clock
 from bridge.registration import RegistrationService
 from bridge.staff import StaffService
+from bridge.terminals import TerminalService
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,8 @@ class Services:
     identification: IdentificationService
     borrowing: BorrowingService
     staff: StaffService
+    enrolment: EnrolmentService
+    terminals: TerminalService
     categories: CategoryService
     administration: AdministrationService
     library_names: Mapping[str, str]

@@ -22,8 +22,9 @@ from sqlalchemy.orm import Session, scoped_session
 
 from bridge.administration import AdministrationService
 from bridge.audit import AuditService
-from bridge.borrowing import BorrowingService
+from bridge.borrowing import USE_WRITTEN_WITHIN, BorrowingService
 from bridge.category import CategoryService
+from bridge.enrolment import EnrolmentService
 from bridge.environment import Environment, Library
 from bridge.errors import BridgeError, StoreProblem
 from bridge.housekeeping import Housekeeping
@@ -36,7 +37,7 @@ from bridge.koha import KohaPatronDirectory
 from bridge.link_records import LinkRecordService
 from bridge.link_transfer import LinkTransferService
 from bridge.machines import MachinePolicies, MachinePolicy, ScreenLanguage
-from bridge.models import Actor, IdentifierKind
+from bridge.models import Actor, IdentifierKind, Terminal
 from bridge.ports import ChangeCounter
 from bridge.registration import RegistrationService
 from bridge.resolver import TokenResolver
@@ -47,6 +48,7 @@ from bridge.staff import StaffService
 from bridge.store import SqlStore, check_version, open_engine
 from bridge.sweep import RevocationSweep
 from bridge.sweep_sources import CrlSweepSource, PacedSource, SweepSource
+from bridge.terminals import TerminalService
 from bridge.tokens import CheckDigit, TokenPolicy, TokenShape
 from bridge.verification import CardPolicy, CardVerification, LibraryRevocation
 from config import (
@@ -110,16 +112,20 @@ def build_bridge(settings: Settings) -> Bridge:
     store, environment = _environment(settings)
     verification = CardVerification(environment, build_card_policy(settings))
     categories = CategoryService(environment)
-    staff = _staff(environment)
+    staff, enrolment = _staff(environment), EnrolmentService(environment)
+    borrowing = BorrowingService(environment, verification, _token_policy(settings))
     services = Services(
         registration=RegistrationService(environment, verification, categories),
         identification=IdentificationService(environment, verification),
-        borrowing=BorrowingService(environment, verification, _token_policy(settings)),
+        borrowing=borrowing,
         staff=staff,
+        enrolment=enrolment,
+        terminals=TerminalService(environment, borrowing.idle_limit + USE_WRITTEN_WITHIN),
         categories=categories,
         administration=AdministrationService(
             environment,
             staff,
+            enrolment,
             {library.library_id: describe_library(library) for library in settings.libraries},
         ),
         library_names={library.library_id: library.name for library in settings.libraries},
@@ -131,6 +137,17 @@ def build_bridge(settings: Settings) -> Bridge:
 def build_staff(settings: Settings) -> StaffService:
     """Return the one service that needs neither CAs nor a source of revocation."""
     return _staff(_environment(settings)[1])
+
+
+def read_terminals(settings: Settings) -> Callable[[], list[Terminal]]:
+    """Return what reads the terminals of all libraries, for whoever watches over them."""
+    staff = build_staff(settings)
+    return lambda: [each for library in settings.libraries for each in staff.terminals(library.library_id)]
+
+
+def build_enrolment(settings: Settings) -> EnrolmentService:
+    """Return the service that draws codes for terminals; it needs no CAs either."""
+    return EnrolmentService(_environment(settings)[1])
 
 
 def build_categories(settings: Settings) -> CategoryService:

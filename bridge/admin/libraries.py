@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 from flask import abort, flash, redirect, request, url_for
 from flask_admin import expose
-from flask_babel import gettext, lazy_gettext
+from flask_babel import format_time, gettext, lazy_gettext
 
 from bridge.admin.base import StaffView, may, signed_in_librarian
 from bridge.admin.forms import AddLibrarianForm, AddTerminalForm, RemoveTerminalForm, RoleForm
+from bridge.admin.terminal_state import describe_sighting
 from bridge.admin.words import LIBRARIAN_ROLES, TERMINAL_KINDS
 from bridge.models import LibrarianRole, Permission, TerminalKind
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
 
     from bridge.administration import AdministrationService, LibraryOverview
-    from bridge.models import Librarian
+    from bridge.models import Librarian, Terminal
     from bridge.services import Services
     from bridge.staff import StaffMember
 
@@ -84,15 +85,33 @@ class LibrariesView(StaffView):
     def remove_terminal(self, library_id: str, terminal_id: str) -> ResponseReturnValue:
         """Ask whether it is meant; remove a terminal."""
         library = self._overview(library_id)
-        terminal = next((each for each in library.terminals if each.terminal_id == terminal_id), None)
-        if terminal is None:
-            abort(HTTPStatus.NOT_FOUND)
+        terminal = self._terminal(library, terminal_id)
         form = RemoveTerminalForm()
         if not form.validate_on_submit():
             return self.render("bridge/remove_terminal.html", library=library, form=form, terminal=terminal)
         self._administration.remove_terminal(signed_in_librarian(), library_id, terminal_id)
         flash(gettext("The terminal is removed. Its token is worth nothing any more."), "success")
         return self._back_to(library_id)
+
+    @expose("/<library_id>/terminals/<terminal_id>/enrol", methods=("GET", "POST"))
+    def enrol_terminal(self, library_id: str, terminal_id: str) -> ResponseReturnValue:
+        """Say what enrolling does; draw a code and show it once."""
+        library = self._overview(library_id)
+        if request.method == "GET":
+            terminal = self._terminal(library, terminal_id)
+            return self.render("bridge/enrol_terminal.html", library=library, terminal=terminal)
+        drawn = self._administration.draw_enrolment_code(signed_in_librarian(), library_id, terminal_id)
+        return self.render(
+            "bridge/issued.html",
+            library=library,
+            title=gettext("Enrol %(name)s", name=drawn.terminal.name),
+            secret_name=gettext("Enrolment code"),
+            secret=drawn.code.grouped(),
+            note=gettext(
+                "Good once, until %(time)s. Type it at the terminal, where the reader program asks for it.",
+                time=format_time(drawn.expires_at, "short"),
+            ),
+        )
 
     @expose("/<library_id>/staff/add", methods=("GET", "POST"))
     def add_librarian(self, library_id: str) -> ResponseReturnValue:
@@ -163,6 +182,11 @@ class LibrariesView(StaffView):
         return self._administration.library(signed_in_librarian(), library_id)
 
     @staticmethod
+    def _terminal(library: LibraryOverview, terminal_id: str) -> Terminal:
+        terminal = next((each for each in library.terminals if each.terminal_id == terminal_id), None)
+        return terminal or abort(HTTPStatus.NOT_FOUND)
+
+    @staticmethod
     def _member(library: LibraryOverview, librarian_id: str) -> StaffMember:
         member = next((each for each in library.staff if each.librarian.librarian_id == librarian_id), None)
         return member or abort(HTTPStatus.NOT_FOUND)
@@ -173,6 +197,12 @@ class LibrariesView(StaffView):
             library=library,
             roles=LIBRARIAN_ROLES,
             kinds=TERMINAL_KINDS,
+            sightings={
+                terminal.terminal_id: describe_sighting(
+                    terminal.last_seen_at, terminal.report, self.services.clock()
+                )
+                for terminal in library.terminals
+            },
             settings={name: shown(value) for name, value in library.settings.items()},
         )
 

@@ -31,6 +31,7 @@ from bridge.admin.base import StaffView, may, may_work_at_the_counter, signed_in
 from bridge.admin.filters import EndsWithin, FieldFilter, FromDay, OneOf, PatronNumber, UntilDay
 from bridge.admin.forms import SuspendForm, UnlinkForm
 from bridge.admin.progress import describe_move
+from bridge.admin.terminal_state import describe_sighting
 from bridge.admin.words import (
     ACTOR_KINDS,
     AUDIT_TAGS,
@@ -367,7 +368,7 @@ class CategoryMoveList(ReadOnlyList):
 class TerminalList(ReadOnlyList):
     """The places with a card reader."""
 
-    column_list = ("name", "kind", "terminal_id", "sip2_login", "active")
+    column_list = ("name", "kind", "terminal_id", "sip2_login", "last_seen_at", "active")
     column_sortable_list = ("name", "kind", "terminal_id")
     column_default_sort = "name"
     column_searchable_list = ("name", "terminal_id", "sip2_login")
@@ -376,10 +377,12 @@ class TerminalList(ReadOnlyList):
         "kind": lazy_gettext("Kind"),
         "terminal_id": lazy_gettext("Terminal id"),
         "sip2_login": lazy_gettext("SIP2 log-in"),
+        "last_seen_at": lazy_gettext("Reader program"),
         "active": lazy_gettext("In use"),
     }
     column_formatters: ClassVar = {
         "kind": lambda _view, _context, row, _name: TERMINAL_KINDS[row.kind],
+        "last_seen_at": lambda view, _context, row, _name: sighting(view, row),
         "active": lambda _view, _context, row, _name: gettext("Yes") if row.active else gettext("No"),
     }
     column_filters = (OneOf(TerminalRow.kind, lazy_gettext("Kind"), TERMINAL_KINDS),)
@@ -428,6 +431,11 @@ def state_of_link(row: CardLinkRow) -> str:
         return words
     kind: str = gettext("%(state)s, taken over: %(kind)s", state=words, kind=IDENTIFIER_KINDS[row.kind])
     return kind
+
+
+def sighting(view: TerminalList, row: TerminalRow) -> str:
+    """Return how the reader program at a terminal is; of a removed one nothing is kept."""
+    return describe_sighting(row.last_seen_at, row.report, view.services.clock()) if row.active else ""
 
 
 def why_over(row: CardLinkRow) -> str:

@@ -21,6 +21,8 @@ from bridge.models import (
     LinkState,
     MoveDirection,
     MoveState,
+    OutputState,
+    ReaderState,
     RepresentativeCheck,
     SuspensionReason,
     TerminalKind,
@@ -123,6 +125,10 @@ PROBLEMS: Mapping[str, LazyString] = MappingProxyType(
         "wrong-terminal-kind": lazy_gettext("This terminal is not a counter terminal."),
         "terminal-not-found": lazy_gettext("There is no such terminal."),
         "library-not-found": lazy_gettext("This library is not in the settings."),
+        "enrolment-code-unknown": lazy_gettext("There is no such enrolment code."),
+        "enrolment-code-expired": lazy_gettext("The enrolment code has expired. Please draw a new one."),
+        "enrolment-code-used": lazy_gettext("The enrolment code has been used. Please draw a new one."),
+        "enrolment-locked": lazy_gettext("Too many enrolment codes were wrong. Please wait a minute."),
         "not-allowed": lazy_gettext("Your account may not do this."),
         "librarian-not-found": lazy_gettext("There is no such member of staff."),
         "log-in-failed": lazy_gettext("The log-in name or the password is wrong."),
@@ -183,6 +189,22 @@ TERMINAL_KINDS: Mapping[str, LazyString] = MappingProxyType(
     }
 )
 
+READER_STATES: Mapping[ReaderState, LazyString] = MappingProxyType(
+    {
+        ReaderState.READY: lazy_gettext("Reader ready"),
+        ReaderState.MISSING: lazy_gettext("Reader missing"),
+        ReaderState.NO_SERVICE: lazy_gettext("Reader service not running"),
+    }
+)
+
+OUTPUT_STATES: Mapping[OutputState, LazyString] = MappingProxyType(
+    {
+        OutputState.READY: lazy_gettext("output ready"),
+        OutputState.UNAVAILABLE: lazy_gettext("output not available"),
+        OutputState.NONE: lazy_gettext("no output"),
+    }
+)
+
 LIBRARIAN_ROLES: Mapping[str, LazyString] = MappingProxyType(
     {
         LibrarianRole.LIBRARIAN: lazy_gettext("Librarian"),
@@ -231,6 +253,10 @@ AUDIT_TAGS: Mapping[str, LazyString] = MappingProxyType(
         AuditTag.TERMINAL_ADDED: lazy_gettext("Terminal added"),
         AuditTag.TERMINAL_REMOVED: lazy_gettext("Terminal removed"),
         AuditTag.TERMINAL_ELSEWHERE: lazy_gettext("Alarm: a self-check machine logged in from elsewhere"),
+        AuditTag.TERMINAL_CODE_DRAWN: lazy_gettext("Enrolment code drawn"),
+        AuditTag.TERMINAL_ENROLLED: lazy_gettext("Terminal enrolled"),
+        AuditTag.TERMINAL_ENROLMENT_REFUSED: lazy_gettext("Enrolment refused"),
+        AuditTag.TERMINAL_ENROLMENT_GUESSING: lazy_gettext("Alarm: enrolment codes were guessed"),
         AuditTag.LIBRARIAN_ADDED: lazy_gettext("Staff account added"),
         AuditTag.LIBRARIAN_DISABLED: lazy_gettext("Staff account closed"),
         AuditTag.LIBRARIAN_ENABLED: lazy_gettext("Staff account opened again"),

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum, unique
+from importlib.metadata import version
 from ipaddress import ip_address
 from urllib.parse import quote, urlsplit
 
@@ -43,13 +44,47 @@ class ProgressStep(StrEnum):
 
 @dataclass(frozen=True)
 class TerminalState:
-    """Where this agent stands, and what a card laid now would be used for."""
+    """Where this agent stands, and what a card laid now would be used for.
+
+    ``open_session_id`` is that of the session which was opened here last, while it is open. ``has_waited``
+    is false where the bridge answered at once although it was asked to wait: too many wait there.
+    """
 
     terminal_id: str
     library_id: str
     library_name: str
     kind: str
     purpose: ChallengePurpose | None
+    open_session_id: str | None = None
+    has_waited: bool = False
+
+
+@dataclass(frozen=True)
+class EnrolledTerminal:
+    """Which terminal this one is, now that it has enrolled."""
+
+    terminal_id: str
+    library_id: str
+    library_name: str
+    kind: str
+
+
+@unique
+class ReaderStatus(StrEnum):
+    """What the bridge is told of the card reader; the words are the API's."""
+
+    READY = "ready"
+    MISSING = "missing"
+    NO_SERVICE = "no_service"
+
+
+@unique
+class OutputStatus(StrEnum):
+    """What the bridge is told of the way to the self-check machine; the words are the API's."""
+
+    READY = "ready"
+    UNAVAILABLE = "unavailable"
+    NONE = "none"
 
 
 @dataclass(frozen=True)
@@ -86,42 +121,82 @@ class Identified:
 class SessionOpened:
     """The card stands for its patron here; *token* is what the machine takes for a library card.
 
-    *ending* is there if the link ends soon.
+    *ending* is there if the link ends soon. The token is dead once ``TerminalState.open_session_id`` is
+    not *session_id* any more.
     """
 
     expires_at: datetime
     token: str = field(repr=False)
     ending: Ending | None = None
+    session_id: str = ""
 
 
 class BridgeApi:
     """The calls of one terminal.
 
     *base_url* is ``https://…``; plain ``http`` is taken on loopback alone, since the terminal token and
-    the certificate would travel readable; anything else raises ``WrongSettings``. *timeout* is how many
+    the certificate would travel readable; anything else raises ``WrongSettings``. Without a *token* only
+    ``enrol`` is answered. *timeout* is how many
     seconds an answer may take, *language* (``ja``, ``en``) that of the problems' titles.
     Every call raises ``BridgeUnreachable``, ``BridgeProblem`` or ``BridgeAnswerMalformed``.
     """
 
-    def __init__(self, base_url: str, token: str, timeout: float, language: str = "ja") -> None:
+    def __init__(self, base_url: str, token: str | None, timeout: float, language: str = "ja") -> None:
         scheme = _checked_scheme(base_url)
         self._base_url = base_url.rstrip("/") + "/api/v1"
-        self._timeout = (CONNECT_TIMEOUT, timeout)
+        self._answer_timeout = timeout
+        self._known: tuple[str, TerminalState] | None = None
         self._session = requests.Session()
         # A proxy of the environment must not see what travels readable.
         self._session.trust_env = scheme == "https"
         self._session.auth = _TerminalToken(token)
         self._session.headers["Accept-Language"] = language
 
-    def terminal(self) -> TerminalState:
-        """Ask where this agent stands and what it is to do."""
-        answer = self._call("GET", "/terminal")
-        return TerminalState(
+    def terminal(self, wait: int = 0) -> TerminalState:
+        """Ask where this agent stands and what it is to do.
+
+        With *wait* (seconds, at most 25) as soon as that is not what this method returned last, or after
+        that time.
+        """
+        headers = {}
+        if wait:
+            headers["Prefer"] = f"wait={wait}"
+            if self._known is not None:
+                headers["If-None-Match"] = self._known[0]
+        response = self._send("GET", "/terminal", headers=headers, timeout=self._answer_timeout + wait)
+        has_waited = "Preference-Applied" in response.headers
+        if response.status_code == requests.codes.not_modified and self._known is not None:
+            return replace(self._known[1], has_waited=has_waited)
+        answer = _successful(response)
+        state = TerminalState(
             _text(answer, "terminal_id"),
             _text(answer, "library_id"),
             _text(answer, "library_name"),
             _text(answer, "kind"),
             _purpose(answer),
+            None if answer.get("open_session_id") is None else _text(answer, "open_session_id"),
+            has_waited,
+        )
+        tag = response.headers.get("ETag")
+        self._known = None if tag is None else (tag, state)
+        return state
+
+    def report_state(self, reader: ReaderStatus, output: OutputStatus) -> None:
+        """Tell how reader and output are: when that changes, and every half minute."""
+        body = {"reader": reader.value, "output": output.value, "version": version("koha-jpki-bridge")}
+        self._call("POST", "/terminal/state", body)
+
+    def enrol(self, code: str, token_digest: str) -> EnrolledTerminal:
+        """Let the bridge know this terminal's token, of which *token_digest* is the SHA-256 in hex.
+
+        May be sent again where no answer came.
+        """
+        answer = self._call("POST", "/enrolments", {"code": code, "token_digest": token_digest})
+        return EnrolledTerminal(
+            _text(answer, "terminal_id"),
+            _text(answer, "library_id"),
+            _text(answer, "library_name"),
+            _text(answer, "kind"),
         )
 
     def begin(self, purpose: ChallengePurpose, certificate: bytes) -> IssuedChallenge:
@@ -150,7 +225,12 @@ class BridgeApi:
         if answer.get("result") == "identified":
             return Identified()
         if answer.get("result") == "session":
-            return SessionOpened(_moment(answer, "expires_at"), _text(answer, "token"), _ending(answer))
+            return SessionOpened(
+                _moment(answer, "expires_at"),
+                _text(answer, "token"),
+                _ending(answer),
+                _text(answer, "session_id"),
+            )
         raise BridgeAnswerMalformed("result")
 
     def close(self) -> None:
@@ -158,29 +238,40 @@ class BridgeApi:
         self._session.close()
 
     def _call(self, method: str, path: str, body: Mapping[str, object] | None = None) -> Mapping[str, object]:
+        return _successful(self._send(method, path, body))
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, object] | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> requests.Response:
         try:
-            response = self._session.request(
-                method, self._base_url + path, json=body, timeout=self._timeout, allow_redirects=False
+            return self._session.request(
+                method,
+                self._base_url + path,
+                json=body,
+                headers=headers,
+                timeout=(CONNECT_TIMEOUT, timeout or self._answer_timeout),
+                allow_redirects=False,
             )
         except requests.RequestException as error:
             # The exception of requests holds the whole request; its type says enough.
             raise BridgeUnreachable(type(error).__name__) from None
-        if response.status_code == requests.codes.no_content:
-            return {}
-        answer = _json_object(response)
-        if response.ok and not response.is_redirect:
-            return answer
-        raise _problem(response, answer)
 
 
 class _TerminalToken(AuthBase):
     """Sets the Authorization header; as ``auth`` it also keeps requests from reading ``~/.netrc``."""
 
-    def __init__(self, token: str) -> None:
+    def __init__(self, token: str | None) -> None:
         self._token = token
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["Authorization"] = f"Bearer {self._token}"
+        if self._token is not None:
+            request.headers["Authorization"] = f"Bearer {self._token}"
         return request
 
 
@@ -195,6 +286,15 @@ def _checked_scheme(base_url: str) -> str:
     if address.scheme == "http" and not _is_loopback(host):
         raise WrongSettings("the bridge's address must be https, except on this machine itself")
     return address.scheme
+
+
+def _successful(response: requests.Response) -> Mapping[str, object]:
+    if response.status_code == requests.codes.no_content:
+        return {}
+    answer = _json_object(response)
+    if response.ok and not response.is_redirect:
+        return answer
+    raise _problem(response, answer)
 
 
 def _challenge_path(challenge_id: str, call: str) -> str:

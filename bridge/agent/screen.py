@@ -400,10 +400,28 @@ PROBLEM_WORDS: Mapping[str, Words] = MappingProxyType(
         "terminal-not-found": _ask_staff(
             "この端末は登録されていません。", "This terminal is not registered."
         ),
+        "enrolment-code-unknown": _ask_staff("登録コードが違います。", "There is no such enrolment code."),
+        "enrolment-code-expired": _ask_staff(
+            "登録コードの有効期限が過ぎています。", "The enrolment code has expired."
+        ),
+        "enrolment-code-used": _ask_staff(
+            "登録コードは既に使われています。", "The enrolment code has been used already."
+        ),
+        "enrolment-locked": _ask_staff(
+            "誤った登録コードが続いたため、しばらく受け付けません。",
+            "Too many enrolment codes were wrong, so none is taken for a while.",
+        ),
         "not-allowed": _ask_staff("この操作はできません。", "This is not permitted."),
         "librarian-not-found": _ask_staff("職員の登録が見つかりません。", "The librarian was not found."),
         "log-in-failed": _ask_staff("ログインできませんでした。", "The log-in failed."),
         "name-taken": _ask_staff("その名前は使われています。", "The name is in use."),
+        "wrong-role": _ask_staff("その役割にはできません。", "This role is not possible."),
+        "key-in-use": _ask_staff("鍵はまだ使われています。", "The key is still in use."),
+        "audit-file-malformed": _ask_staff("ファイルを読み取れませんでした。", "The file could not be read."),
+        "link-file-malformed": _ask_staff("ファイルを読み取れませんでした。", "The file could not be read."),
+        "identifier-kind-not-used": _ask_staff(
+            "この種類の識別子は使っていません。", "This kind of identifier is not used."
+        ),
         "key-problem": _ask_staff("サーバーの設定に誤りがあります。", "The server is not set up right."),
         "store-problem": _ask_staff("サーバーの設定に誤りがあります。", "The server is not set up right."),
         "store-unavailable": Words(

@@ -8,11 +8,14 @@ from http import HTTPMethod, HTTPStatus
 from bridge.api.fields import AnswerShape, Bilingual, BodyShape
 from bridge.api.schemas import (
     CHALLENGE_ANSWER,
+    ENROLLED_ANSWER,
     IDENTIFIED_ANSWER,
     LINKED_ANSWER,
+    REPORT_SHAPE,
     SESSION_ANSWER,
     TERMINAL_ANSWER,
     BeginRequest,
+    EnrolRequest,
     ProgressReport,
     ResponseRequest,
 )
@@ -24,6 +27,8 @@ class Call:
 
     ``answers`` are the bodies that a success may have, none for an empty one; ``problems`` are the
     slugs (``bridge.api.problems``) of what the call may refuse, beside those that every call may.
+    ``details`` is what the summary has no room for. Where a call *may_wait*, its answer has an entity tag,
+    and it may be asked to wait until that is another one.
     """
 
     operation_id: str
@@ -34,10 +39,16 @@ class Call:
     answers: tuple[AnswerShape, ...] = ()
     body: BodyShape | None = None
     problems: tuple[str, ...] = ()
+    details: Bilingual | None = None
+    may_wait: bool = False
+    authenticated: bool = True
 
 
-EVERY_CALL = ("terminal-not-authenticated", "internal-error")
+EVERY_CALL = ("internal-error",)
 """What any call may be refused for."""
+
+EVERY_AUTHENTICATED_CALL = ("terminal-not-authenticated",)
+"""What any call may be refused for that wants the terminal's token."""
 
 EVERY_BODY = ("malformed-request", "unsupported-media-type", "request-too-large")
 """What any call with a body may be refused for."""
@@ -92,6 +103,57 @@ CALLS: tuple[Call, ...] = (
         ),
         HTTPStatus.OK,
         (TERMINAL_ANSWER,),
+        details=Bilingual(
+            "待てる。`Prefer: wait=25`（RFC 7240、最大25秒）と、前の答えのETagを入れた`If-None-Match`"
+            "を付けると、答えが変わったらすぐ200、変わらなければ秒数の後に304が返る。`Preference-Applied`のない答えは、"
+            "込み合っていて待たずに返したもの。1秒以上おいてから尋ね直す。",
+            "It can wait: with `Prefer: wait=25` (RFC 7240, at most 25 seconds) and the ETag of the last "
+            "answer in `If-None-Match` it answers 200 as soon as the answer is another, and 304 after those "
+            "seconds. An answer without `Preference-Applied` did not wait, because too many do: ask again "
+            "after a second or more.",
+        ),
+        may_wait=True,
+    ),
+    Call(
+        "report_state",
+        HTTPMethod.POST,
+        "/terminal/state",
+        Bilingual(
+            "読み取り機などの状態を知らせる。変わったときと、30秒に一度。管理画面に出る",
+            "Tell how the reader is: when it changes, and every 30 seconds. The admin shows it",
+        ),
+        HTTPStatus.NO_CONTENT,
+        (),
+        REPORT_SHAPE,
+    ),
+    Call(
+        "enrol",
+        HTTPMethod.POST,
+        "/enrolments",
+        Bilingual(
+            "一回限りのコードで端末を登録する。トークンは要らない",
+            "Enrol this terminal by a one-time code. Needs no token",
+        ),
+        HTTPStatus.CREATED,
+        (ENROLLED_ANSWER,),
+        EnrolRequest.SHAPE,
+        (
+            "enrolment-code-unknown",
+            "enrolment-code-expired",
+            "enrolment-code-used",
+            "enrolment-locked",
+            "library-not-found",
+            "terminal-not-found",
+            "name-taken",
+        ),
+        details=Bilingual(
+            "端末は32バイトの乱数でトークンを作り、先に保存してから、そのSHA-256とコードを送る。"
+            "答えが届かなかったら同じ本文をもう一度送ってよい。前のトークンは使えなくなる。",
+            "The terminal makes a token of 32 random bytes, keeps it, and then sends its SHA-256 with the "
+            "code. Where no answer arrives the same body may be sent again. The token of before is worth "
+            "nothing then.",
+        ),
+        authenticated=False,
     ),
     Call(
         "begin",
@@ -144,4 +206,5 @@ CALLS: tuple[Call, ...] = (
 
 def problems_of(call: Call) -> tuple[str, ...]:
     """Return the slugs of all that *call* may be refused for."""
-    return (*EVERY_CALL, *(EVERY_BODY if call.body is not None else ()), *call.problems)
+    authentication = EVERY_AUTHENTICATED_CALL if call.authenticated else ()
+    return (*EVERY_CALL, *authentication, *(EVERY_BODY if call.body is not None else ()), *call.problems)

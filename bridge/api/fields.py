@@ -6,6 +6,7 @@ So what the API takes and what its document says (``bridge.api.openapi``) cannot
 from __future__ import annotations
 
 import json
+import re
 from base64 import b64decode
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -52,6 +53,35 @@ class WordField(Generic[Word]):
         return {
             "type": "string",
             "enum": [word.value for word in self.words],
+            "description": self.description.in_language(language),
+        }
+
+
+@dataclass(frozen=True)
+class TextField:
+    """A text of at most *maximum* characters that matches *pattern* as a whole."""
+
+    name: str
+    pattern: str
+    maximum: int
+    description: Bilingual
+    required: bool = True
+
+    def read(self, fields: Mapping[str, object]) -> str:
+        """Raises ``MalformedRequest``."""
+        text = _text(fields, self.name)
+        if len(text) > self.maximum:
+            raise MalformedRequest(RequestFault.TOO_LONG, self.name)
+        if not re.fullmatch(self.pattern, text):
+            raise MalformedRequest(RequestFault.NOT_ALLOWED, self.name)
+        return text
+
+    def schema(self, language: str) -> JsonSchema:
+        """Return what may stand in the field."""
+        return {
+            "type": "string",
+            "pattern": f"^(?:{self.pattern})$",
+            "maxLength": self.maximum,
             "description": self.description.in_language(language),
         }
 

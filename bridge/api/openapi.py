@@ -16,14 +16,15 @@ OPENAPI_VERSION = "3.1.0"
 
 TITLE = Bilingual("koha-jpki-bridge 端末API", "koha-jpki-bridge terminal API")
 ABOUT = Bilingual(
-    "カード読み取り機のそばの端末が使うAPIです。どの呼び出しも端末のトークンを要し、"
+    "カード読み取り機のそばの端末が使うAPIです。登録のほかは端末のトークンを要し、"
     "誤りはapplication/problem+json（RFC 9457）で返ります。",
-    "For the terminals beside the card readers. Every call wants the terminal's token; errors are "
-    "application/problem+json (RFC 9457).",
+    "For the terminals beside the card readers. All calls but the enrolment want the terminal's token; "
+    "errors are application/problem+json (RFC 9457).",
 )
 CHALLENGE_ID = Bilingual("beginで受け取ったチャレンジのID", "The challenge's id, as begin gave it")
 TOKEN = Bilingual("端末のトークン", "The terminal's token")
 DONE = Bilingual("できた", "Done")
+UNCHANGED = Bilingual("変わっていない（本文なし）", "Nothing has changed, no body")
 NO_BODY = Bilingual("できた（本文なし）", "Done, no body")
 PROBLEM_TYPE = Bilingual(
     "問題の種類。この値は変わらない", "The kind of problem; a released value never changes"
@@ -71,6 +72,10 @@ def _operation(call: Call, language: str) -> JsonSchema:
         "summary": call.summary.in_language(language),
         "responses": _responses(call, language),
     }
+    if call.details is not None:
+        operation["description"] = call.details.in_language(language)
+    if not call.authenticated:
+        operation["security"] = []
     if "{challenge_id}" in call.path:
         operation["parameters"] = [
             {
@@ -91,6 +96,8 @@ def _operation(call: Call, language: str) -> JsonSchema:
 
 def _responses(call: Call, language: str) -> JsonSchema:
     responses: JsonSchema = {str(int(call.status)): _success(call, language)}
+    if call.may_wait:
+        responses[str(int(HTTPStatus.NOT_MODIFIED))] = {"description": UNCHANGED.in_language(language)}
     for status, rows in groupby(problem_rows(problems_of(call)), key=lambda row: row[1].status):
         responses[str(int(status))] = _refusal(status, list(rows), language)
     return responses

@@ -211,6 +211,21 @@ PROBLEMS: Mapping[str, ProblemType] = MappingProxyType(
         "terminal-not-found": ProblemType(
             HTTPStatus.NOT_FOUND, "該当する端末がありません", "Terminal not found"
         ),
+        "enrolment-code-unknown": ProblemType(
+            HTTPStatus.FORBIDDEN, "その登録コードはありません", "Enrolment code unknown"
+        ),
+        "enrolment-code-expired": ProblemType(
+            HTTPStatus.GONE, "登録コードの有効期限が過ぎています", "Enrolment code expired"
+        ),
+        "enrolment-code-used": ProblemType(
+            HTTPStatus.CONFLICT, "登録コードは既に使われています", "Enrolment code already used"
+        ),
+        "enrolment-locked": ProblemType(
+            HTTPStatus.TOO_MANY_REQUESTS,
+            "誤った登録コードが続いたため、しばらく受け付けません",
+            "Too many wrong enrolment codes",
+            ("locked_until",),
+        ),
         # staff and set-up; no call of the API raises these today, but every refusal has its words
         "not-allowed": ProblemType(
             HTTPStatus.FORBIDDEN, "この職員にはできません", "Not allowed to this librarian"
@@ -220,6 +235,17 @@ PROBLEMS: Mapping[str, ProblemType] = MappingProxyType(
         ),
         "log-in-failed": ProblemType(HTTPStatus.UNAUTHORIZED, "ログインできません", "Log-in failed"),
         "name-taken": ProblemType(HTTPStatus.CONFLICT, "その名前は使われています", "Name taken"),
+        "wrong-role": ProblemType(HTTPStatus.CONFLICT, "その役割にはできません", "Role not possible here"),
+        "key-in-use": ProblemType(HTTPStatus.CONFLICT, "鍵はまだ使われています", "Key still in use"),
+        "audit-file-malformed": ProblemType(
+            HTTPStatus.BAD_REQUEST, "監査記録のファイルではありません", "Not an exported audit log"
+        ),
+        "link-file-malformed": ProblemType(
+            HTTPStatus.BAD_REQUEST, "連携登録のファイルではありません", "Not a file of links"
+        ),
+        "identifier-kind-not-used": ProblemType(
+            HTTPStatus.CONFLICT, "この種類の識別子は使っていません", "Kind of identifier not used"
+        ),
         "key-problem": ProblemType(
             HTTPStatus.INTERNAL_SERVER_ERROR, "鍵の設定に誤りがあります", "Key problem"
         ),

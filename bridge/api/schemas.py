@@ -17,10 +17,18 @@ from bridge.api.fields import (
     Bilingual,
     BodyShape,
     SmallNumberField,
+    TextField,
     WordField,
 )
 from bridge.borrowing import OpenedSession
-from bridge.models import AgentStep, Terminal, TerminalKind
+from bridge.models import (
+    AgentStep,
+    OutputState,
+    ReaderState,
+    Terminal,
+    TerminalKind,
+    TerminalReport,
+)
 from bridge.rules import LinkEnding, is_near
 from jpki.challenge import Challenge, ChallengePurpose
 from jpki.errors import ChallengeUnknown
@@ -39,6 +47,9 @@ MAXIMUM_ATTEMPTS = 15
 
 MAXIMUM_ID = 64
 """Characters of a challenge's id in a path; the bridge makes 32 hex digits."""
+
+MAXIMUM_CODE = 32
+"""Characters of an enrolment code as somebody types it."""
 
 PURPOSE = WordField(
     "purpose",
@@ -66,6 +77,65 @@ ATTEMPTS_REMAINING = SmallNumberField(
     MAXIMUM_ATTEMPTS,
     Bilingual("カードが答えた暗証番号の残り回数", "The PIN tries left, as the card tells them"),
 )
+
+
+ENROLMENT_CODE = TextField(
+    "code",
+    r"[^\x00]*",
+    MAXIMUM_CODE,
+    Bilingual(
+        "管理画面で発行した一回限りの登録コード。ハイフン、大文字と小文字、全角と半角は問わない",
+        "The one-time code that was drawn in the admin; hyphens, case and width do not matter",
+    ),
+)
+TOKEN_DIGEST = TextField(
+    "token_digest",
+    "[0-9a-f]{64}",
+    64,
+    Bilingual(
+        "端末が自分で作ったトークン（32バイトの乱数をBase64などの文字にしたもの）のSHA-256（16進、小文字）。"
+        "トークンそのものは送らない",
+        "SHA-256, in small hex digits, of the token that the terminal has made: 32 random bytes as text, "
+        "such as base64url. The token itself is not sent",
+    ),
+)
+READER = WordField("reader", ReaderState, Bilingual("カード読み取り機の状態", "How the card reader is"))
+OUTPUT = WordField(
+    "output",
+    OutputState,
+    Bilingual("番号を自動貸出機へ渡す手段の状態", "How the way to the self-check machine is"),
+)
+VERSION = TextField(
+    "version",
+    r"[0-9A-Za-z.+-]{1,32}",
+    32,
+    Bilingual("端末プログラムの版", "The version of the terminal's program"),
+)
+
+
+@dataclass(frozen=True)
+class EnrolRequest:
+    """``POST /enrolments``: the code, and the digest of the terminal's new token."""
+
+    code: str
+    token_digest: str
+
+    SHAPE = BodyShape((ENROLMENT_CODE, TOKEN_DIGEST))
+
+    @classmethod
+    def from_body(cls, body: bytes) -> Self:
+        """Raises ``MalformedRequest``."""
+        fields = cls.SHAPE.parse(body)
+        return cls(ENROLMENT_CODE.read(fields), TOKEN_DIGEST.read(fields))
+
+
+REPORT_SHAPE = BodyShape((READER, OUTPUT, VERSION))
+
+
+def report_in_body(body: bytes) -> TerminalReport:
+    """``POST /terminal/state``: how reader and output are. Raises ``MalformedRequest``."""
+    fields = REPORT_SHAPE.parse(body)
+    return TerminalReport(READER.read(fields), OUTPUT.read(fields), VERSION.read(fields))
 
 
 @dataclass(frozen=True)
@@ -139,12 +209,21 @@ TERMINAL_ANSWER = AnswerShape(
             words=ChallengePurpose,
             nullable=True,
         ),
+        AnswerField(
+            "open_session_id",
+            "string",
+            Bilingual(
+                "自動貸出機で最後に開いた利用がまだ続いていれば、そのID。終わればnull",
+                "At a self-check machine the id of the session opened last, while it is open; else null",
+            ),
+            nullable=True,
+        ),
     )
 )
 
 
 def terminal_answer(
-    terminal: Terminal, library_name: str, purpose: ChallengePurpose | None
+    terminal: Terminal, library_name: str, purpose: ChallengePurpose | None, open_session_id: str | None
 ) -> dict[str, object]:
     """``GET /terminal``: who the caller is, and what a card laid there now would be used for."""
     return {
@@ -153,6 +232,20 @@ def terminal_answer(
         "library_name": library_name,
         "kind": terminal.kind.value,
         "purpose": purpose.value if purpose else None,
+        "open_session_id": open_session_id,
+    }
+
+
+ENROLLED_ANSWER = AnswerShape(TERMINAL_ANSWER.fields[:4])
+
+
+def enrolled_answer(terminal: Terminal, library_name: str) -> dict[str, object]:
+    """``POST /enrolments``: which terminal it is now."""
+    return {
+        "terminal_id": terminal.terminal_id,
+        "library_id": terminal.library_id,
+        "library_name": library_name,
+        "kind": terminal.kind.value,
     }
 
 
@@ -263,6 +356,14 @@ SESSION_ANSWER = AnswerShape(
             "result", "string", Bilingual("利用者を確認した", "The patron is known"), constant="session"
         ),
         AnswerField(
+            "session_id",
+            "string",
+            Bilingual(
+                "この利用のID。GET /terminalのopen_session_idがこれでなくなったら終わっている",
+                "The session's id. It is over once open_session_id of GET /terminal is another",
+            ),
+        ),
+        AnswerField(
             "token",
             "string",
             Bilingual(
@@ -286,6 +387,7 @@ def session_answer(opened: OpenedSession) -> dict[str, object]:
     """``POST …/response`` at a self-check machine: the one-time token."""
     return {
         "result": "session",
+        "session_id": opened.session_id,
         "token": opened.token.value,
         "expires_at": rfc3339(opened.expires_at),
         **_ending(opened.ending),

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from flask import Response, request
+import re
+import time
+from hashlib import sha256
+from http import HTTPStatus
+
+from flask import Response, jsonify, request
+from werkzeug.datastructures import ETags
 from werkzeug.exceptions import UnsupportedMediaType
 
 from bridge.api.auth import authenticate
 from bridge.api.schemas import (
     BeginRequest,
+    EnrolRequest,
     ProgressReport,
     ResponseRequest,
     challenge_answer,
     challenge_id_in_path,
+    enrolled_answer,
     identified_answer,
     linked_answer,
+    report_in_body,
     session_answer,
     terminal_answer,
 )
@@ -23,6 +32,11 @@ from jpki.challenge import ChallengePurpose
 
 Answer = tuple[dict[str, object], int]
 
+LONGEST_WAIT = 25
+"""Seconds. Web servers in front of the bridge give up after 60, some address translation after 30."""
+
+_WAIT = re.compile(r"(?:^|,)\s*wait\s*=\s*(\d{1,9})\s*(?=$|[,;])", re.IGNORECASE)
+
 
 class ApiViews:
     """The views, bound to the services; every one of them asks first which terminal is calling."""
@@ -30,11 +44,40 @@ class ApiViews:
     def __init__(self, services: Services) -> None:
         self._services = services
 
-    def terminal(self) -> Answer:
-        """``GET /terminal``."""
+    def terminal(self) -> Response:
+        """``GET /terminal``: at once, or as soon as the answer is not the one that the caller has."""
         terminal = self._caller()
-        name = self._services.library_names[terminal.library_id]
-        return terminal_answer(terminal, name, self._purpose(terminal)), 200
+        self._services.terminals.seen(terminal)
+        body, subject = self._look(terminal)
+        seconds = preferred_wait(request.headers.get("Prefer", ""))
+        has_waited = seconds is not None
+        if seconds is not None:
+            known = request.if_none_match or ETags([entity_tag(body)])
+            deadline = time.monotonic() + seconds
+            while has_waited and known.contains(entity_tag(body)) and time.monotonic() < deadline:
+                has_waited = self._services.terminals.wait(terminal, subject, deadline - time.monotonic())
+                terminal = self._caller()  # it may have been removed meanwhile
+                body, subject = self._look(terminal)
+        response = jsonify(body)
+        response.set_etag(entity_tag(body))
+        response.make_conditional(request)
+        if response.status_code == HTTPStatus.NOT_MODIFIED:
+            response.set_data(b"")
+        if has_waited:
+            response.headers["Preference-Applied"] = f"wait={seconds}"
+        return response
+
+    def report_state(self) -> Response:
+        """``POST /terminal/state``."""
+        terminal = self._caller()
+        self._services.terminals.report(terminal, report_in_body(_json_body()))
+        return Response(status=204)
+
+    def enrol(self) -> Answer:
+        """``POST /enrolments``: the one call that needs no token, for it makes one good."""
+        body = EnrolRequest.from_body(_json_body())
+        terminal = self._services.enrolment.enrol(body.code, body.token_digest)
+        return enrolled_answer(terminal, self._services.library_names[terminal.library_id]), 201
 
     def begin(self) -> Answer:
         """``POST /challenges``."""
@@ -79,11 +122,27 @@ class ApiViews:
     def _caller(self) -> Terminal:
         return authenticate(request.authorization, self._services.staff)
 
-    def _purpose(self, terminal: Terminal) -> ChallengePurpose | None:
+    def _look(self, terminal: Terminal) -> tuple[dict[str, object], str | None]:
+        """Return the answer of this moment, and the id of what is open at the terminal."""
+        name = self._services.library_names[terminal.library_id]
         if terminal.kind is TerminalKind.SELF_CHECK:
-            return ChallengePurpose.BORROW
-        request = self._services.registration.pending(terminal)
-        return None if request is None else request.purpose
+            session_id = self._services.terminals.open_subject(terminal)
+            return terminal_answer(terminal, name, ChallengePurpose.BORROW, session_id), session_id
+        pending = self._services.registration.pending(terminal)
+        if pending is None:
+            return terminal_answer(terminal, name, None, None), None
+        return terminal_answer(terminal, name, pending.purpose, None), pending.request_id
+
+
+def entity_tag(body: dict[str, object]) -> str:
+    """Return what tells one answer from another."""
+    return sha256(repr(body).encode()).hexdigest()[:32]
+
+
+def preferred_wait(prefer: str) -> int | None:
+    """Return the seconds of ``wait`` in a Prefer header (RFC 7240, 4.3), at most ``LONGEST_WAIT``."""
+    found = _WAIT.search(prefer)
+    return None if found is None else min(int(found[1]), LONGEST_WAIT)
 
 
 def _json_body() -> bytes:

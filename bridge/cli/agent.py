@@ -24,6 +24,7 @@ from bridge.agent.run import Agent, ExitCode
 from bridge.agent.screen import Language, TerminalScreen
 from bridge.agent.service import ANSWER_TIMEOUT, serve_patrons
 from bridge.agent.token_file import read_token
+from bridge.cli.agent_enrol import agent_enrol
 from config import SettingsError, load_agent_settings
 
 DEFAULT_SETTINGS = Path("/etc/koha-jpki/agent.toml")
@@ -32,6 +33,9 @@ DEFAULT_SETTINGS = Path("/etc/koha-jpki/agent.toml")
 @click.group()
 def agent() -> None:
     """Run beside a card reader: card, PIN, signature."""
+
+
+agent.add_command(agent_enrol)
 
 
 @agent.command()

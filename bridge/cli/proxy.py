@@ -13,7 +13,8 @@ from prometheus_client import CollectorRegistry, start_http_server
 
 from bridge.cli.common import FAILED, load, refusals_told
 from bridge.metrics import ProxyMetrics
-from bridge.wiring import build_proxy
+from bridge.terminal_metrics import TerminalMetrics
+from bridge.wiring import build_proxy, read_terminals
 from config import MetricsSettings
 from sip2_adapter.proxy import Sip2Proxy
 
@@ -32,6 +33,7 @@ def sip2_proxy(ctx: click.Context) -> None:
         if proxy is None:
             click.echo("no library in the settings has a [library.sip2] section", err=True)
             ctx.exit(FAILED)
+        TerminalMetrics(metrics.registry, read_terminals(settings))
         uvloop.run(_run(proxy))
 
 

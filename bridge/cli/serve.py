@@ -10,13 +10,17 @@ import click
 from flask import Flask
 from gunicorn.app.base import BaseApplication
 
-from bridge.app import create_app
+from bridge.app import create_app_from
 from bridge.cli.common import load, refusals_told
+from bridge.terminal_watch import MAXIMUM_WAITING
 from bridge.wiring import build_bridge
 from config import Settings
 
-THREADS = 16
+WORKING_THREADS = 16
 """Requests that may wait for Koha or the revocation source at the same time."""
+
+THREADS = WORKING_THREADS + MAXIMUM_WAITING
+"""Agents that wait for work cannot take a thread from anybody."""
 
 RECEIVE_TIMEOUT = 5
 """Seconds of silence in the middle of a request until its thread is given to another."""
@@ -38,6 +42,7 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
             "threads": THREADS,
             "loglevel": self._settings.logging.level.lower(),
             "when_ready": _when_ready,
+            "post_worker_init": _worker_ready,
             "control_socket_disable": True,
         }
         for name, value in options.items():
@@ -45,7 +50,14 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
 
     def load(self) -> Flask:
         """Make the application, in the worker (called by gunicorn)."""
-        return create_app(self._settings)
+        bridge = build_bridge(self._settings)
+        self.watch = bridge.services.terminals.watch
+        return create_app_from(bridge.services, bridge.session_factory, self._settings.web)
+
+
+def _worker_ready(worker: Any) -> None:
+    # A worker that is told to stop lets its requests end; who waits need not be waited for.
+    worker.app.watch.end_when(lambda: not worker.alive)
 
 
 def _when_ready(arbiter: Any) -> None:

@@ -16,7 +16,7 @@ from bridge.cli.common import command_actor, json_option, load, refusals_told, s
 from bridge.errors import LibraryNotFound
 from bridge.models import REGION, Librarian, LibrarianRole, TerminalKind
 from bridge.staff import StaffMember, StaffService, generate_password
-from bridge.wiring import build_staff
+from bridge.wiring import build_enrolment, build_staff
 from config import Settings
 
 MINIMUM_PASSWORD_LENGTH = 12
@@ -292,12 +292,35 @@ def add_terminal(
     click.echo(issued.token)
 
 
+@terminal.command("enrol")
+@library_option
+@click.option("--id", "terminal_id", required=True, help="Id of the terminal, which was added before.")
+@json_option
+@click.pass_context
+def draw_enrolment_code(ctx: click.Context, *, library_id: str, terminal_id: str, as_json: bool) -> None:
+    """Draw a one-time code by which a terminal enrols. It is printed to standard output, this one time.
+
+    At the terminal: koha-jpki agent enrol. A token that the terminal has is good until then.
+    """
+    settings = load(ctx)
+    with refusals_told(ctx):
+        drawn = build_enrolment(settings).draw_code(
+            command_actor(), library_id=library_id, terminal_id=terminal_id
+        )
+    if as_json:
+        say_json({"code": drawn.code.grouped(), "expires_at": drawn.expires_at})
+        return
+    until = drawn.expires_at.astimezone().strftime("%H:%M")
+    click.echo(f"code for {terminal_id} of {library_id}, good once and until {until}:", err=True)
+    click.echo(drawn.code.grouped())
+
+
 @terminal.command("list")
 @library_option
 @json_option
 @click.pass_context
 def list_terminals(ctx: click.Context, *, library_id: str, as_json: bool) -> None:
-    """List the terminals of a library: id, kind, SIP2 log-in, name."""
+    """List the terminals of a library: id, kind, SIP2 log-in, name, last seen, reader, output."""
     settings = load(ctx)
     with refusals_told(ctx):
         _require_library(settings, library_id)
@@ -306,7 +329,9 @@ def list_terminals(ctx: click.Context, *, library_id: str, as_json: bool) -> Non
         say_json([asdict(each) for each in terminals])
         return
     for each in terminals:
-        click.echo(f"{each.terminal_id}\t{each.kind}\t{each.sip2_login or '-'}\t{each.name}")
+        seen = "-" if each.last_seen_at is None else each.last_seen_at.isoformat(timespec="seconds")
+        told = "-\t-" if each.report is None else f"{each.report.reader}\t{each.report.output}"
+        click.echo(f"{each.terminal_id}\t{each.kind}\t{each.sip2_login or '-'}\t{each.name}\t{seen}\t{told}")
 
 
 @terminal.command("remove")

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, or_, select, update
+from sqlalchemy import ColumnElement, Update, or_, select, text, update
 
 from bridge.errors import NameTaken, TerminalNotFound
-from bridge.models import Librarian, LibrarianRole, Terminal
+from bridge.models import (
+    Librarian,
+    LibrarianRole,
+    OpenWork,
+    Terminal,
+    TerminalEnrolment,
+    TerminalReport,
+)
 from bridge.ports import LibrarianAccount
 from bridge.store.queries import Queries
-from bridge.store.tables import LibrarianRow, TerminalRow
+from bridge.store.tables import CardSessionRow, LibrarianRow, LinkRequestRow, TerminalRow
+
+REQUEST_IS_OPEN = text("state IN ('waiting_for_card', 'waiting_for_pin')")
+"""In the words of the index ``uq_link_request_open``, which a bound value would not be known to meet."""
 
 
 def _terminal(row: TerminalRow) -> Terminal:
@@ -22,6 +32,8 @@ def _terminal(row: TerminalRow) -> Terminal:
         kind=row.kind,
         sip2_login=row.sip2_login,
         active=row.active,
+        last_seen_at=row.last_seen_at,
+        report=row.report,
     )
 
 
@@ -46,6 +58,17 @@ def _account(row: LibrarianRow) -> LibrarianAccount:
     )
 
 
+def _at(library_id: str, terminal_id: str) -> Update:
+    """Return the beginning of a change of one active terminal."""
+    return update(TerminalRow).where(
+        TerminalRow.active, TerminalRow.library_id == library_id, TerminalRow.terminal_id == terminal_id
+    )
+
+
+def _end(row: CardSessionRow, idle_limit: timedelta) -> datetime:
+    return min(row.expires_at, (row.last_used_at or row.opened_at) + idle_limit)
+
+
 class StaffQueries(Queries):
     """Queries on terminals and librarians."""
 
@@ -67,6 +90,8 @@ class StaffQueries(Queries):
         if row is None or not row.active:
             raise TerminalNotFound
         row.active, row.token_digest, row.sip2_login = False, None, None
+        row.enrolment_digest = row.enrolment_expires_at = row.enrolled_at = None
+        row.last_seen_at = row.reader = row.output = row.agent_version = None
         self._session.flush()
         return _terminal(row)
 
@@ -96,6 +121,63 @@ class StaffQueries(Queries):
             .order_by(TerminalRow.terminal_id)
         )
         return [_terminal(row) for row in rows]
+
+    def set_enrolment_code(
+        self, library_id: str, terminal_id: str, digest: str, expires_at: datetime
+    ) -> None:
+        """See ``bridge.ports.Transaction``."""
+        self._session.execute(
+            _at(library_id, terminal_id).values(
+                enrolment_digest=digest, enrolment_expires_at=expires_at, enrolled_at=None
+            )
+        )
+
+    def find_enrolment(self, digests: Sequence[str]) -> TerminalEnrolment | None:
+        """See ``bridge.ports.Transaction``."""
+        row = self._session.scalar(
+            select(TerminalRow)
+            .where(TerminalRow.active, TerminalRow.enrolment_digest.in_(digests))
+            .with_for_update()
+        )
+        if row is None or row.enrolment_expires_at is None:
+            return None
+        return TerminalEnrolment(row.library_id, row.terminal_id, row.enrolment_expires_at, row.enrolled_at)
+
+    def enrol_terminal(self, library_id: str, terminal_id: str, token_digest: str, at: datetime) -> Terminal:
+        """See ``bridge.ports.Transaction``."""
+        row = self._session.get(TerminalRow, (library_id, terminal_id))
+        if row is None or not row.active:
+            raise TerminalNotFound
+        row.token_digest, row.enrolled_at = token_digest, at
+        self._add(row, taken=NameTaken)
+        return _terminal(row)
+
+    def see_terminal(
+        self, library_id: str, terminal_id: str, at: datetime, report: TerminalReport | None = None
+    ) -> None:
+        """See ``bridge.ports.Transaction``."""
+        told = {}
+        if report is not None:
+            told = {"reader": report.reader, "output": report.output, "agent_version": report.version}
+        self._session.execute(_at(library_id, terminal_id).values(last_seen_at=at, **told))
+
+    def open_work(self, idle_limit: timedelta, terminal: Terminal | None = None) -> Sequence[OpenWork]:
+        """See ``bridge.ports.Transaction``."""
+        requests = select(LinkRequestRow).where(REQUEST_IS_OPEN)
+        sessions = select(CardSessionRow).where(CardSessionRow.closed_at.is_(None))
+        if terminal is not None:
+            place = {"library_id": terminal.library_id, "terminal_id": terminal.terminal_id}
+            requests, sessions = requests.filter_by(**place), sessions.filter_by(**place)
+        return [
+            *(
+                OpenWork(row.library_id, row.terminal_id, row.request_id, row.expires_at)
+                for row in self._session.scalars(requests.order_by(LinkRequestRow.started_at))
+            ),
+            *(
+                OpenWork(row.library_id, row.terminal_id, row.session_id, _end(row, idle_limit))
+                for row in self._session.scalars(sessions.order_by(CardSessionRow.opened_at))
+            ),
+        ]
 
     def add_librarian(self, librarian: Librarian, password_hash: str) -> None:
         """See ``bridge.ports.Transaction``."""

@@ -36,7 +36,10 @@ from bridge.models import (
     LinkState,
     MoveDirection,
     MoveState,
+    OutputState,
+    ReaderState,
     TerminalKind,
+    TerminalReport,
 )
 from bridge.store.columns import UtcDateTime
 from jpki.challenge import ChallengePurpose
@@ -78,6 +81,8 @@ class Base(DeclarativeBase):
         LinkState: _words(LinkState),
         MoveDirection: _words(MoveDirection),
         MoveState: _words(MoveState),
+        OutputState: _words(OutputState),
+        ReaderState: _words(ReaderState),
         RevocationStatus: _words(RevocationStatus),
         TerminalKind: _words(TerminalKind),
         UnknownReason: _words(UnknownReason),
@@ -85,12 +90,17 @@ class Base(DeclarativeBase):
 
 
 class TerminalRow(Base):
-    """A place with a card reader. A removed one stays, without its token and its SIP2 log-in."""
+    """A place with a card reader. A removed one stays, without its token and its SIP2 log-in.
+
+    ``enrolled_at`` is when the code of ``enrolment_digest`` was used; the four columns at the end are
+    what the agent there last told.
+    """
 
     __tablename__ = "terminal"
     __table_args__ = (
         UniqueConstraint("library_id", "sip2_login", name="uq_terminal_sip2_login"),
         UniqueConstraint("token_digest"),
+        Index("uq_terminal_enrolment_digest", "enrolment_digest", unique=True),
     )
 
     library_id: Mapped[str] = mapped_column(primary_key=True)
@@ -100,6 +110,20 @@ class TerminalRow(Base):
     sip2_login: Mapped[str | None]
     active: Mapped[bool]
     token_digest: Mapped[str | None]
+    enrolment_digest: Mapped[str | None]
+    enrolment_expires_at: Mapped[datetime | None]
+    enrolled_at: Mapped[datetime | None]
+    last_seen_at: Mapped[datetime | None]
+    reader: Mapped[ReaderState | None]
+    output: Mapped[OutputState | None]
+    agent_version: Mapped[str | None]
+
+    @property
+    def report(self) -> TerminalReport | None:
+        """What the agent there last told of itself, whole."""
+        if self.reader is None or self.output is None or self.agent_version is None:
+            return None
+        return TerminalReport(self.reader, self.output, self.agent_version)
 
 
 class LibrarianRow(Base):

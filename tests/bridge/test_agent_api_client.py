@@ -4,8 +4,10 @@ import inspect
 import json
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.metadata import version
 
 import pytest
 import requests
@@ -14,12 +16,14 @@ from bridge.agent.api_client import (
     BridgeApi,
     IssuedChallenge,
     Linked,
+    OutputStatus,
     ProgressStep,
+    ReaderStatus,
     SessionOpened,
     TerminalState,
 )
 from bridge.agent.errors import BridgeAnswerMalformed, BridgeProblem, BridgeUnreachable, WrongSettings
-from bridge.models import AgentStep
+from bridge.models import AgentStep, OutputState, ReaderState
 from jpki.challenge import ChallengePurpose
 
 TOKEN = "terminal-token-of-the-test"
@@ -102,6 +106,37 @@ def test_no_work_is_no_purpose(api, recorded):
     assert api.terminal().purpose is None
 
 
+def test_to_wait_it_tells_what_it_knows_and_remembers_that_when_nothing_changes(api, recorded):
+    says(recorded, TERMINAL | {"open_session_id": "5"}, ETag='"a"')
+    known = api.terminal(wait=25)
+    assert (known.open_session_id, known.has_waited) == ("5", False)
+    says(recorded, b"", 304, ETag='"a"', **{"Preference-Applied": "wait=25"})
+    assert api.terminal(wait=25) == replace(known, has_waited=True)
+    first, second = (headers for _, _, headers, _ in recorded.requests)
+    assert (first["Prefer"], "If-None-Match" in first) == ("wait=25", False)
+    assert (second["Prefer"], second["If-None-Match"]) == ("wait=25", '"a"')
+
+
+def test_not_modified_is_no_answer_to_who_knows_nothing(api, recorded):
+    says(recorded, b"", 304)
+    with pytest.raises(BridgeAnswerMalformed):
+        api.terminal()
+
+
+def test_the_state_of_reader_and_output_is_told(api, recorded):
+    says(recorded, b"", 204)
+    api.report_state(ReaderStatus.MISSING, OutputStatus.READY)
+    ((method, path, _, body),) = recorded.requests
+    assert (method, path) == ("POST", "/api/v1/terminal/state")
+    told = {"reader": "missing", "output": "ready", "version": version("koha-jpki-bridge")}
+    assert json.loads(body) == told
+
+
+def test_the_words_for_reader_and_output_are_those_of_the_api():
+    assert {each.value for each in ReaderStatus} == {each.value for each in ReaderState}
+    assert {each.value for each in OutputStatus} == {each.value for each in OutputState}
+
+
 def test_a_challenge_is_begun(api, recorded):
     says(recorded, {"challenge_id": "a1", "message": "bWVzc2FnZQ==", "expires_in": 120}, 201)
     begun = api.begin(ChallengePurpose.BORROW, b"DER")
@@ -129,7 +164,11 @@ def test_progress_is_told(api, recorded):
 def test_a_response_makes_a_link_or_a_session(api, recorded):
     says(recorded, {"result": "linked", "not_after": "2030-02-17T14:59:59Z"}, 201)
     assert api.respond("a1", b"DER", b"SIG") == Linked(datetime(2030, 2, 17, 14, 59, 59, tzinfo=UTC))
-    says(recorded, {"result": "session", "token": "98123", "expires_at": "2026-11-01T09:15:00Z"}, 201)
+    says(
+        recorded,
+        {"result": "session", "session_id": "5", "token": "98123", "expires_at": "2026-11-01T09:15:00Z"},
+        201,
+    )
     opened = api.respond("a1", b"DER", b"SIG")
     assert isinstance(opened, SessionOpened)
     assert opened.token == "98123"

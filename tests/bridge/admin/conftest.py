@@ -19,6 +19,7 @@ from bridge.app import create_app_from
 from bridge.borrowing import BorrowingService
 from bridge.category import CategoryService
 from bridge.consent import CONSENT_VERSION
+from bridge.enrolment import EnrolmentService
 from bridge.environment import Environment, Library
 from bridge.errors import NoSuchPatron
 from bridge.identification import IdentificationService
@@ -29,6 +30,7 @@ from bridge.registration import RegistrationService
 from bridge.services import Services
 from bridge.staff import StaffService
 from bridge.store import SqlStore, open_engine, upgrade
+from bridge.terminals import TerminalService
 from bridge.tokens import TokenPolicy, TokenShape
 from bridge.verification import CardPolicy, CardVerification, LibraryRevocation
 from config.settings import WebSettings
@@ -216,21 +218,27 @@ def world(tmp_path, pki, empty_database):
     # The cheapest parameters: the hashing is argon2's own business and tested there.
     staff = StaffService(environment, PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
     categories = CategoryService(environment)
+    enrolment = EnrolmentService(environment)
     services = Services(
-        RegistrationService(environment, verification, categories),
-        IdentificationService(environment, verification),
-        BorrowingService(
+        registration=RegistrationService(environment, verification, categories),
+        identification=IdentificationService(environment, verification),
+        borrowing=BorrowingService(
             environment,
             verification,
             TokenPolicy(TokenShape("98", 14), timedelta(minutes=15), timedelta(minutes=2)),
         ),
-        staff,
-        categories,
-        AdministrationService(
-            environment, staff, {library_id: {"time_zone": "Asia/Tokyo"} for library_id in libraries}
+        staff=staff,
+        enrolment=enrolment,
+        terminals=TerminalService(environment, timedelta(minutes=2)),
+        categories=categories,
+        administration=AdministrationService(
+            environment,
+            staff,
+            enrolment,
+            {library_id: {"time_zone": "Asia/Tokyo"} for library_id in libraries},
         ),
-        {library.library_id: library.name for library in libraries.values()},
-        clock,
+        library_names={library.library_id: library.name for library in libraries.values()},
+        clock=clock,
     )
 
     def librarian(library_id, login_name, display_name, role=LibrarianRole.LIBRARIAN):

@@ -27,7 +27,10 @@ from bridge.models import (
     LinkState,
     MoveDirection,
     MoveState,
+    OutputState,
+    ReaderState,
     TerminalKind,
+    TerminalReport,
     UnlinkReason,
 )
 from bridge.rules import DenialReason
@@ -99,6 +102,7 @@ def every_page(world, browser_of, stranger):
         counter, start = "/admin/counter/", "/admin/counter/start"
         yield stranger.get("/admin/login")
         yield stranger.post("/admin/login", "/admin/login", {"login_name": "", "password": ""})
+        world.services.terminals.seen(world.counter)
         for page in ("counter", "links", "categories", "terminals", "audit", "nowhere"):
             yield desk.get(f"/admin/{page}/")
         yield desk.get("/admin/links/?flt0_0=x&flt1_1=ended")
@@ -142,6 +146,13 @@ def administration_pages(world, region):
     yield region.get("/admin/libraries/")
     yield region.get(f"{library}/")
     yield region.get(f"{library}/terminals/counter-2/remove")
+    enrol = f"{library}/terminals/counter-2/enrol"
+    yield region.get(enrol)
+    yield region.post(enrol, enrol)
+    for reader in ReaderState:
+        for output in OutputState:
+            world.services.terminals.report(world.counter, TerminalReport(reader, output, "0.1.0"))
+            yield region.get(f"{library}/")
     for form in ("terminals/add", "staff/add"):
         yield region.get(f"{library}/{form}")
         yield region.post(f"{library}/{form}", f"{library}/{form}")
@@ -244,6 +255,8 @@ def test_every_problem_has_words():
         (words.IDENTIFIER_KINDS, IdentifierKind),
         (words.REQUEST_STATES, LinkRequestState),
         (words.TERMINAL_KINDS, TerminalKind),
+        (words.READER_STATES, ReaderState),
+        (words.OUTPUT_STATES, OutputState),
         (words.LIBRARIAN_ROLES, LibrarianRole),
         (words.ACTOR_KINDS, ActorKind),
         (words.AUDIT_TAGS, AuditTag),

@@ -94,6 +94,7 @@ def north(world):
         "libraries/{}/": "kita",
         "libraries/{}/terminals/add": "kita",
         "libraries/{}/terminals/kita-2/remove": "kita",
+        "libraries/{}/terminals/kita-2/enrol": "kita",
         "libraries/{}/staff/add": "kita",
         **{
             f"libraries/{{}}/staff/{world.north_librarian.librarian_id}{change}": "kita"
@@ -103,6 +104,7 @@ def north(world):
         "libraries/chuo/staff/{}/password": world.north_librarian.librarian_id,
         "libraries/chuo/staff/{}/disable": world.north_librarian.librarian_id,
         "libraries/chuo/terminals/{}/remove": "kita-2",
+        "libraries/chuo/terminals/{}/enrol": "kita-2",
     }
 
 

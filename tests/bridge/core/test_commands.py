@@ -207,7 +207,7 @@ def test_a_terminals_token_is_printed_once_and_kept_as_a_digest(run, ready):
     assert token not in result.stderr
     assert token.encode() not in ready.database.read_bytes()
     listed = run("terminal", "list", "--library", "central")
-    assert listed.stdout == "check-1\tself_check\tsc1\t一階\n"
+    assert listed.stdout == "check-1\tself_check\tsc1\t一階\t-\t-\t-\n"
 
 
 def test_a_removed_terminal_is_no_longer_listed(run, ready):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from bridge.metrics import ProxyMetrics
+from bridge.models import OutputState, ReaderState, Terminal, TerminalKind, TerminalReport
+from bridge.terminal_metrics import TerminalMetrics
 from sip2_adapter.observer import Cut, LoginRefusal, ProxyObserver, Result
 from sip2_adapter.resolver import Refusal
 
@@ -58,3 +62,34 @@ def test_koha_is_up_after_an_answer_and_down_after_none(metrics, result, up):
     metrics.request_answered("central", b"99", Result.ANSWERED, 0)
     metrics.request_answered("central", b"63", result, 0)
     assert metrics.registry.get_sample_value("koha_jpki_sip2_koha_up", {"library": "central"}) == up
+
+
+def test_terminals_are_told_of_when_they_were_seen_and_how_they_were():
+    terminals = [
+        Terminal("c-1", "central", "1", TerminalKind.COUNTER, last_seen_at=datetime(2026, 11, 2, tzinfo=UTC)),
+        Terminal(
+            "s-1",
+            "central",
+            "2",
+            TerminalKind.SELF_CHECK,
+            report=TerminalReport(ReaderState.MISSING, OutputState.READY, "0.1.0"),
+        ),
+    ]
+    registry = CollectorRegistry()
+    TerminalMetrics(registry, lambda: terminals)
+    text = generate_latest(registry).decode()
+    assert 'koha_jpki_terminal_last_seen_timestamp_seconds{library="central",terminal="c-1"} 1.79' in text
+    assert 'koha_jpki_terminal_reader_ready{library="central",terminal="s-1"} 0.0' in text
+    assert 'koha_jpki_terminal_output_ready{library="central",terminal="s-1"} 1.0' in text
+    assert 'reader_ready{library="central",terminal="c-1"}' not in text
+
+
+def test_a_database_that_cannot_be_read_leaves_the_other_counters(metrics, caplog):
+    def fail():
+        raise OSError("secret")
+
+    TerminalMetrics(metrics.registry, fail)
+    metrics.patron_refused("central", Refusal.GUESSING)
+    assert "koha_jpki_sip2_refusals_total{" in generate_latest(metrics.registry).decode()
+    assert "OSError" in caplog.text
+    assert "secret" not in caplog.text

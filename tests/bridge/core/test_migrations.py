@@ -222,3 +222,15 @@ def test_a_link_made_before_there_were_tags_bears_none_and_no_sweep_speaks_for_i
         assert (link.state, link.revocation) == (LinkState.ACTIVE, None)
         assert transaction.active_link_groups() == {LinkGroup("central", None, None): 1}
         assert transaction.swept_groups("s") == set()
+
+
+@pytest.mark.parametrize("first_revision", ["0011"], indirect=True)
+def test_terminals_of_before_keep_their_tokens_and_were_never_seen(first_revision):
+    assert upgrade(first_revision) == ("0011", head_revision())
+    with first_revision.begin() as connection:
+        columns = "token_digest, enrolment_digest, last_seen_at, reader, output, agent_version"
+        rows = connection.execute(text(f"SELECT {columns} FROM terminal ORDER BY token_digest")).all()
+        assert rows == [("t1", *[None] * 5), ("t2", *[None] * 5)]
+        connection.execute(text("UPDATE terminal SET enrolment_digest = 'e' WHERE token_digest = 't1'"))
+    with pytest.raises(IntegrityError), first_revision.begin() as connection:
+        connection.execute(text("UPDATE terminal SET enrolment_digest = 'e' WHERE token_digest = 't2'"))

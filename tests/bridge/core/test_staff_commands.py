@@ -9,7 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from bridge.cli import main
-from bridge.wiring import build_staff
+from bridge.models import OutputState, ReaderState, TerminalReport
+from bridge.wiring import build_bridge, build_staff
 
 PASSWORD = "correct horse battery staple"
 SECRET = "s" * 40
@@ -152,3 +153,29 @@ def test_terminals_are_listed_and_removed_in_their_own_library_only(run):
     refused = run("terminal", "remove", "--library", "central", "--id", "c-1")
     assert (refused.exit_code, refused.output) == (1, "terminal-not-found\n")
     assert "c-1" in run("terminal", "list", "--library", "harbour").output
+
+
+def test_an_enrolment_code_is_printed_alone_on_standard_output_and_enrols(run, installation):
+    place = ("--library", "central", "--id", "c-1")
+    run("terminal", "add", *place, "--name", "1", "--kind", "counter")
+    drawn = run("terminal", "enrol", *place)
+    assert drawn.exit_code == 0
+    assert "good once" in drawn.stderr
+    services = build_bridge(installation.load()).services
+    assert services.enrolment.enrol(drawn.stdout.strip(), "0" * 64).terminal_id == "c-1"
+    document = json.loads(run("terminal", "enrol", *place, "--json").stdout)
+    assert set(document) == {"code", "expires_at"}
+    nowhere = run("terminal", "enrol", "--library", "central", "--id", "c-2")
+    assert (nowhere.exit_code, nowhere.output) == (1, "terminal-not-found\n")
+
+
+def test_the_list_of_terminals_says_how_each_is(run, installation):
+    run("terminal", "add", "--library", "central", "--id", "c-1", "--name", "1", "--kind", "counter")
+    assert run("terminal", "list", "--library", "central").stdout == "c-1\tcounter\t-\t1\t-\t-\t-\n"
+    services = build_bridge(installation.load()).services
+    report = TerminalReport(ReaderState.MISSING, OutputState.NONE, "0.1.0")
+    services.terminals.report(services.staff.terminals("central")[0], report)
+    assert run("terminal", "list", "--library", "central").stdout.endswith("\tmissing\tnone\n")
+    (told,) = json.loads(run("terminal", "list", "--library", "central", "--json").stdout)
+    assert told["report"] == {"reader": "missing", "output": "none", "version": "0.1.0"}
+    assert told["last_seen_at"]

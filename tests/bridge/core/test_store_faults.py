@@ -20,6 +20,7 @@ from bridge.errors import LogInFailed, StoreUnavailable
 from bridge.models import TerminalKind
 from bridge.services import Services
 from bridge.store import open_engine
+from bridge.terminals import TerminalService
 from config import WebSettings
 from jpki.errors import ChallengeAlreadyUsed, ChallengeExpired
 
@@ -119,6 +120,7 @@ def browser_of(place):
             "registration": place.registration,
             "borrowing": place.borrowing,
             "staff": place.staff,
+            "terminals": TerminalService(place.environment, place.tokens.idle_limit),
             "library_names": {place.library: "中央図書館"},
             "clock": place.clock,
         }

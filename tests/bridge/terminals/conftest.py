@@ -20,6 +20,7 @@ from bridge.app import create_app_from
 from bridge.borrowing import BorrowingService
 from bridge.category import CategoryService
 from bridge.consent import CONSENT_VERSION
+from bridge.enrolment import EnrolmentService
 from bridge.environment import Environment, Library
 from bridge.errors import NoSuchPatron
 from bridge.identification import IdentificationService
@@ -30,6 +31,7 @@ from bridge.registration import RegistrationService
 from bridge.services import Services
 from bridge.staff import StaffService
 from bridge.store import SqlStore, open_engine, upgrade
+from bridge.terminals import TerminalService
 from bridge.tokens import TokenPolicy, TokenShape
 from bridge.verification import CardPolicy, CardVerification, LibraryRevocation
 from config import WebSettings
@@ -169,13 +171,16 @@ def bridge(tmp_path, pki):
     tokens = TokenPolicy(TokenShape("98", 14), timedelta(minutes=15), timedelta(minutes=2))
     categories = CategoryService(environment)
     staff = StaffService(environment, PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+    enrolment = EnrolmentService(environment)
     services = Services(
         registration=RegistrationService(environment, verification, categories),
         identification=IdentificationService(environment, verification),
         borrowing=BorrowingService(environment, verification, tokens),
         staff=staff,
+        enrolment=enrolment,
+        terminals=TerminalService(environment, tokens.idle_limit),
         categories=categories,
-        administration=AdministrationService(environment, staff, {}),
+        administration=AdministrationService(environment, staff, enrolment, {}),
         library_names={LIBRARY: "中央図書館"},
         clock=clock,
     )

@@ -100,6 +100,7 @@ def test_a_counter_has_a_purpose_while_a_request_is_open(counter, bridge):
         "library_name": "中央図書館",
         "kind": "counter",
         "purpose": None,
+        "open_session_id": None,
     }
     assert counter.get("/terminal").get_json() == expected
     bridge.start_link()

@@ -4,8 +4,9 @@ from base64 import b64encode
 
 import pytest
 
-from bridge.app import create_app
+from bridge.app import create_app_from
 from bridge.store import open_engine, upgrade
+from bridge.wiring import build_bridge
 from config.settings import (
     DatabaseSettings,
     IdentifierSettings,
@@ -116,7 +117,8 @@ def test_the_application_is_made_of_settings(tmp_path):
         identifiers=IdentifierSettings(),
         libraries=(),
     )
-    app = create_app(settings)
+    bridge = build_bridge(settings)
+    app = create_app_from(bridge.services, bridge.session_factory, settings.web)
     response = app.test_client().get("/healthz")
     assert response.status_code == 200
     assert "Strict-Transport-Security" not in response.headers
