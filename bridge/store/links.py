@@ -427,7 +427,8 @@ class LinkQueries(Queries):
         suspended = self._session.scalars(
             update(CardLinkRow)
             .where(
-                CardLinkRow.library_id == library_id,
+                # Not by an index of the library, which SQLite takes for narrower than many ids.
+                CardLinkRow.library_id.concat("") == library_id,
                 CardLinkRow.link_id.in_(link_ids),
                 CardLinkRow.state.in_(LINK_STEPS[LinkStep.SUSPEND][0]),
             )
