@@ -24,6 +24,7 @@ from bridge.agent.run import Agent, ExitCode
 from bridge.agent.screen import Language, TerminalScreen
 from bridge.agent.service import ANSWER_TIMEOUT, serve_patrons
 from bridge.agent.token_file import read_token
+from bridge.cli.agent_doctor import agent_doctor
 from bridge.cli.agent_enrol import agent_enrol
 from config import SettingsError, load_agent_settings
 
@@ -36,6 +37,7 @@ def agent() -> None:
 
 
 agent.add_command(agent_enrol)
+agent.add_command(agent_doctor)
 
 
 @agent.command()
