@@ -2,13 +2,15 @@
 
 Japanese and English stand in the tables of ``bridge.agent.screen`` and below; the other languages in
 ``translations/*.toml``, one file each, with the same names: a step's name in lower case, an error's class,
-a refusal's slug.
+a refusal's slug. Where the patron can do nothing but ask the staff, a language may leave out why and say
+that alone.
 """
 
 from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
+from datetime import date
 from enum import StrEnum, unique
 from functools import cache
 from importlib.resources import files
@@ -91,6 +93,26 @@ PAGE_WORDS: Mapping[str, Words] = MappingProxyType(
 """The words around the messages."""
 
 
+_YEAR_MONTH_DAY = "{0.year}年{0.month}月{0.day}日"
+_DAY_MONTH_YEAR = "{0.day:02}/{0.month:02}/{0.year}"
+
+DATES: Mapping[PageLanguage, str] = MappingProxyType(
+    {
+        PageLanguage.JAPANESE: _YEAR_MONTH_DAY,
+        PageLanguage.EASY_JAPANESE: "{0.year}ねん {0.month}がつ {0.day}にち",
+        PageLanguage.ENGLISH: "{0:%B} {0.day}, {0.year}",
+        PageLanguage.CHINESE: _YEAR_MONTH_DAY,
+        PageLanguage.KOREAN: "{0.year}년 {0.month}월 {0.day}일",
+        PageLanguage.PORTUGUESE: _DAY_MONTH_YEAR,
+        PageLanguage.VIETNAMESE: _DAY_MONTH_YEAR,
+    }
+)
+"""How each language writes a day."""
+
+ASK_STAFF = "ask_staff"
+"""The name, among a translation's errors, of what is said where there is no sentence of its own."""
+
+
 def offered_languages() -> tuple[PageLanguage, ...]:
     """Return the languages that the page speaks, in the order of their buttons."""
     spoken = (Language.JAPANESE.value, Language.ENGLISH.value)
@@ -106,7 +128,10 @@ def sentence(notice: Notice, language: PageLanguage) -> str:
     """Return what the patron reads of *notice*."""
     if isinstance(notice.what, VisitStep):
         step = notice.what
-        return _sentence("steps", step.name.lower(), STEP_WORDS[step], language, notice.values)
+        values = dict(notice.values)
+        if isinstance(day := values.get("date"), str):
+            values["date"] = DATES[language].format(date.fromisoformat(day))
+        return _sentence("steps", step.name.lower(), STEP_WORDS[step], language, values)
     return _error_sentence(notice.what, language)
 
 
@@ -141,7 +166,9 @@ def _sentence(
 ) -> str:
     if language in (PageLanguage.JAPANESE, PageLanguage.ENGLISH):
         return words.fill(_nearest(language), **values)
-    return translation(language)[section][name].format_map(values)
+    words_of = translation(language)
+    sentence = words_of[section].get(name) or words_of["errors"][ASK_STAFF]
+    return sentence.format_map(values)
 
 
 def _nearest(language: PageLanguage) -> Language:
