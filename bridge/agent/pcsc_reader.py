@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 
+from bridge.agent.api_client import ReaderStatus
 from jpki import pcsc
 from jpki.connection import SmartCardConnection
-from jpki.errors import NoCard
+from jpki.errors import NoCard, ReaderError
 
 
 class PcscReader:
@@ -19,6 +20,15 @@ class PcscReader:
     def wait_for_card(self, timeout: float) -> None:
         """Wait on the reader, or on all of them."""
         self._reader_with_card = pcsc.wait_for_card(self._name, timeout)
+
+    def status(self) -> ReaderStatus:
+        """Ask pcscd which readers there are."""
+        try:
+            readers = pcsc.list_readers()
+        except ReaderError:
+            return ReaderStatus.NO_SERVICE
+        there = bool(readers) if self._name is None else self._name in readers
+        return ReaderStatus.READY if there else ReaderStatus.MISSING
 
     def connect(self) -> AbstractContextManager[SmartCardConnection]:
         """Connect to the card that was waited for; raises ``NoCard`` where none was."""

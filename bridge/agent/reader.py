@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Protocol, TypeVar
 
+from bridge.agent.api_client import ReaderStatus
 from jpki.card import JpkiSession
 from jpki.connection import SmartCardConnection
 from jpki.errors import PinAlreadyVerified
@@ -24,6 +25,9 @@ class CardReader(Protocol):
 
     def wait_for_card(self, timeout: float) -> None:
         """Return as soon as a card lies there; raises ``NoCard`` after *timeout* seconds."""
+
+    def status(self) -> ReaderStatus:
+        """Return how the reader is, without touching a card. Raises nothing."""
 
     def connect(self) -> AbstractContextManager[SmartCardConnection]:
         """Power the card and hold it exclusively for the block; power it off at the end."""

@@ -16,8 +16,11 @@ from bridge.agent.session import CardRefused, CardVisit, Outcome
 from jpki.challenge import ChallengePurpose
 from jpki.errors import NoCard, ReaderError
 
+WORK_WAIT = 25
+"""Seconds for which the bridge may hold back its answer while there is no work."""
+
 POLL_INTERVAL = 1.0
-"""Seconds between two looks at the bridge, or at the reader while a card is awaited."""
+"""Seconds between two looks at a bridge that does not hold back its answer."""
 
 CARD_WAIT = 5.0
 """Seconds to wait for a card before asking the bridge again whether it is still wanted."""
@@ -46,7 +49,8 @@ class Agent:
     """A reader, a patron's screen and PIN pad, and the bridge.
 
     *output* takes the one-time token to the self-check machine; without it the agent serves counters only.
-    *pause* sleeps for that many seconds.
+    *pause* sleeps for that many seconds; *report* tells the bridge, now and then, how reader and output are.
+    The bridge may hold back its answer for *work_wait* seconds while there is no work.
     """
 
     def __init__(
@@ -58,6 +62,8 @@ class Agent:
         *,
         output: TokenOutput | None,
         pause: Callable[[float], None],
+        report: Callable[[], None] = lambda: None,
+        work_wait: int = WORK_WAIT,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._bridge = bridge
@@ -66,7 +72,10 @@ class Agent:
         self._pin_pad = pin_pad
         self._output = output
         self._pause = pause
+        self._report = report
+        self._work_wait = work_wait
         self._monotonic = monotonic
+        self._session_id: str | None = None
         self._wipe_at: float | None = None
         self._last_shown: VisitStep | None = None
 
@@ -94,16 +103,21 @@ class Agent:
     def _wait_for_work(self) -> tuple[TerminalState, ChallengePurpose]:
         """Return when the bridge wants a card here and one lies on the reader."""
         self._last_shown = None
+        wait = 0
         while True:
             self._wipe_when_due()
-            terminal = self._bridge.terminal()
+            self._report()
+            terminal = self._bridge.terminal(wait)
             if terminal.kind == SELF_CHECK and self._output is None:
                 raise WrongSettings("a self-check machine needs an output for its token")
             if terminal.purpose is None:
                 self._show_once(VisitStep.WAITING_FOR_LIBRARIAN)
-                self._pause(POLL_INTERVAL)
+                if not terminal.has_waited and (wait or not self._work_wait):
+                    self._pause(POLL_INTERVAL)
+                wait = self._work_wait
                 continue
-            self._show_once(VisitStep.LAY_CARD)
+            wait = 0
+            self._show_session(terminal)
             try:
                 self._reader.wait_for_card(CARD_WAIT)
             except NoCard:
@@ -122,7 +136,8 @@ class Agent:
                 self._warn(ending)
             case Identified():
                 self._screen.show_step(VisitStep.IDENTIFIED)
-            case SessionOpened(token=token, ending=ending):
+            case SessionOpened(token=token, ending=ending, session_id=session_id):
+                self._session_id = session_id
                 try:
                     self._hand_over(token)
                 except OutputUnavailable as error:
@@ -162,6 +177,13 @@ class Agent:
             self._reader.wait_for_removal()
         except ReaderError:
             return  # the next wait for a card meets the same trouble and says so
+
+    def _show_session(self, terminal: TerminalState) -> None:
+        """Say that a card may be laid, and whether the last patron is still at the machine."""
+        if self._session_id is not None and terminal.open_session_id != self._session_id:
+            self._session_id = None
+            self._screen.show_step(VisitStep.SESSION_ENDED)
+        self._show_once(VisitStep.LAY_CARD if self._session_id is None else VisitStep.SESSION_RUNNING)
 
     def _show_once(self, step: VisitStep) -> None:
         if step is not self._last_shown:

@@ -53,6 +53,8 @@ class VisitStep(Enum):
     LINKED = auto()
     IDENTIFIED = auto()
     SESSION_OPENED = auto()
+    SESSION_RUNNING = auto()
+    SESSION_ENDED = auto()
     CERTIFICATE_ENDS = auto()
     LINK_ENDS = auto()
     REPRESENTATION_ENDS = auto()
@@ -112,6 +114,14 @@ STEP_WORDS: Mapping[VisitStep, Words] = MappingProxyType(
         VisitStep.SESSION_OPENED: Words(
             "確認できました。貸出の画面に進んでください。",
             "Confirmed. Please go on at the self-check screen.",
+        ),
+        VisitStep.SESSION_RUNNING: Words(
+            "自動貸出機で手続き中です。次の方は、終わってからカードを置いてください。",
+            "The self-check machine is in use. Next patron: please lay your card when it is free.",
+        ),
+        VisitStep.SESSION_ENDED: Words(
+            "手続きが終わりました。番号はもう使えません。",
+            "The session has ended. Its number is no longer good.",
         ),
         VisitStep.CERTIFICATE_ENDS: Words(
             "電子証明書の有効期限は{date}です。市区町村の窓口で更新したら、図書館の窓口でもう一度登録してください。",

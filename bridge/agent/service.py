@@ -23,6 +23,7 @@ from bridge.agent.page.patron_page import PatronPage
 from bridge.agent.page.server import PageServer, serving
 from bridge.agent.page.words import PageLanguage
 from bridge.agent.reader import CardReader
+from bridge.agent.report import StateReporter
 from bridge.agent.run import Agent, ExitCode
 from bridge.agent.screen import Language
 from bridge.agent.token_file import read_token
@@ -50,7 +51,8 @@ def serve_patrons(settings: AgentSettings, reader: CardReader, say: Callable[[st
         Language.JAPANESE if settings.language.startswith("ja") else Language.ENGLISH,
     )
     output = build_output(settings.output, page.show_barcode) if settings.output is not None else None
-    agent = Agent(bridge, reader, page, page, output=output, pause=time.sleep)
+    reporter = StateReporter(bridge, reader, output, time.monotonic)
+    agent = Agent(bridge, reader, page, page, output=output, pause=time.sleep, report=reporter.tell)
     with serving(_page_server(settings, page)) as server:
         say(f"The patron's page: {server.url}")
         try:

@@ -27,10 +27,12 @@ CARD_FORGOTTEN_AFTER = 10.0
 PIN_WARNING = 30.0
 """Seconds before the end of the time for the PIN from which the page warns."""
 
-IDLE = frozenset({VisitStep.WAITING_FOR_LIBRARIAN, VisitStep.LAY_CARD})
-"""Nobody is being served."""
+IDLE = frozenset({VisitStep.WAITING_FOR_LIBRARIAN, VisitStep.LAY_CARD, VisitStep.SESSION_RUNNING})
+"""Nobody is being served here."""
 
-OUTCOMES = frozenset({VisitStep.LINKED, VisitStep.IDENTIFIED, VisitStep.SESSION_OPENED})
+OUTCOMES = frozenset(
+    {VisitStep.LINKED, VisitStep.IDENTIFIED, VisitStep.SESSION_OPENED, VisitStep.SESSION_ENDED}
+)
 
 
 WARNINGS = frozenset({VisitStep.LINK_ENDS, *ENDING_STEPS.values()})

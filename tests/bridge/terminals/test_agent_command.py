@@ -244,7 +244,7 @@ def run_loop(server, bridge):
         screen = QuietScreen()
         api = api_class(server.url, bridge.counter_token, 30.0)
         pin_pad = PipedPinPad(io.StringIO(f"{PIN}\n" * 10))
-        agent = Agent(api, reader, screen, pin_pad, output=None, pause=pause)
+        agent = Agent(api, reader, screen, pin_pad, output=None, pause=pause, work_wait=0)
         assert agent.run() is ExitCode.WRONG_SETTINGS
         api.close()
         assert screen.shown[-1] == "BridgeProblem"
@@ -292,10 +292,10 @@ def test_the_loop_outlives_trouble_with_bridge_and_reader(run_loop, bridge, make
     class RestartedBridge(BridgeApi):
         answers = iter([BridgeUnreachable("ConnectionError")])
 
-        def terminal(self):
+        def terminal(self, wait=0):
             for trouble in self.answers:
                 raise trouble
-            return super().terminal()
+            return super().terminal(wait)
 
     class LooseReader(make_reader):
         plugged = iter([NoReader()])

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from bridge.agent.run import ExitCode
 from jpki.simulator.card import CardFaults
@@ -109,6 +110,11 @@ def received(descriptor):
         return b""
 
 
+def open_session(bridge):
+    with bridge.engine.connect() as connection:
+        return connection.scalar(text("SELECT session_id FROM card_session WHERE closed_at IS NULL"))
+
+
 def link(bridge, server, virtual_reader, browser, card, folder):
     bridge.start_link()
     with (
@@ -151,6 +157,9 @@ def test_a_card_borrows_through_page_and_serial_line(
         assert token.strip().decode() not in page.content()
         card.remove()
         assert card.state().verify_count == 2
+        page.wait_for_selector("#headline:has-text('手続き中です')")
+        bridge.services.borrowing.close(open_session(bridge), "patron_done")
+        page.wait_for_selector("#headline:has-text('番号はもう使えません')")
     assert process.returncode == ExitCode.DONE
     assert token.strip().decode() not in process.said
     assert PIN not in process.said
