@@ -1,7 +1,8 @@
 """The SIP2 proxy against HAProxy (TCP mode, one thread), before the same library system, in the same run.
 
-The proxy is the product's own, by its own command: with its rules, its counters and its database, in
-which a patron has a session at each machine. Library system and machines are one small C program each
+The proxy is the product's own, by its own command and at its usual settings: with its rules, its
+counters, a line in the log for each request (into a file) and its database, in which a patron has a
+session at each machine. Library system and machines are one small C program each
 (``sip2_peer.c``), so that what stands between them is what is measured. That has one CPU of its own,
 HAProxy and the proxy alike, and the two ends share another.
 """
@@ -19,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from socket import create_connection, create_server
 from statistics import median
+from typing import IO
 
 from bench.figure import Figure
 from bench.sip2_proxy import Patrons, prepare
@@ -120,9 +122,9 @@ def _compiled(folder: Path) -> str:
 
 
 @contextmanager
-def _started(command: list[str], *, cpu: int) -> Iterator[subprocess.Popen[str]]:
+def _started(command: list[str], *, cpu: int, log: IO[str] | None = None) -> Iterator[subprocess.Popen[str]]:
     pinned = ["taskset", "-c", str(cpu), *command] if (os.cpu_count() or 1) > 1 else command
-    with subprocess.Popen(pinned, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(pinned, stdout=subprocess.PIPE, stderr=log, text=True) as process:
         try:
             yield process
         finally:
@@ -154,7 +156,7 @@ def _haproxy(folder: Path, acs_port: int) -> Iterator[int]:
 def _proxy(folder: Path, acs_port: int) -> Iterator[tuple[subprocess.Popen[str], int, Patrons]]:
     """Start the product's proxy in *folder*; yield process, port and patrons."""
     command, patrons = prepare(folder, acs_port, _LOAD)
-    with _started(command, cpu=0) as process:
+    with (folder / "log").open("w") as log, _started(command, cpu=0, log=log) as process:
         yield process, int(_line(process).rsplit(":", 1)[1]), patrons
 
 

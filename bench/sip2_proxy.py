@@ -36,8 +36,6 @@ master_key_file = "{folder}/master_keys"
 [jpki]
 trust_directory = "trust"
 pinned_fingerprints = ["{fingerprint}"]
-[logging]
-level = "WARNING"
 [tokens]
 lifetime_minutes = 60
 [sip2]

@@ -7,9 +7,10 @@ code and how it ended: few values each, so that the series stay few.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from itertools import accumulate
+from operator import add
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -36,9 +37,14 @@ class _Times:
         self.counts = [0] * (len(SECONDS) + 1)
         self.total = 0.0
 
+    def add(self, other: _Times) -> None:
+        """Count those of *other*, too."""
+        self.counts = list(map(add, self.counts, other.counts))
+        self.total += other.total
+
     def buckets(self) -> list[tuple[str, float]]:
         """Return the counts added up, as Prometheus wants them."""
-        return list(zip(_BUCKETS, accumulate(self.counts.copy()), strict=True))
+        return list(zip(_BUCKETS, accumulate(self.counts), strict=True))
 
 
 class ProxyMetrics(Collector):
@@ -51,8 +57,7 @@ class ProxyMetrics(Collector):
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
         self._kiosks: Counter[str] = Counter()
-        self._requests: Counter[tuple[str, bytes, Result]] = Counter()
-        self._seconds: dict[tuple[str, bytes], _Times] = {}
+        self._requests: dict[tuple[str, bytes, Result], _Times] = {}
         self._refusals: Counter[tuple[str, Refusal]] = Counter()
         self._cuts: Counter[tuple[str, Cut]] = Counter()
         self._login_refusals: Counter[tuple[str, LoginRefusal]] = Counter()
@@ -77,14 +82,14 @@ class ProxyMetrics(Collector):
 
     def request_answered(self, listener: str, code: bytes, result: Result, seconds: float) -> None:
         """Count a request and its time."""
-        self._requests[listener, code, result] += 1
-        times = self._seconds.get((listener, code))
+        times = self._requests.get((listener, code, result))
         if times is None:
-            self._seconds[listener, code] = times = _Times()
+            self._requests[listener, code, result] = times = _Times()
         times.counts[bisect_left(SECONDS, seconds)] += 1
         times.total += seconds
-        if result in _UPSTREAM:
-            self._upstream[listener] = _UPSTREAM[result]
+        up = _UPSTREAM.get(result)
+        if up is not None:
+            self._upstream[listener] = up
 
     def patron_refused(self, listener: str, refusal: Refusal) -> None:
         """Count a refusal."""
@@ -102,14 +107,16 @@ class ProxyMetrics(Collector):
             "Requests of self-check machines, by SIP2 code and how they ended",
             labels=["library", "code", "result"],
         )
-        for (listener, code, result), count in self._requests.copy().items():
-            requests.add_metric([listener, code.decode("ascii"), result.value], count)
+        by_code: defaultdict[tuple[str, bytes], _Times] = defaultdict(_Times)
+        for (listener, code, result), times in self._requests.copy().items():
+            requests.add_metric([listener, code.decode("ascii"), result.value], sum(times.counts))
+            by_code[listener, code].add(times)
         seconds = HistogramMetricFamily(
             "koha_jpki_sip2_request_seconds",
             "From a whole request to its answer, Koha's part included",
             labels=["library", "code"],
         )
-        for (listener, code), times in self._seconds.copy().items():
+        for (listener, code), times in by_code.items():
             seconds.add_metric([listener, code.decode("ascii")], times.buckets(), times.total)
         refusals = CounterMetricFamily(
             "koha_jpki_sip2_refusals",

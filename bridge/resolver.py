@@ -80,7 +80,7 @@ class TokenResolver:
         self._clock = clock
         self._time_zone = time_zone
         self._running = RunningSessions(borrowing.idle_limit)
-        self._version: int | None = None
+        self._turn: tuple[datetime, int | None] | None = None
         self._uses_due: asyncio.TimerHandle | None = None
         self._writing: set[asyncio.Task[None]] = set()
         self._not_valid: set[str] = set()
@@ -97,9 +97,8 @@ class TokenResolver:
         At once where nothing has to be looked up: a plastic card, or a session that is still as it was.
         """
         try:
-            known = self._running.recall(
-                patron_identifier, kiosk, self._clock(), self._version or self._version_now()
-            )
+            moment, version = self._turn or self._begin_turn()
+            known = self._running.recall(patron_identifier, kiosk, moment, version)
             if known is not None:
                 return known
             text = patron_identifier.decode("ascii")
@@ -159,7 +158,7 @@ class TokenResolver:
             logger.error("a session not closed: %s", type(error).__name__)  # noqa: TRY400  # no values
 
     async def _look_up(self, token: str, kiosk: Kiosk) -> Resolution:
-        version = self._version_now()
+        _, version = self._begin_turn()
         try:
             found = await asyncio.to_thread(
                 self._borrowing.resolve,
@@ -181,16 +180,14 @@ class TokenResolver:
             return self._trouble(error, kiosk, token)
         return self._plastic(kiosk)
 
-    def _version_now(self) -> int | None:
-        """Return the database's version, and hold it until the event loop waits for messages again."""
-        if self._changes is None:
-            return None
-        self._version = self._changes()
+    def _begin_turn(self) -> tuple[datetime, int | None]:
+        """Return moment and database's version; both hold until the event loop waits for messages again."""
+        self._turn = self._clock(), None if self._changes is None else self._changes()
         asyncio.get_running_loop().call_soon(self._end_turn)
-        return self._version
+        return self._turn
 
     def _end_turn(self) -> None:
-        self._version = None
+        self._turn = None
 
     def _resolved(self, borrower: Borrower, token: str, kiosk: Kiosk, version: int | None) -> Resolution:
         if borrower.session_id in self._not_valid:

@@ -26,8 +26,9 @@ class FrameChannel(asyncio.Protocol):
 
     ``on_frame`` may take a frame at once, in the call that brought it: it is offered each that comes
     alone while none waits, and returns whether it took it. ``on_end`` is called once, at the end.
-    ``can_send_now`` says that the connection is up and its peer keeps up with reading. A frame that
-    was begun must end within *frame_timeout* seconds.
+    ``can_send_now`` says that the connection is up and its peer keeps up with reading, ``waiting`` are
+    the whole frames that nobody has read yet. A frame that was begun must end within *frame_timeout*
+    seconds.
     """
 
     def __init__(
@@ -42,12 +43,12 @@ class FrameChannel(asyncio.Protocol):
         self._frame_timeout = frame_timeout
         self._frame_timer: asyncio.TimerHandle | None = None
         self._terminator = terminator.value
-        self._frames: deque[bytes] = deque()
         self._end: Exception | None = None
         self._reader: asyncio.Future[None] | None = None
         self._writable: asyncio.Future[None] | None = None
         self._transport: asyncio.Transport | None = None
         self.can_send_now = False
+        self.waiting: deque[bytes] = deque()
         self.on_frame: Callable[[bytes], bool] | None = None
         self.on_end: Callable[[], None] | None = None
 
@@ -56,11 +57,6 @@ class FrameChannel(asyncio.Protocol):
         """Whether frames may still be sent."""
         return self._transport is not None and not self._transport.is_closing()
 
-    @property
-    def has_frame(self) -> bool:
-        """Whether a whole frame waits to be read."""
-        return bool(self._frames)
-
     async def receive(self, timeout: float | None) -> bytes:
         """Return the next frame.
 
@@ -68,10 +64,10 @@ class FrameChannel(asyncio.Protocol):
         trickle in; ``ChannelClosed`` at the end of the connection; ``FrameTooLong``, ``FrameTooSlow``
         or ``TooManyFrames`` when the peer sent such, after which nothing more can be read.
         """
-        if not self._frames:
+        if not self.waiting:
             await self._wait_for_frame(timeout)
-        frame = self._frames.popleft()
-        if len(self._frames) == _READ_AHEAD - 1 and self.is_open:
+        frame = self.waiting.popleft()
+        if len(self.waiting) == _READ_AHEAD - 1 and self.is_open:
             self._open_transport().resume_reading()
         return frame
 
@@ -145,7 +141,7 @@ class FrameChannel(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take bytes; called by the event loop."""
-        if self.on_frame is not None and not self._frames:
+        if self.on_frame is not None and not self.waiting:
             frame = self._buffer.whole_frame(data)
             if frame is not None and self.on_frame(frame):
                 return
@@ -158,12 +154,12 @@ class FrameChannel(asyncio.Protocol):
             self._time_frame(self._frame_timeout, ended=bool(frames))
         if not frames:
             return
-        if len(self._frames) + len(frames) > _MOST_FRAMES:
-            self._frames.clear()
+        if len(self.waiting) + len(frames) > _MOST_FRAMES:
+            self.waiting.clear()
             self._refuse_more(TooManyFrames())
             return
-        self._frames.extend(frames)
-        if len(self._frames) >= _READ_AHEAD:
+        self.waiting.extend(frames)
+        if len(self.waiting) >= _READ_AHEAD:
             self._open_transport().pause_reading()
         if self._reader is not None and not self._reader.done():
             self._reader.set_result(None)

@@ -65,7 +65,7 @@ class AcsConnection:
     @property
     def is_open(self) -> bool:
         """Whether a request may be sent. Bytes that nobody asked for spoil the connection."""
-        return self.channel.is_open and not self.channel.has_frame
+        return self.channel.is_open and not self.channel.waiting
 
     async def exchange(self, request: Sip2Message, timeout: float) -> tuple[bytes, Sip2Message]:
         """Send *request*, sealed with a sequence number, and return its answer, frame and message.

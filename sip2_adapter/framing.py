@@ -30,7 +30,6 @@ class FrameBuffer:
 
     def __init__(self, terminator: Terminator = Terminator.CR, limit: int = DEFAULT_FRAME_LIMIT) -> None:
         self._end = b"\n" if terminator is Terminator.LF else b"\r"
-        self._ends = (b"\n",) if terminator is Terminator.LF else (b"\r", b"\r\n")
         self._limit = limit
         self._rest = b""
 
@@ -44,10 +43,10 @@ class FrameBuffer:
 
         None otherwise: *data* is then for ``receive``.
         """
-        if self._rest or not data.endswith(self._ends) or len(data) > self._limit:
+        frame, end, more = data.partition(self._end)
+        if self._rest or not end or (more and more != b"\n") or len(data) > self._limit:
             return None
-        frame = data.strip(b"\r\n")
-        return frame if frame and self._end not in frame else None
+        return frame.strip(b"\r\n") or None
 
     def receive(self, data: bytes) -> list[bytes]:
         """Add *data* and return every frame that is now complete.

@@ -41,6 +41,7 @@ from sip2_adapter.listener import Listener, ProxyLimits
 from sip2_adapter.messages import ErrorDetection, LoginRequest, Sip2Message
 from sip2_adapter.observer import Cut, LoginRefusal, ProxyObserver, Result
 from sip2_adapter.repetition import READS, Change, RecentChanges
+from sip2_adapter.request_log import RequestLog
 from sip2_adapter.resolver import (
     Kiosk,
     PassThrough,
@@ -111,11 +112,17 @@ class KioskConnection:
     """
 
     def __init__(
-        self, sites: Sequence[Site], channel: FrameChannel, address: IpAddress, outbox: Outbox
+        self,
+        sites: Sequence[Site],
+        channel: FrameChannel,
+        address: IpAddress,
+        outbox: Outbox,
+        request_log: RequestLog,
     ) -> None:
         self._sites = sites
         self._address = address
         self._outbox = outbox
+        self._request_log = request_log
         self._channel = channel
         self._enter(sites[0])
         self._session = KioskSession(retry_window=self._limits.retry_window)
@@ -202,7 +209,7 @@ class KioskConnection:
         session, channel = self._session, self._upstream.channel
         if self._flight or self._rescue or self._answering or session.login is None:
             return False
-        if channel is None or not channel.can_send_now or channel.has_frame:
+        if channel is None or not channel.can_send_now or channel.waiting:
             return False
         found = read_request(frame)
         if found is None or frame == session.last_request:
@@ -254,7 +261,7 @@ class KioskConnection:
             return False
         result = Result.ANSWERED
         if patron is not None:
-            refused = self._resolver.judge(patron.session_id, FrameView(frame), self._kiosk)
+            refused = self._resolver.judge(patron.resolved.session_id, FrameView(frame), self._kiosk)
             if refused is not None:
                 answer, result = self._refuse_patron(decode(request), refused)
         self._flight = None
@@ -661,8 +668,7 @@ class KioskConnection:
             self._observer.login_refused(self._listener.name, refusal)
 
     def _report(self, code: bytes, result: Result, seconds: float) -> None:
+        kiosk = self._kiosk
         if self._observer is not None:
-            self._observer.request_answered(self._listener.name, code, result, seconds)
-        if _logger.isEnabledFor(logging.INFO):
-            login, command = self._kiosk.login or "-", code.decode()
-            _logger.info("%s %s %s %s %.1f ms", self._listener.name, login, command, result, seconds * 1000)
+            self._observer.request_answered(kiosk.listener, code, result, seconds)
+        self._request_log.put(kiosk.listener, kiosk.login, code, result, seconds)

@@ -27,6 +27,7 @@ from sip2_adapter.listener import (
 )
 from sip2_adapter.observer import ProxyObserver
 from sip2_adapter.repetition import RecentChanges
+from sip2_adapter.request_log import RequestLog
 from sip2_adapter.resolver import PatronResolver
 from sip2_adapter.screen import ScreenOf, english_screen
 
@@ -54,6 +55,7 @@ class Sip2Proxy:
         self._sites: list[Site] = []
         self._entrances: dict[str, Entrance] = {}
         self._kiosks: dict[asyncio.Task[None], KioskConnection] = {}
+        self._request_log: RequestLog | None = None
 
     def add_library(
         self,
@@ -89,11 +91,12 @@ class Sip2Proxy:
 
     async def start(self) -> None:
         """Listen on every port; raises ``OSError`` if one cannot be had, and then listens on none."""
-        outbox = Outbox()
+        outbox, request_log = Outbox(), RequestLog()
+        self._request_log = request_log
         try:
             for sites in self._sites_by_port():
                 listeners = [site.listener for site in sites]
-                serve = partial(self._serve, sites, outbox)
+                serve = partial(self._serve, sites, outbox, request_log)
                 entrance = Entrance(listeners, sites[0].limits, self._admission, self._observer, serve)
                 self._entrances.update((listener.name, entrance) for listener in listeners)
                 await entrance.open()
@@ -113,6 +116,8 @@ class Sip2Proxy:
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
+        if self._request_log is not None:
+            self._request_log.flush()
 
     def _sites_by_port(self) -> list[list[Site]]:
         ports: dict[object, list[Site]] = {}
@@ -122,9 +127,14 @@ class Sip2Proxy:
         return list(ports.values())
 
     def _serve(
-        self, sites: Sequence[Site], outbox: Outbox, channel: FrameChannel, address: IpAddress
+        self,
+        sites: Sequence[Site],
+        outbox: Outbox,
+        request_log: RequestLog,
+        channel: FrameChannel,
+        address: IpAddress,
     ) -> asyncio.Task[None]:
-        kiosk = KioskConnection(sites, channel, address, outbox)
+        kiosk = KioskConnection(sites, channel, address, outbox, request_log)
         task = asyncio.get_running_loop().create_task(kiosk.serve())
         self._kiosks[task] = kiosk
         task.add_done_callback(self._kiosks.pop)

@@ -45,7 +45,10 @@ class LibraryCardStanding(StrEnum):
     @property
     def forbids(self) -> bool:
         """Whether a token must not go on: unknown is not good."""
-        return self not in (LibraryCardStanding.NOT_SAID, LibraryCardStanding.VALID)
+        return self not in _IN_ORDER
+
+
+_IN_ORDER: Final = frozenset({LibraryCardStanding.NOT_SAID, LibraryCardStanding.VALID})
 
 
 class PatronAnswer(Protocol):

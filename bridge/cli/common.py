@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from bridge.cli.log import set_up_log
 from bridge.errors import BridgeError
 from bridge.models import Actor, ActorKind
 from config import Settings, SettingsError, load_settings
@@ -19,8 +19,6 @@ from sip2_adapter.tls import TlsProblem
 
 FAILED = 1
 WRONG_SETTINGS = 2
-
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 def load(ctx: click.Context) -> Settings:
@@ -32,8 +30,7 @@ def load(ctx: click.Context) -> Settings:
         for problem in error.problems:
             click.echo(problem, err=True)
         ctx.exit(WRONG_SETTINGS)
-    logging.basicConfig(level=settings.logging.level, format=LOG_FORMAT)
-    logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells of every look at the version
+    set_up_log(settings.logging.level)
     return settings
 
 

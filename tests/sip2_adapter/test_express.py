@@ -14,6 +14,7 @@ from sip2_adapter.grammar import MESSAGES, REQUESTS
 from sip2_adapter.rewrite import (
     drop_other_patrons,
     fill_language,
+    is_ambiguous,
     names_another_patron,
     patron_identifier,
     put_patron_identifier,
@@ -42,7 +43,18 @@ fields = st.lists(
                 [b"AO", b"AB", b"AE", b"AF", b"AU", b"AY", b"AZ", b"PI", b"A", b"", b"|AA", b"CY"]
             ),
             st.sampled_from(
-                [b"", b"CPL", CARD, b"a " + CARD + b".", CARD + CARD, b"AA", b"\xe5\xa4\xaa", TOKEN]
+                [
+                    b"",
+                    b"CPL",
+                    b"a\nb",
+                    b"\0",
+                    CARD,
+                    b"a " + CARD + b".",
+                    CARD + CARD,
+                    b"AA",
+                    b"\xe5\xa4\xaa",
+                    TOKEN,
+                ]
             ),
         ),
     ),
@@ -74,6 +86,8 @@ def frames(draw, codes):
 
 @given(frames(sorted(REQUESTS)), st.sampled_from([CARD, b"1", b"edna"]))
 @example(sealed(REQUEST), CARD)
+@example(sealed(REQUEST + b"A\nA" + CARD + b"|"), CARD)
+@example(sealed(REQUEST + b"A\0A" + CARD + b"|"), CARD)
 def test_a_request_goes_out_as_on_the_general_way(frame, cardnumber):
     found = read_request(frame)
     if found is None:
@@ -81,6 +95,7 @@ def test_a_request_goes_out_as_on_the_general_way(frame, cardnumber):
     begin, end, value = found
     request = decode(frame)
     assert patron_identifier(request) == frame[begin:end]
+    assert not is_ambiguous(frame, request)
     general = put_patron_identifier(fill_language(request), cardnumber)
     swap = ExpressSwap(frame[begin:end], cardnumber, frame[begin:end])
     assert swap.to_acs(frame, begin, end, value) == encode(seal(general, request.sequence))

@@ -167,6 +167,17 @@ async def test_what_is_no_request_is_answered_with_96(place, junk):
     assert (await kiosk.ask_sealed(STATUS)).startswith(b"98")
 
 
+@pytest.mark.parametrize("dropped", [b"\n", b"\0"])
+async def test_a_byte_that_koha_drops_smuggles_in_no_other_patron(place, resolver, library, dropped):
+    acs, _, kiosk = await place()
+    resolver.give(TOKEN, CARD, "s1")
+    await kiosk.ask_sealed(patron_information(TOKEN))
+    hidden = b"|A" + dropped + b"A" + OTHER_CARD + b"|AA" + TOKEN
+    assert await kiosk.ask_sealed(checkout(TOKEN).replace(b"|AA" + TOKEN, hidden)) == b"96"
+    assert library.loans == {}
+    assert not any(line.startswith(b"11") for line in acs.received)
+
+
 async def test_empty_lines_are_swallowed_instead_of_killing_the_connection(place):
     _, _, kiosk = await place()
     await kiosk.send(b"\r\r\n\r" + kiosk.sealed(STATUS, 5) + b"\r\r")
@@ -704,11 +715,12 @@ async def test_no_answer_ever_reaches_another_machine(start_acs, start_proxy, co
 
 async def test_the_log_names_terminal_code_and_result_and_no_secret(place, resolver, caplog):
     caplog.set_level(logging.DEBUG)
-    _, _, kiosk = await place()
+    _, proxy, kiosk = await place()
     resolver.give(TOKEN, CARD, "s1")
     await kiosk.ask_sealed(patron_information(TOKEN) + b"AD4711|AC0815|")
     await kiosk.ask_sealed(checkin(BOOK))
     await kiosk.ask_sealed(patron_information(OTHER_TOKEN))
+    await proxy.stop(grace=0)
     assert "main kiosk1 63 answered" in caplog.text
     assert "main kiosk1 63 refused" in caplog.text
     for secret in (TOKEN, OTHER_TOKEN, CARD, b"4711", b"0815", b"pw1", b"Edna"):
