@@ -37,8 +37,7 @@ def kinds(results) -> Counter:
     return Counter(type(result).__name__ for result in results)
 
 
-def test_one_challenge_answered_twice_at_once_counts_once(place_on_either):
-    place = place_on_either
+def test_one_challenge_answered_twice_at_once_counts_once(place):
     card = place.card()
     place.link(card)
     challenge = place.borrowing.begin(place.self_check, card.certificate_der)
@@ -46,8 +45,7 @@ def test_one_challenge_answered_twice_at_once_counts_once(place_on_either):
     assert kinds(results) == {"OpenedSession": 1, ChallengeAlreadyUsed.__name__: 3}
 
 
-def test_two_counters_link_the_same_card_at_once_and_one_is_told(place_on_either):
-    place = place_on_either
+def test_two_counters_link_the_same_card_at_once_and_one_is_told(place):
     card = place.card()
     challenges = []
     for counter, cardnumber in ((place.counter, place.cardnumber), (place.second_counter, "L-4711-000816")):
@@ -64,14 +62,12 @@ def test_two_counters_link_the_same_card_at_once_and_one_is_told(place_on_either
     assert kinds(results) == {"CardLink": 1, AlreadyLinked.__name__: 1}
 
 
-def test_two_librarians_start_at_one_counter_at_once_and_one_is_told(place_on_either):
-    place = place_on_either
+def test_two_librarians_start_at_one_counter_at_once_and_one_is_told(place):
     results = at_once(*[place.start] * 3)
     assert kinds(results) == {"LinkRequest": 1, LinkRequestPending.__name__: 2}
 
 
-def test_a_link_ended_twice_at_once_ends_once(place_on_either):
-    place = place_on_either
+def test_a_link_ended_twice_at_once_ends_once(place):
     link = place.link(place.card())
     results = at_once(
         *[lambda: place.registration.unlink(place.librarian, link.link_id, reason=UnlinkReason.MISTAKE)] * 3
@@ -91,9 +87,8 @@ def test_of_two_programs_with_different_keys_of_one_name_one_is_stopped(store):
     assert kinds(results) == {"NoneType": 1, "KeyProblem": 1}
 
 
-def test_of_many_right_passwords_after_four_failures_no_more_than_one_is_tried(place_on_either):
+def test_of_many_right_passwords_after_four_failures_no_more_than_one_is_tried(place):
     """A guess counts from its beginning, or all that begin before the fifth has failed would be tried."""
-    place = place_on_either
     started = Barrier(6, timeout=TIME_LIMIT)
     real = place.staff._matches
 
@@ -107,8 +102,7 @@ def test_of_many_right_passwords_after_four_failures_no_more_than_one_is_tried(p
     assert kinds(results) == {"Librarian": 1, "LogInFailed": 5}
 
 
-def test_many_guesses_at_once_lock_the_account(place_on_either):
-    place = place_on_either
+def test_many_guesses_at_once_lock_the_account(place):
     at_once(*[lambda: place.staff.log_in("hanako", "wrong")] * 8)
     with pytest.raises(LogInFailed):
         place.staff.log_in("hanako", place.password)
@@ -116,8 +110,7 @@ def test_many_guesses_at_once_lock_the_account(place_on_either):
     assert place.staff.log_in("hanako", place.password) == place.librarian
 
 
-def test_two_machines_with_one_card_at_once_leave_one_session(place_on_either):
-    place = place_on_either
+def test_two_machines_with_one_card_at_once_leave_one_session(place):
     card = place.card()
     place.link(card)
     machines = [(place.self_check, "sc1"), (place.second_self_check, "sc2")]
@@ -133,8 +126,7 @@ def test_two_machines_with_one_card_at_once_leave_one_session(place_on_either):
     assert kinds(standing) == {"Borrower": 1, "NoLongerValid": 1}
 
 
-def test_no_session_is_left_on_a_link_that_ends_while_it_is_used(place_on_either):
-    place = place_on_either
+def test_no_session_is_left_on_a_link_that_ends_while_it_is_used(place):
     card = place.card()
     link = place.link(card)
     challenge = place.borrowing.begin(place.self_check, card.certificate_der)
@@ -146,8 +138,7 @@ def test_no_session_is_left_on_a_link_that_ends_while_it_is_used(place_on_either
         assert list(transaction.open_sessions_of_links([link.link_id])) == []
 
 
-def test_a_token_asked_while_it_is_being_closed_is_good_before_or_dead_after(place_on_either):
-    place = place_on_either
+def test_a_token_asked_while_it_is_being_closed_is_good_before_or_dead_after(place):
     card = place.card()
     place.link(card)
     opened = place.borrow(card)
@@ -160,8 +151,7 @@ def test_a_token_asked_while_it_is_being_closed_is_good_before_or_dead_after(pla
     assert len(place.audit(AuditTag.SESSION_CLOSED)) == 1
 
 
-def test_many_messages_at_once_are_all_answered(place_on_either):
-    place = place_on_either
+def test_many_messages_at_once_are_all_answered(place):
     card = place.card()
     place.link(card)
     opened = place.borrow(card)

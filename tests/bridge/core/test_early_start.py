@@ -130,11 +130,11 @@ def test_an_answer_that_never_comes_is_unreachable(place, card, let_ask):
     }
 
 
-def test_another_process_joins_the_answer(place, card, let_ask, make_place, sqlite_url):
+def test_another_process_joins_the_answer(place, card, let_ask, make_place):
     responder = let_ask(SlowResponder(REVOKED))
     challenge = begin(place, card)
     keys = KeyRing([MasterKey("k1", bytes(range(32)))], place.environment.random_bytes)
-    other = make_place(SqlStore(open_engine(sqlite_url)), keys, place.clock, place.pki)
+    other = make_place(SqlStore(open_engine(place.url)), keys, place.clock, place.pki)
     other.koha.patrons = place.koha.patrons
     responder.may_answer.set()
     wait_for_answer(place, challenge)

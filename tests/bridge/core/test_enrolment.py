@@ -82,8 +82,7 @@ def test_what_cannot_be_a_code_is_refused(text):
 # -- enrolling
 
 
-def test_a_terminal_enrols_with_its_own_key_and_the_old_one_is_worth_nothing(place_on_either):
-    place = place_on_either
+def test_a_terminal_enrols_with_its_own_key_and_the_old_one_is_worth_nothing(place):
     issued = place.staff.add_terminal(
         place.command,
         library_id=place.library,
@@ -119,8 +118,7 @@ def test_the_same_request_again_is_answered_again(place):
     assert len(place.audit(AuditTag.TERMINAL_ENROLLED)) == 1
 
 
-def test_of_two_who_use_a_code_at_once_one_enrols(place_on_either):
-    place = place_on_either
+def test_of_two_who_use_a_code_at_once_one_enrols(place):
     code, ends, start = draw(place).grouped(), [], threading.Barrier(2)
 
     def enrol(token):

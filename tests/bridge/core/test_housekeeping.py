@@ -213,9 +213,8 @@ def test_the_command_tells_what_it_did(installation):
     assert LinkPolicy().retention == timedelta(days=365)
 
 
-def test_the_link_by_which_a_patron_came_into_a_category_is_kept_until_the_way_back(place_on_either):
+def test_the_link_by_which_a_patron_came_into_a_category_is_kept_until_the_way_back(place):
     """Over either kind of database: the deletion of links is the most that is asked of it here."""
-    place = place_on_either
     service = Housekeeping(
         place.environment,
         CategoryService(place.environment),

@@ -12,13 +12,13 @@ from jpki.trust import TrustStore
 
 
 @pytest.fixture
-def restarted(place, make_place, sqlite_url):
+def restarted(place, make_place):
     """The same bridge in a new process, as far as the database can tell."""
 
     def restart():
         place.store.dispose()
         keys = KeyRing([MasterKey("k1", bytes(range(32)))], place.environment.random_bytes)
-        again = make_place(SqlStore(open_engine(sqlite_url)), keys, place.clock, place.pki)
+        again = make_place(SqlStore(open_engine(place.url)), keys, place.clock, place.pki)
         again.koha.patrons = place.koha.patrons
         for name in ("counter", "second_counter", "self_check", "librarian"):
             setattr(again, name, getattr(place, name))

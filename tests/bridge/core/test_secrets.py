@@ -68,7 +68,7 @@ def test_the_log_at_its_lowest_level_holds_no_secret(place, caplog):
     assert found_in(text.encode(), secrets) == []
 
 
-def test_the_tables_and_files_of_the_database_hold_no_secret(place, sqlite_url):
+def test_the_tables_of_the_database_hold_no_secret(place):
     secrets = live(place)
     session = place.store.scoped_session()
     rows = [
@@ -81,7 +81,11 @@ def test_the_tables_and_files_of_the_database_hold_no_secret(place, sqlite_url):
     assert len(rows) > 200
     assert found_in(b"\n".join(repr(value).encode() for value in rows), secrets) == []
     assert found_in(b"\n".join(value for value in rows if isinstance(value, bytes)), secrets) == []
-    files = list(Path(make_url(sqlite_url).database).parent.glob("bridge.sqlite3*"))
+
+
+def test_the_files_of_the_database_hold_no_secret(place_on_sqlite):
+    secrets = live(place_on_sqlite)
+    files = list(Path(make_url(place_on_sqlite.url).database).parent.glob("bridge.sqlite3*"))
     assert len(files) == 3  # the file, its log and the log's index
     for file in files:
         assert found_in(file.read_bytes(), secrets) == []

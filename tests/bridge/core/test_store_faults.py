@@ -17,7 +17,7 @@ from sqlalchemy import event, make_url, text
 from bridge.app import create_app_from
 from bridge.borrowing import Borrower, NoLongerValid, TokenProblem
 from bridge.errors import LogInFailed, StoreUnavailable
-from bridge.models import TerminalKind
+from bridge.models import AuditTag, TerminalKind, UnlinkReason
 from bridge.services import Services
 from bridge.store import open_engine
 from bridge.terminals import TerminalService
@@ -51,20 +51,17 @@ def held_by_another(path):
 
 
 @pytest.fixture
-def impatient(place):
+def impatient(place_on_sqlite):
     """The bridge, which does not wait five seconds for another program to finish."""
+    place = place_on_sqlite
     engine = place.store.scoped_session()().get_bind().engine
     engine.dispose()
     event.listen(engine, "connect", lambda driver, _: driver.execute("PRAGMA busy_timeout = 20"))
     return place
 
 
-def url_of(place):
-    return str(place.store.scoped_session()().get_bind().url)
-
-
 def database_of(place):
-    return Path(make_url(url_of(place)).database)
+    return Path(make_url(place.url).database)
 
 
 def everything_in(place):
@@ -76,7 +73,8 @@ def everything_in(place):
         ]
 
 
-def test_a_full_disk_refuses_a_link_and_once_there_is_room_it_is_made(place):
+def test_a_full_disk_refuses_a_link_and_once_there_is_room_it_is_made(place_on_sqlite):
+    place = place_on_sqlite
     card = place.card()
     place.start()
     challenge = place.registration.begin(place.counter, card.certificate_der)
@@ -192,9 +190,9 @@ ODD_ADDRESSES = {
 
 
 @pytest.mark.parametrize(("address", "status"), ODD_ADDRESSES.items())
-def test_an_address_that_no_database_can_look_up_is_answered(place_on_either, address, status):
-    web = browser_of(place_on_either)
-    assert log_in(web, place_on_either.password).status_code == 303
+def test_an_address_that_no_database_can_look_up_is_answered(place, address, status):
+    web = browser_of(place)
+    assert log_in(web, place.password).status_code == 303
     assert web.get(address).status_code == status
 
 
@@ -211,18 +209,11 @@ def backends_ended(url):
     administration.dispose()
 
 
-@pytest.fixture
-def place_on_postgresql(postgresql_store, make_place, key_ring, clock, pki):
-    place = make_place(postgresql_store, key_ring, clock, pki)
-    place.furnish()
-    return place
-
-
 def test_connections_that_the_server_ended_are_made_anew(place_on_postgresql):
     place = place_on_postgresql
     card = place.card()
     place.link(card)
-    backends_ended(url_of(place))
+    backends_ended(place.url)
     assert isinstance(place.resolve(place.borrow(card)), Borrower)
 
 
@@ -232,13 +223,63 @@ def test_what_was_under_way_when_the_server_ended_it_is_refused_and_undone(place
     def remove_while_the_server_ends_it():
         with place.store.transaction() as transaction:
             transaction.remove_terminal(place.library, "check-1")
-            backends_ended(url_of(place))
+            backends_ended(place.url)
             transaction.find_terminal(place.library, "counter-1")
 
     with pytest.raises(StoreUnavailable) as caught:
         remove_while_the_server_ends_it()
     assert caught.value.code == "57P01"
     assert place.self_check in place.staff.terminals(place.library)
+
+
+@contextmanager
+def stopped(server):
+    """Let the server be down."""
+    server.stop()
+    try:
+        yield
+    finally:
+        server.start()
+
+
+def test_a_restart_of_the_server_refuses_and_loses_nothing(place_on_postgresql, postgresql_server):
+    place = place_on_postgresql
+    card, other_card = place.card(), place.card()
+    link = place.link(card)
+    opened = place.borrow(card)
+    borrowing = place.borrowing.begin(place.self_check, card.certificate_der)
+    request = place.start(cardnumber="L-4711-000816")
+    linking = place.registration.begin(place.counter, other_card.certificate_der)
+    with stopped(postgresql_server):
+        for refused in (
+            lambda: place.resolve(opened),
+            lambda: place.complete_borrow(place.self_check, card, borrowing),
+            lambda: place.complete_link(place.counter, other_card, linking),
+            lambda: place.registration.unlink(place.librarian, link.link_id, reason=UnlinkReason.CARD_LOST),
+        ):
+            with pytest.raises(StoreUnavailable):
+                refused()
+    assert place.stands_for(place.resolve(opened)) == (opened.session_id, place.cardnumber)
+    assert place.complete_borrow(place.self_check, card, borrowing).token != opened.token
+    assert place.complete_link(place.counter, other_card, linking).patron_id == 52
+    assert place.registration.request(place.librarian, request.request_id).link_id is not None
+    assert [event.subject for event in place.audit(AuditTag.LINK_ENDED)] == []
+
+
+def test_a_transaction_over_a_restart_of_the_server_is_undone(place_on_postgresql, postgresql_server):
+    place = place_on_postgresql
+    link = place.link(place.card())
+
+    def end_while_the_server_restarts():
+        with place.store.transaction() as transaction:
+            transaction.end_link(place.library, link.link_id, UnlinkReason.CARD_LOST.value, place.clock())
+            with stopped(postgresql_server):
+                pass
+            transaction.find_terminal(place.library, "counter-1")
+
+    with pytest.raises(StoreUnavailable):
+        end_while_the_server_restarts()
+    assert place.registration.link(place.librarian, link.link_id) == link
 
 
 # The clock

@@ -427,8 +427,7 @@ def test_an_ended_link_keeps_no_tag(place, cards):
     assert rows_of(place, *columns).count((None, None, None)) == 1
 
 
-def test_a_sweep_says_the_same_on_either_database(place_on_either, crls_of):
-    place = place_on_either
+def test_a_sweep_says_the_same_on_either_database(place, crls_of):
     card = place.card()
     place.start()
     challenge = place.registration.begin(place.counter, card.certificate_der)

@@ -61,8 +61,8 @@ def wait_for_a_look(terminals):
     until(lambda: looks(terminals) > seen)
 
 
-def test_a_started_and_a_cancelled_link_are_told_at_once(place_on_either):
-    place, terminals = place_on_either, service(place_on_either)
+def test_a_started_and_a_cancelled_link_are_told_at_once(place):
+    terminals = service(place)
     waiting = Waiting(terminals, place.counter)
     wait_for_a_look(terminals)
     begun = time.monotonic()
@@ -77,10 +77,10 @@ def test_a_started_and_a_cancelled_link_are_told_at_once(place_on_either):
     assert terminals.open_subject(place.counter) is None
 
 
-def test_a_change_of_another_process_is_seen(place, sqlite_url, key_ring, clock, pki, make_place):
+def test_a_change_of_another_process_is_seen(place, key_ring, clock, pki, make_place):
     from bridge.store import SqlStore, open_engine  # the other process, in effect
 
-    other_store = SqlStore(open_engine(sqlite_url))
+    other_store = SqlStore(open_engine(place.url))
     other = make_place(other_store, key_ring, clock, pki)
     other.counter, other.librarian = place.counter, place.librarian
     terminals = service(place)
@@ -139,7 +139,8 @@ def test_a_wait_ends_after_its_time(place):
     assert 0.25 < waiting.seconds < 5
 
 
-def test_many_wait_and_one_asks(place):
+def test_many_wait_and_one_asks(place_on_sqlite):
+    place = place_on_sqlite  # PostgreSQL has no counter that is quicker than looking
     terminals = service(place)
     places = [
         place.counter,
@@ -226,8 +227,8 @@ def reports(place):
     return {each.terminal_id: (each.last_seen_at, each.report) for each in place.staff.terminals("central")}
 
 
-def test_what_an_agent_tells_is_kept_when_it_changes_and_every_half_minute(place_on_either):
-    place, terminals = place_on_either, service(place_on_either)
+def test_what_an_agent_tells_is_kept_when_it_changes_and_every_half_minute(place):
+    terminals = service(place)
     assert reports(place)["counter-1"] == (None, None)
     terminals.report(place.counter, REPORT)
     began = place.clock()

@@ -10,6 +10,7 @@ from bridge.administration import AdministrationService
 from bridge.borrowing import Borrower
 from bridge.category import CategoryService
 from bridge.consent import CONSENT_VERSION
+from bridge.enrolment import EnrolmentService
 from bridge.errors import BridgeError, NotAllowed
 from bridge.link_records import LinkRecordService
 from bridge.models import (
@@ -32,7 +33,7 @@ def there(place):
 
 @pytest.fixture
 def administration(place):
-    return AdministrationService(place.environment, place.staff, {})
+    return AdministrationService(place.environment, place.staff, EnrolmentService(place.environment), {})
 
 
 def calls(place, there, administration):
@@ -91,6 +92,11 @@ def calls(place, there, administration):
         (
             "remove a terminal",
             lambda found: administration.remove_terminal(administrator, elsewhere, found),
+            "counter-1",
+        ),
+        (
+            "draw a code for a terminal",
+            lambda found: administration.draw_enrolment_code(administrator, elsewhere, found),
             "counter-1",
         ),
         ("disable", lambda found: administration.disable(administrator, elsewhere, found), person_id),
