@@ -88,6 +88,10 @@ class CardInUse(ReaderError):
     """Another program holds the card."""
 
 
+class UnresponsiveCard(ReaderError):
+    """Something lies on the reader that does not answer: two cards, a card upside down, no chip card."""
+
+
 class ReaderServiceUnavailable(ReaderError):
     """The PC/SC service is not running."""
 

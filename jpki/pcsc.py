@@ -22,6 +22,7 @@ from jpki.errors import (
     ReaderError,
     ReaderFailure,
     ReaderServiceUnavailable,
+    UnresponsiveCard,
 )
 
 _ERRORS: dict[int, type[ReaderError]] = {
@@ -39,11 +40,17 @@ _ERRORS: dict[int, type[ReaderError]] = {
     scard.SCARD_W_UNPOWERED_CARD: CardRemoved,
     scard.SCARD_E_NOT_TRANSACTED: CardRemoved,  # removed, and pcscd has not noticed yet
     scard.SCARD_E_SHARING_VIOLATION: CardInUse,
+    scard.SCARD_W_UNRESPONSIVE_CARD: UnresponsiveCard,
+    scard.SCARD_W_UNSUPPORTED_CARD: UnresponsiveCard,
 }
 """What winscard's results mean, as observed with pcsc-lite 1.9.9. Others are ``ReaderFailure``."""
 
 _POLL_INTERVAL = 0.5
 """Longest single wait in seconds: a wait inside winscard cannot be interrupted by a signal."""
+
+
+MUTE_PATIENCE = 1.0
+"""Seconds: a card that is being laid down may be mute for a moment."""
 
 
 def list_readers() -> list[str]:
@@ -57,9 +64,10 @@ def wait_for_card(reader: str | None = None, timeout: float | None = None) -> st
 
     Waits on *reader*, or on all where it is None, for *timeout* seconds, or for ever where that is
     None. Raises ``NoCard`` at the end of that time, ``NoReader`` where there is none (or not that
-    one), ``ReaderServiceUnavailable``.
+    one), ``UnresponsiveCard`` where what lies there does not answer, ``ReaderServiceUnavailable``.
     """
     deadline = None if timeout is None else time.monotonic() + timeout
+    mute_since: float | None = None
     with _context() as context:
         states: dict[str, int] = {}
         while True:
@@ -67,6 +75,12 @@ def wait_for_card(reader: str | None = None, timeout: float | None = None) -> st
             for name, state in states.items():
                 if state & scard.SCARD_STATE_PRESENT and not state & scard.SCARD_STATE_MUTE:
                     return name
+            if any(state & scard.SCARD_STATE_MUTE for state in states.values()):
+                mute_since = time.monotonic() if mute_since is None else mute_since
+                if time.monotonic() - mute_since >= MUTE_PATIENCE:
+                    raise UnresponsiveCard("what lies on the reader does not answer")
+            else:
+                mute_since = None
             if deadline is not None and time.monotonic() >= deadline:
                 raise NoCard(f"no card within {timeout} seconds")
 

@@ -174,6 +174,10 @@ ERROR_WORDS: Mapping[type[Exception], Words] = MappingProxyType(
         jpki_errors.CardInUse: _ask_staff(
             "ほかのプログラムがカードを使っています。", "Another program is using the card."
         ),
+        jpki_errors.UnresponsiveCard: Words(
+            "カードを読み取れません。マイナンバーカードを1枚だけ、置き直してください。",
+            "The card does not answer. Please lay your My Number Card again, and no other with it.",
+        ),
         jpki_errors.ReaderServiceUnavailable: _ask_staff(
             "カードの読み取り機能が動いていません。", "The card reader service is not running."
         ),

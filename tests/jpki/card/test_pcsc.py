@@ -29,6 +29,7 @@ from jpki.errors import (
     PinAlreadyVerified,
     ReaderError,
     ReaderServiceUnavailable,
+    UnresponsiveCard,
 )
 from jpki.simulator import host
 from jpki.simulator import reader as reader_module
@@ -484,3 +485,27 @@ def test_the_card_process_explains_a_bad_card_file(tmp_path):
     )
     assert result.returncode == 2
     assert "not a simulated card's file" in result.stderr
+
+
+def states_one_after_the_other(monkeypatch, *states):
+    """Let PC/SC tell these states of one reader, the last for ever."""
+    told = list(states)
+    monkeypatch.setattr(pcsc, "_readers", lambda context: ["reader"])
+    monkeypatch.setattr(
+        pcsc,
+        "_wait_for_change",
+        lambda context, readers, known, deadline: {"reader": told.pop(0) if len(told) > 1 else told[0]},
+    )
+
+
+def test_two_cards_that_do_not_answer_are_told(virtual_reader, monkeypatch):
+    monkeypatch.setattr(pcsc, "MUTE_PATIENCE", 0.05)
+    states_one_after_the_other(monkeypatch, scard.SCARD_STATE_PRESENT | scard.SCARD_STATE_MUTE)
+    with pytest.raises(UnresponsiveCard):
+        pcsc.wait_for_card(timeout=5)
+
+
+def test_a_card_that_is_mute_for_a_moment_is_waited_for(virtual_reader, monkeypatch):
+    mute = scard.SCARD_STATE_PRESENT | scard.SCARD_STATE_MUTE
+    states_one_after_the_other(monkeypatch, mute, mute, scard.SCARD_STATE_PRESENT)
+    assert pcsc.wait_for_card(timeout=5) == "reader"
