@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Any
 
 from config.agent_settings import AgentSettings, OutputSettings, PageSettings
 from config.agent_table import AGENT, AGENT_SECTIONS, BAUD_RATES, NEEDED_BY_OUTPUT, OUTPUT, PAGE
 from config.kinds import WrongValue
-from config.loader import SettingsError
+from config.loader import SettingsError, read_document
 from config.table import Section
 
 
 def load_agent_settings(path: Path) -> AgentSettings:
     """Return the settings of the file at *path*. Raises ``SettingsError`` with every problem found."""
-    document = _parse(path)
+    document = read_document(path)
     problems: list[str] = []
     values = {
         section.name: _read(section, document, path.absolute().parent, problems)
@@ -27,17 +26,6 @@ def load_agent_settings(path: Path) -> AgentSettings:
         raise SettingsError(tuple(problems))
     output = OutputSettings(**values[OUTPUT.name]) if OUTPUT.name in values else None
     return AgentSettings(**values[AGENT.name], page=PageSettings(**values[PAGE.name]), output=output)
-
-
-def _parse(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SettingsError((f"{path}: cannot be read: {error.strerror}",)) from None
-    except UnicodeDecodeError:
-        raise SettingsError((f"{path}: is not UTF-8 text",)) from None
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError((f"{path}: is not TOML: {error}",)) from None
 
 
 def _read(section: Section, document: dict[str, Any], folder: Path, problems: list[str]) -> dict[str, Any]:

@@ -52,14 +52,15 @@ def load_settings(path: Path, environ: Mapping[str, str]) -> Settings:
     Raises ``SettingsError`` with every problem found.
     """
     reader = _Reader(path.absolute().parent, environ)
-    reading = reader.read(_parse(path))
+    reading = reader.read(read_document(path))
     problems = (*reader.problems, *_contradictions(reading))
     if problems:
         raise SettingsError(problems)
     return _build(reading)
 
 
-def _parse(path: Path) -> dict[str, Any]:
+def read_document(path: Path) -> dict[str, Any]:
+    """Return the TOML document at *path*. Raises ``SettingsError`` in words, without quoting a value."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -26,9 +26,8 @@ from bridge.agent.service import ANSWER_TIMEOUT, serve_patrons
 from bridge.agent.token_file import read_token
 from bridge.cli.agent_doctor import agent_doctor
 from bridge.cli.agent_enrol import agent_enrol
+from bridge.cli.agent_options import bridge_option, settings_option, token_file_option
 from config import SettingsError, load_agent_settings
-
-DEFAULT_SETTINGS = Path("/etc/koha-jpki/agent.toml")
 
 
 @click.group()
@@ -41,14 +40,7 @@ agent.add_command(agent_doctor)
 
 
 @agent.command()
-@click.option(
-    "--settings",
-    type=click.Path(dir_okay=False, path_type=Path),
-    envvar="KOHA_JPKI_AGENT_SETTINGS",
-    default=DEFAULT_SETTINGS,
-    show_default=True,
-    help="The agent's settings file (TOML), see config/agent-example.toml.",
-)
+@settings_option
 @click.option("--as-root", is_flag=True, help="Run although this is root, who need not be asked for it.")
 @click.pass_context
 def run(ctx: click.Context, settings: Path, *, as_root: bool) -> None:
@@ -75,16 +67,8 @@ def run(ctx: click.Context, settings: Path, *, as_root: bool) -> None:
 
 
 @agent.command()
-@click.option(
-    "--bridge", required=True, envvar="KOHA_JPKI_BRIDGE", metavar="URL", help="The bridge's address."
-)
-@click.option(
-    "--token-file",
-    required=True,
-    envvar="KOHA_JPKI_TOKEN_FILE",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="File with this terminal's token, readable by nobody else.",
-)
+@bridge_option
+@token_file_option
 @click.option("--reader", envvar="KOHA_JPKI_READER", help="Name of the PC/SC reader.  [default: any]")
 @click.option(
     "--language",

@@ -30,22 +30,15 @@ from bridge.agent.run import ExitCode
 from bridge.agent.screen import Language
 from bridge.agent.service import build_output
 from bridge.agent.token_file import read_token
+from bridge.cli.agent_options import settings_option
 from config import AgentSettings, SettingsError, load_agent_settings
 
-DEFAULT_SETTINGS = Path("/etc/koha-jpki/agent.toml")
 ANSWER_TIMEOUT = 10.0
 """Seconds."""
 
 
 @click.command("doctor")
-@click.option(
-    "--settings",
-    type=click.Path(dir_okay=False, path_type=Path),
-    envvar="KOHA_JPKI_AGENT_SETTINGS",
-    default=DEFAULT_SETTINGS,
-    show_default=True,
-    help="The agent's settings file.",
-)
+@settings_option
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object.")
 @click.pass_context
 def agent_doctor(ctx: click.Context, settings: Path, *, as_json: bool) -> None:

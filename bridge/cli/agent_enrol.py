@@ -13,6 +13,7 @@ from bridge.agent.enrolment import enrol
 from bridge.agent.errors import AgentError, BridgeProblem, BridgeUnreachable, WrongSettings
 from bridge.agent.run import ExitCode
 from bridge.agent.screen import PROBLEM_WORDS, Language, words_for
+from bridge.cli.agent_options import bridge_option, token_file_option
 from bridge.enrolment_code import EnrolmentCode, MistypedEnrolmentCode
 
 ANSWER_TIMEOUT = 30.0
@@ -29,16 +30,8 @@ ANSWER_LOST = (
 
 
 @click.command("enrol")
-@click.option(
-    "--bridge", required=True, envvar="KOHA_JPKI_BRIDGE", metavar="URL", help="The bridge's address."
-)
-@click.option(
-    "--token-file",
-    required=True,
-    envvar="KOHA_JPKI_TOKEN_FILE",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="File for this terminal's token, as the agent's settings name it. One that is there is replaced.",
-)
+@bridge_option
+@token_file_option
 @click.option("--code-stdin", is_flag=True, help="Read the code from standard input in place of asking.")
 @click.pass_context
 def agent_enrol(ctx: click.Context, bridge: str, token_file: Path, *, code_stdin: bool) -> None:
