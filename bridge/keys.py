@@ -318,8 +318,10 @@ class KeyRing:
 
     def _confirm(self, store: Store) -> None:
         with store.transaction() as transaction:
-            self.check(transaction)
+            # Read before they are checked: a value that another program adds meanwhile is either checked
+            # as well, or in the way of ours.
             known, retired = transaction.key_checks(), transaction.retired_keys()
+            self.check(transaction)
             for key in self._keys.values():
                 if key.key_id not in {*known, *retired}:
                     transaction.add_key_check(key.key_id, key.check_value())

@@ -352,9 +352,17 @@ class Transaction(Protocol):
         """Return the link that has not ended under any of *identifiers* (one per digest key)."""
 
     def open_links_of_patron(
-        self, library_id: str, patron_id: int | None, patron_references: Sequence[str] = ()
+        self,
+        library_id: str,
+        patron_id: int | None,
+        patron_references: Sequence[str] = (),
+        *,
+        to_add: bool = False,
     ) -> Sequence[CardLink]:
-        """Return the links of a patron that have not ended, under the id or any of the references."""
+        """Return the links of a patron that have not ended, under the id or any of the references.
+
+        With *to_add* nobody else who asks so gets an answer for this library until the transaction is over.
+        """
 
     def links_of_library(
         self, library_id: str, *, with_ended: bool, position: str, limit: int

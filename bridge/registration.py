@@ -427,7 +427,9 @@ class RegistrationService(CounterService):
     def _require_room(self, transaction: Transaction, link: CardLink, patron: PatronRecord) -> None:
         """Raise ``Denied`` where the patron has as many open links as one may have."""
         references = self._environment.keys.patron_references(link.library_id, patron.cardnumber)
-        open_links = transaction.open_links_of_patron(link.library_id, patron.patron_id, references)
+        open_links = transaction.open_links_of_patron(
+            link.library_id, patron.patron_id, references, to_add=True
+        )
         _require(judge_number_of_links(len(open_links), self._environment.library(link.library_id).links))
 
 

@@ -272,9 +272,17 @@ class LinkQueries(Queries):
         return None if row is None else _link(row)
 
     def open_links_of_patron(
-        self, library_id: str, patron_id: int | None, patron_references: Sequence[str] = ()
+        self,
+        library_id: str,
+        patron_id: int | None,
+        patron_references: Sequence[str] = (),
+        *,
+        to_add: bool = False,
     ) -> Sequence[CardLink]:
         """Return the links of a patron that have not ended, the oldest first."""
+        if to_add:
+            # For the library, not the patron: one patron has several names, an id and references.
+            self._wait_for_turn("links", library_id)
         of_patron: ColumnElement[bool] = CardLinkRow.patron_reference.in_(patron_references)
         if patron_id is not None:
             of_patron = or_(CardLinkRow.patron_id == patron_id, of_patron)

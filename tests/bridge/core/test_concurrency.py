@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from secrets import token_bytes
-from threading import Barrier
+from threading import Barrier, Event
 
 import pytest
 
@@ -81,9 +81,26 @@ def test_two_programs_that_meet_new_keys_at_once_both_start(store):
         assert at_once(*[lambda keys=keys: keys.confirm(store)] * 4) == [None] * 4
 
 
-def test_of_two_programs_with_different_keys_of_one_name_one_is_stopped(store):
+def test_of_two_programs_with_different_keys_of_one_name_one_is_stopped(store, monkeypatch):
     one, other = (KeyRing([MasterKey("k1", bytes([each] * 32))], token_bytes) for each in range(2))
-    results = at_once(lambda: one.confirm(store), lambda: other.confirm(store))
+    one_has_checked, other_is_done = Event(), Event()
+    check = KeyRing.check
+
+    def check_and_be_overtaken(keys, transaction):
+        check(keys, transaction)
+        if not one_has_checked.is_set():
+            one_has_checked.set()
+            other_is_done.wait(0.5)  # on SQLite in vain: it waits for its turn to write
+
+    def overtake():
+        assert one_has_checked.wait(TIME_LIMIT)
+        try:
+            other.confirm(store)
+        finally:
+            other_is_done.set()
+
+    monkeypatch.setattr(KeyRing, "check", check_and_be_overtaken)
+    results = at_once(lambda: one.confirm(store), overtake)
     assert kinds(results) == {"NoneType": 1, "KeyProblem": 1}
 
 

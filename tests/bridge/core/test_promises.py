@@ -32,6 +32,7 @@ from bridge.models import (
     UnlinkReason,
 )
 from bridge.rules import DenialReason
+from bridge.store.links import LinkQueries
 from jpki.errors import PinBlockedError
 from jpki.revocation import RevocationStatus
 from jpki.simulator.pki import CardProfile
@@ -294,18 +295,35 @@ def test_one_card_is_one_patron_and_a_refusal_does_not_say_whose_it_is(place):
     assert "51" not in str(caught.value) + words
 
 
-def test_the_last_place_is_not_given_to_two_counters_at_once(place):
+def test_the_last_place_is_not_given_to_two_counters_at_once(place, monkeypatch):
     set_policy(place, maximum_per_patron=1)
-    counters = (place.counter, place.second_counter)
-    challenges = []
-    for counter in counters:
+    one, other = [], []
+    for counter, challenge in ((place.counter, one), (place.second_counter, other)):
         card = place.card()
         place.start(counter)
-        challenges.append((counter, card, place.registration.begin(counter, card.certificate_der)))
-    outcomes = together(*(lambda each=each: place.complete_link(*each) for each in challenges))
-    assert sorted(type(outcome).__name__ for outcome in outcomes)[0] == "CardLink"
-    assert sum(isinstance(outcome, Exception) for outcome in outcomes) == 1
-    assert len(open_links(place)) == 1
+        challenge += [counter, card, place.registration.begin(counter, card.certificate_der)]
+    one_has_counted, other_is_done = threading.Event(), threading.Event()
+    count = LinkQueries.open_links_of_patron
+
+    def count_and_be_overtaken(*args, **options):
+        found = count(*args, **options)
+        if options.get("to_add") and not one_has_counted.is_set():
+            one_has_counted.set()
+            other_is_done.wait(0.5)  # in vain: it has to wait for us
+        return found
+
+    def overtake():
+        assert one_has_counted.wait(10)
+        try:
+            return place.complete_link(*other)
+        finally:
+            other_is_done.set()
+
+    monkeypatch.setattr(LinkQueries, "open_links_of_patron", count_and_be_overtaken)
+    outcomes = together(lambda: place.complete_link(*one), overtake)
+    assert [type(outcome).__name__ for outcome in outcomes] == ["CardLink", "Denied"]
+    assert outcomes[1].reason is DenialReason.TOO_MANY_LINKS
+    assert open_links(place) == [outcomes[0]]
 
 
 # One session
