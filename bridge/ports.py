@@ -450,6 +450,9 @@ class Transaction(Protocol):
     def active_link_groups(self) -> Mapping[LinkGroup, int]:
         """Return the groups of all active links by serial number, and how many each has."""
 
+    def count_unswept_links(self) -> int:
+        """Return how many active links are under another identifier than a serial number."""
+
     def revocation_tags(self, group: LinkGroup) -> set[int]:
         """Return the tags of the active links of a group, of which no two bear the same."""
 

@@ -12,7 +12,7 @@ killed goes on where it stopped, and two at the same time share the work.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -41,6 +41,14 @@ BATCH = 1000
 
 RESUMED_WITHIN = timedelta(days=1)
 """A sweep that stopped longer ago is given up: what it has done is out of date."""
+
+
+TagProgress = Callable[[int, int], None]
+"""Called with how many links that had no tag were looked at, and with how many there are."""
+
+
+def no_progress(done: int, total: int) -> None:
+    """Show nobody how far the making of tags is."""
 
 
 @dataclass(frozen=True)
@@ -74,15 +82,17 @@ class RevocationSweep:
         self._actor = actor
         self._batch = batch
 
-    def run(self) -> Iterator[SweepStep]:
+    def run(self, tagging: TagProgress = no_progress) -> Iterator[SweepStep]:
         """Sweep, yielding after each step; the last step's state is finished.
 
-        Where the caller stops, or is killed, the next run goes on.
+        Links without a tag get theirs first, which is told to *tagging* after each batch. Where the caller
+        stops, or is killed, the next run goes on.
         """
         begun = RevocationSweepState(self._environment.new_id(), self._environment.clock())
         groups = self._active_link_groups()
-        if any(group.issuer_key_identifier is None for group in groups):
-            self._tag_links([group for group in groups if group.issuer_key_identifier is not None])
+        tagged = [group for group in groups if group.issuer_key_identifier is not None]
+        if len(tagged) < len(groups):
+            self._tag_links(tagged, sum(groups.values()) - sum(map(groups.__getitem__, tagged)), tagging)
             groups = self._active_link_groups()
         total = sum(groups.values())
         is_all = True
@@ -97,13 +107,19 @@ class RevocationSweep:
         with self._environment.store.reading() as transaction:
             return transaction.expiring_links(now, now + RENEWAL_NOTICE)
 
+    def unswept(self) -> int:
+        """Return how many active links no sweep can speak for: they hold another system's identifier."""
+        with self._environment.store.reading() as transaction:
+            return transaction.count_unswept_links()
+
     def _active_link_groups(self) -> Mapping[LinkGroup, int]:
         with self._environment.store.reading() as transaction:
             return transaction.active_link_groups()
 
-    def _tag_links(self, tagged: Collection[LinkGroup]) -> None:
+    def _tag_links(self, tagged: Collection[LinkGroup], total: int, progress: TagProgress) -> None:
         """Give their tags to links that were made before there were any, as far as they can be read."""
         last: SweptLink | None = None
+        done = 0
         while True:
             with self._environment.store.reading() as transaction:
                 links = transaction.active_links_after(
@@ -113,6 +129,8 @@ class RevocationSweep:
             with self._environment.store.transaction() as transaction:
                 for link_id, tag in tags:
                     transaction.tag_link(link_id, tag, self._environment.clock())
+            done += len(links)
+            progress(done, max(total, done))
             if len(links) < self._batch:
                 return
             last = links[-1]

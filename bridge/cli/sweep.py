@@ -22,24 +22,36 @@ def sweep(ctx: click.Context, *, as_json: bool) -> None:
     """Hold every active link against what is known of revocation; list certificates that end in 90 days.
 
     Stopped in the middle it goes on where it stopped, and it may run twice. Exit with 1 where the state of
-    a certificate could not be told. Progress goes to standard error.
+    a certificate could not be told. Links under another system's identifier name no certificate: they are
+    counted apart, and their card is asked about at each use. Progress goes to standard error.
     """
     settings = load(ctx)
     report = _JsonReport() if as_json else _TextReport()
     with refusals_told(ctx):
         revocation_sweep = build_sweep(settings, command_actor())
         step = None
-        for number, step in enumerate(revocation_sweep.run()):
+        for number, step in enumerate(revocation_sweep.run(_show_tagging)):
             _show_progress(number, step)
             for link, answer in step.suspended:
                 report.suspended(link.link_id, link.library_id, answer.reason, answer.source)
         for ending in revocation_sweep.expiring():
             report.expires(ending.link_id, ending.library_id, f"{ending.not_after:%Y-%m-%d}")
+        unswept = revocation_sweep.unswept()
     if step is not None:
         state = step.state
-        report.ended(checked=state.checked, good=state.good, suspended=state.suspended, unknown=state.unknown)
+        report.ended(
+            checked=state.checked,
+            good=state.good,
+            suspended=state.suspended,
+            unknown=state.unknown,
+            other_identifier=unswept,
+        )
         if state.unknown:
             ctx.exit(FAILED)
+
+
+def _show_tagging(done: int, total: int) -> None:
+    click.echo(f"making tags: {done} of {total} links", err=True)
 
 
 def _show_progress(number: int, step: SweepStep) -> None:
@@ -55,7 +67,7 @@ class _TextReport:
         click.echo(f"ends {day}: link {link_id}, {library_id}")
 
     def ended(self, **counts: int) -> None:
-        click.echo(", ".join(f"{word} {count}" for word, count in counts.items()))
+        click.echo(", ".join(f"{word.replace('_', ' ')} {count}" for word, count in counts.items()))
 
 
 class _JsonReport:

@@ -493,6 +493,14 @@ class LinkQueries(Queries):
         )
         return {LinkGroup(library_id, issuer, key_id): count for library_id, issuer, key_id, count in rows}
 
+    def count_unswept_links(self) -> int:
+        """See ``bridge.ports.Transaction``."""
+        is_unswept = (
+            CardLinkRow.state == LinkState.ACTIVE,
+            CardLinkRow.kind != IdentifierKind.SERIAL_NUMBER,
+        )
+        return self._session.scalar(select(func.count()).where(*is_unswept)) or 0
+
     def revocation_tags(self, group: LinkGroup) -> set[int]:
         """See ``bridge.ports.Transaction``."""
         # From the driver's own cursor: SQLAlchemy's rows would take three times as long for a million.

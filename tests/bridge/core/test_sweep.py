@@ -279,22 +279,37 @@ def test_the_command_sweeps_nothing_in_an_empty_bridge(run):
         "good": 0,
         "suspended": 0,
         "unknown": 0,
+        "other_identifier": 0,
     }
     assert result.stderr == "0 of 0 links\n"
-    assert run("revocation", "sweep").stdout == "checked 0, good 0, suspended 0, unknown 0\n"
+    words = "checked 0, good 0, suspended 0, unknown 0, other identifier 0\n"
+    assert run("revocation", "sweep").stdout == words
 
 
-def test_the_command_tells_by_its_exit_code_that_a_state_is_not_known(run, installation):
+def add_link(installation, kind):
     with sqlite3.connect(installation.database) as connection:
         connection.execute(
             "INSERT INTO card_link (link_id, library_id, patron_id, kind, key_id, digest, state, not_after,"
-            " linked_at, linked_by, slot) VALUES ('1', 'central', 1, 'serial_number', ?, 'd', 'active',"
-            " '2099-01-01 00:00:00', '2026-01-01 00:00:00', 'x', 1)",
-            installation.key_file.read_text().split()[:1],
+            " linked_at, linked_by, slot) VALUES (?, 'central', 1, ?, ?, ?, 'active',"
+            " '2099-01-01 00:00:00', '2026-01-01 00:00:00', 'x', ?)",
+            (kind, kind, installation.key_file.read_text().split()[0], kind, len(kind)),
         )
     connection.close()
+
+
+def test_the_command_tells_by_its_exit_code_that_a_state_is_not_known(run, installation):
+    add_link(installation, "serial_number")
     result = run("revocation", "sweep")
-    assert (result.exit_code, result.stdout) == (1, "checked 1, good 0, suspended 0, unknown 1\n")
+    words = "checked 1, good 0, suspended 0, unknown 1, other identifier 0\n"
+    assert (result.exit_code, result.stdout) == (1, words)
+    assert result.stderr == "making tags: 1 of 1 links\n1 of 1 links\n"
+
+
+def test_the_command_counts_the_links_under_another_identifier_apart(run, installation):
+    add_link(installation, "mykey_id")
+    result = run("revocation", "sweep")
+    words = "checked 0, good 0, suspended 0, unknown 0, other identifier 1\n"
+    assert (result.exit_code, result.stdout) == (0, words)
 
 
 # All at once
@@ -317,7 +332,9 @@ def untag(place):
 def test_links_made_before_there_were_tags_get_theirs_from_the_first_sweep(place, cards, crls):
     untag(place)
     place.clock.advance(hours=1)
-    *_, last = sweep_of(place, CrlSweepSource(crls(cards[3]))).run()
+    shown = []
+    *_, last = sweep_of(place, CrlSweepSource(crls(cards[3]))).run(lambda *far: shown.append(far))
+    assert shown == [(2, CARDS), (4, CARDS), (CARDS, CARDS)]
     assert (last.state.good, last.state.suspended, last.state.unknown) == (CARDS - 1, 1, 0)
     assert states(place)[3] is LinkState.SUSPENDED
     place.clock.advance(hours=1)
