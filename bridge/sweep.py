@@ -47,7 +47,7 @@ TagProgress = Callable[[int, int], None]
 """Called with how many links that had no tag were looked at, and with how many there are."""
 
 
-def no_progress(done: int, total: int) -> None:
+def show_no_tagging(done: int, total: int) -> None:
     """Show nobody how far the making of tags is."""
 
 
@@ -82,7 +82,7 @@ class RevocationSweep:
         self._actor = actor
         self._batch = batch
 
-    def run(self, tagging: TagProgress = no_progress) -> Iterator[SweepStep]:
+    def run(self, tagging: TagProgress = show_no_tagging) -> Iterator[SweepStep]:
         """Sweep, yielding after each step; the last step's state is finished.
 
         Links without a tag get theirs first, which is told to *tagging* after each batch. Where the caller
