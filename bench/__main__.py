@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-AREAS = ("agent", "jpki", "koha", "links", "revocation", "sip2")
+AREAS = ("admin", "agent", "jpki", "koha", "links", "revocation", "sip2")
 
 
 def main(arguments: list[str]) -> int:

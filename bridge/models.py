@@ -425,6 +425,7 @@ class AuditTag(StrEnum):
     LOGIN_SUCCEEDED = "librarian:login:success"
     LOGIN_FAILED = "librarian:login:failure"
     LOGGED_OUT = "librarian:logout"
+    LIST_EXPORTED = "list:exported"
     AUDIT_SEALED = "audit_log:sealed"
     KEYS_ROTATED = "master_key:rotated"
     KEY_RETIRED = "master_key:retired"

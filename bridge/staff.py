@@ -131,6 +131,14 @@ class StaffService:
             lambda transaction: transaction.end_admin_sessions(librarian.librarian_id),
         )
 
+    def list_exported(self, librarian: Librarian, list_name: str) -> None:
+        """Write down that somebody took a list of the admin away as a file."""
+        actor = _librarian_actor(librarian.librarian_id)
+        with self._environment.store.transaction() as transaction:
+            transaction.add_audit_event(
+                self._environment.event(AuditTag.LIST_EXPORTED, librarian.library_id, actor, list_name)
+            )
+
     def librarians(self, library_id: str) -> Sequence[StaffMember]:
         """Return the staff of a library or of the ``REGION``, disabled accounts too."""
         with self._environment.store.reading() as transaction:

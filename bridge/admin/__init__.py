@@ -23,7 +23,10 @@ from bridge.admin.lists import (
     AuditList,
     CategoryMoveList,
     Database,
+    LibrarianList,
     LinkList,
+    RenewalList,
+    RevocationList,
     SessionFactory,
     TerminalList,
 )
@@ -80,10 +83,13 @@ def init_admin(
     admin.add_views(
         CounterView(services),
         LinkList(services, database),
+        RenewalList(services, database),
         CategoryMoveList(services, database),
         TerminalList(services, database),
+        RevocationList(services, database),
         AuditList(services, database),
         LibrariesView(services),
+        LibrarianList(services, database),
     )
 
     @app.teardown_appcontext

@@ -10,16 +10,20 @@ from datetime import date, datetime, time, timedelta
 from typing import Any
 
 from flask_admin.contrib.sqla.filters import BaseSQLAFilter
-from flask_babel import LazyString, get_timezone
+from flask_babel import LazyString, format_date, get_timezone, lazy_gettext
 
 MAXIMUM_PATRON_NUMBER = 2**31 - 1
 """Koha's ``borrowers.borrowernumber`` is a 32-bit integer."""
+
+MONTH = lazy_gettext("MMMM y")
+"""A pattern of Unicode's CLDR (TR 35)."""
 
 
 class FieldFilter(BaseSQLAFilter):
     """A filter that an empty field switches off."""
 
     input_type = "text"
+    is_choice = False
 
     def clean(self, value: str) -> Any:
         """Return the value meant, or None for an empty field. Raises ``ValueError``."""
@@ -28,6 +32,10 @@ class FieldFilter(BaseSQLAFilter):
     def apply(self, query: Any, value: Any, alias: Any = None) -> Any:
         """Narrow the query, unless the field is empty."""
         return query if value is None else query.filter(self.condition(value))
+
+    def choices(self) -> list[tuple[str, Any]]:
+        """Return the values and words among which to choose; none where the field is filled in freely."""
+        return list(self.options or ())
 
     def operation(self) -> str:
         """Return Flask-Admin's word for the comparison; the field's label says it all."""
@@ -52,6 +60,26 @@ class OneOf(FieldFilter):
     def parse(self, value: str) -> str:
         """Accept the words of the table only."""
         if value not in self._words:
+            raise ValueError(value)
+        return value
+
+
+class OneOfMine(FieldFilter):
+    """A choice among what the librarian's own library has: ids, and what each is called."""
+
+    is_choice = True
+
+    def __init__(self, column: Any, name: LazyString, words: Callable[[], Mapping[str, str]]) -> None:
+        super().__init__(column, name)
+        self._words = words
+
+    def choices(self) -> list[tuple[str, str]]:
+        """Return the ids and words of this request."""
+        return sorted(self._words().items(), key=lambda choice: choice[1])
+
+    def parse(self, value: str) -> str:
+        """Accept the ids of the own library only."""
+        if value not in self._words():
             raise ValueError(value)
         return value
 
@@ -97,6 +125,32 @@ class UntilDay(FieldFilter):
         return self.column < value
 
 
+class InMonth(FieldFilter):
+    """One of the next months, in the time zone of the screen: the running one and those after it."""
+
+    def __init__(self, column: Any, name: LazyString, months: int, clock: Callable[[], datetime]) -> None:
+        super().__init__(column, name)
+        self._months = months
+        self._clock = clock
+
+    def choices(self) -> list[tuple[str, str]]:
+        """Return the months, the running one first."""
+        today = self._clock().astimezone(get_timezone()).date()
+        months = (month_after(today, number) for number in range(self._months))
+        return [(f"{month:%Y-%m}", str(format_date(month, str(MONTH)))) for month in months]
+
+    def parse(self, value: str) -> date:
+        """Accept the months of the choice only."""
+        if value not in dict(self.choices()):
+            raise ValueError(value)
+        return date.fromisoformat(f"{value}-01")
+
+    def condition(self, value: date) -> Any:
+        """Return the SQL condition for the first day of a month."""
+        following = first_moment(month_after(value, 1))
+        return (self.column >= first_moment(value)) & (self.column < following)
+
+
 class EndsWithin(FieldFilter):
     """Between now and a number of days from now."""
 
@@ -117,6 +171,12 @@ class EndsWithin(FieldFilter):
         """Return the SQL condition for a duration."""
         now = self._clock()
         return self.column.between(now, now + value)
+
+
+def month_after(day: date, number: int) -> date:
+    """Return the first day of the month that comes *number* months after that of *day*."""
+    years, month = divmod(day.month - 1 + number, 12)
+    return date(day.year + years, month + 1, 1)
 
 
 def first_moment(day: date) -> datetime:

@@ -1,18 +1,19 @@
-"""The lists: links, terminals, audit events. Read-only, each of the librarian's own library.
+"""The lists: links, terminals, staff, audit events and more. Read-only, each of the librarian's own library.
 
 These are the only views that read the mapped classes. What changes something is a service's work:
-``LinkList.unlink`` calls one.
+``LinkList.unlink`` calls one. No list counts or sorts more rows than it shows, so that a first page
+takes as long among a million rows as among a thousand: see ``COUNTED_TO`` and the indexes of the tables.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from datetime import datetime
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from flask import abort, flash, redirect, url_for
+from flask import abort, flash, redirect, request, url_for
 from flask_admin import expose
 from flask_admin.contrib.sqla import ModelView
 from flask_babel import (
@@ -24,11 +25,21 @@ from flask_babel import (
     lazy_gettext,
 )
 from flask_wtf import FlaskForm
-from sqlalchemy import func
+from sqlalchemy import func, literal_column
 from sqlalchemy.orm import Query, Session, scoped_session
 
 from bridge.admin.base import StaffView, may, may_work_at_the_counter, signed_in_librarian
-from bridge.admin.filters import EndsWithin, FieldFilter, FromDay, OneOf, PatronNumber, UntilDay
+from bridge.admin.csv_file import csv_response
+from bridge.admin.filters import (
+    EndsWithin,
+    FieldFilter,
+    FromDay,
+    InMonth,
+    OneOf,
+    OneOfMine,
+    PatronNumber,
+    UntilDay,
+)
 from bridge.admin.forms import SuspendForm, UnlinkForm
 from bridge.admin.progress import describe_move
 from bridge.admin.terminal_state import describe_sighting
@@ -36,15 +47,19 @@ from bridge.admin.words import (
     ACTOR_KINDS,
     AUDIT_TAGS,
     IDENTIFIER_KINDS,
+    LIBRARIAN_ROLES,
     LINK_STATES,
+    LIST_NAMES,
     MOMENTS,
     MOVE_DIRECTIONS,
     MOVE_STATES,
+    REVOCATION_SOURCES,
     TERMINAL_KINDS,
     words_of,
     words_of_why,
 )
 from bridge.models import (
+    REGION,
     ActorKind,
     IdentifierKind,
     MoveDirection,
@@ -60,6 +75,7 @@ from bridge.store.tables import (
     CardLinkRow,
     CategoryMoveRow,
     LibrarianRow,
+    SweptGroupRow,
     TerminalRow,
 )
 
@@ -82,13 +98,27 @@ SHORT_ID = 8
 DATE_AND_TIME = lazy_gettext("d MMM y, HH:mm")
 """A pattern of Unicode's CLDR (TR 35), so that each language has its own order."""
 
+DAY_IN_FILE, MOMENT_IN_FILE = "y-MM-dd", "y-MM-dd HH:mm"
+"""Patterns for CSV files, which any spreadsheet takes for a date and a time."""
+
+COUNTED_TO = 1_000
+"""Rows. Beyond it a list says that there are more: to count a million takes longer than to show fifty."""
+
+ROWS_AT_ONCE = 500
+"""Rows of a file that are held in memory."""
+
+RENEWAL_WINDOW = timedelta(days=90)
+"""A city renews certificates within the last three months."""
 
 RENEWAL_PERIODS: Mapping[str, LazyString] = {
     "30": lazy_gettext("within 30 days"),
     "90": lazy_gettext("within 90 days"),
 }
-"""Days. A city renews certificates within the last three months."""
+"""Days."""
 
+
+RENEWAL_MONTHS = 4
+"""Months that 90 days can touch."""
 
 STEP_OF_PAGE = {"suspend": LinkStep.SUSPEND, "restore": LinkStep.RESTORE, "unlink": LinkStep.END}
 
@@ -112,8 +142,21 @@ class Database:
         self.session = session
 
 
+class CappedCount(Query[Any]):
+    """A query whose rows are counted to one more than ``COUNTED_TO``, whatever narrows it later."""
+
+    def scalar(self) -> int:
+        """Return how many rows there are; one more than ``COUNTED_TO`` where there are more."""
+        some = self.limit(COUNTED_TO + 1).subquery()
+        return int(self.session.query(func.count()).select_from(some).scalar())
+
+
 class ReadOnlyList(StaffView, ModelView):
-    """A list of one table. Only the list itself has an address: what is not routed needs no guard."""
+    """A list of one table. Only the list and its file have addresses: what is not routed needs no guard.
+
+    A file holds the rows that the filters find, all pages of them. It has no name of anybody: who is
+    named on the screen stands there with an id. ``file_formatters`` are its formatters where they differ.
+    """
 
     can_create = can_edit = can_delete = False
     can_set_page_size = True
@@ -125,19 +168,24 @@ class ReadOnlyList(StaffView, ModelView):
         type(None): lambda _view, _value, _name: "",
         datetime: lambda _view, value, _name: format_datetime(value, str(DATE_AND_TIME)),
     }
-    addresses: ClassVar = frozenset({"index_view"})
+    column_type_formatters_export: ClassVar = {
+        type(None): lambda _view, _value, _name: "",
+        datetime: lambda _view, value, _name: format_datetime(value, MOMENT_IN_FILE),
+    }
+    file_formatters: ClassVar[Mapping[str, Any]] = {}
+    addresses: ClassVar = frozenset({"index_view", "download"})
+    needed: ClassVar = Permission.SEE_RECORDS
     has_row_actions = False
     _urls: list[tuple[Any, ...]]
 
-    def __init__(
-        self, model: type, services: Services, database: Database, endpoint: str, name: LazyString
-    ) -> None:
+    def __init__(self, model: type, services: Services, database: Database, endpoint: str) -> None:
         self.services = services
-        super().__init__(model, database, endpoint=endpoint, name=name)
+        self.column_formatters_export = {**self.column_formatters, **self.file_formatters}
+        super().__init__(model, database, endpoint=endpoint, name=LIST_NAMES[endpoint])
 
     def is_accessible(self) -> bool:
-        """Keep the region's administrators away from every library's records."""
-        return may(Permission.SEE_RECORDS)
+        """Keep everybody away whose role has not what the list needs."""
+        return may(self.needed)
 
     def create_blueprint(self, admin: Admin) -> Any:
         """Leave out the addresses that Flask-Admin has for creating, editing and deleting."""
@@ -153,8 +201,9 @@ class ReadOnlyList(StaffView, ModelView):
         return self._of_my_library(self.session.session.query(self.model))
 
     def get_count_query(self) -> Query[Any]:
-        """Count the rows of the librarian's library."""
-        return self._of_my_library(self.session.session.query(func.count("*")).select_from(self.model))
+        """Count the rows of the librarian's library, as far as is shown."""
+        some = CappedCount([literal_column("1")], session=self.session.session())
+        return self._of_my_library(some.select_from(self.model))
 
     def get_one(self, id: str) -> Any:  # noqa: A002  # Flask-Admin's name
         """Return a row of the librarian's library, or None."""
@@ -165,7 +214,35 @@ class ReadOnlyList(StaffView, ModelView):
         values["filter_values"] = {index: value for index, _, value in values.get("active_filters") or ()}
         values["staff_names"] = self._staff_names()
         values["narrowed"] = any(values["filter_values"].values()) or bool(values.get("search"))
+        values["counted_to"] = COUNTED_TO
+        values["file_url"] = f"{url_for('.download')}?{request.query_string.decode('ascii', 'replace')}"
         return super().render(template, **values)
+
+    @expose("/export.csv")
+    def download(self) -> ResponseReturnValue:
+        """Return what the filters find as a file, and let the audit log tell of it."""
+        arguments = self._get_list_extra_args()
+        sorted_by = self._get_column_by_idx(arguments.sort)
+        _, found = self.get_list(
+            0,
+            None if sorted_by is None else sorted_by[0],
+            arguments.sort_desc,
+            arguments.search,
+            arguments.filters,
+            execute=False,
+            page_size=0,
+        )
+        librarian = signed_in_librarian()
+        self.services.staff.list_exported(librarian, self.endpoint)
+        day = format_date(self.services.clock(), DAY_IN_FILE)
+        return csv_response(f"{self.endpoint}-{day}", self._file_rows(found))
+
+    def _file_rows(self, found: Query[Any]) -> Iterator[Sequence[str]]:
+        columns = self.get_export_columns()
+        yield [str(words) for _, words in columns]
+        with failures_translated():
+            for row in found.yield_per(ROWS_AT_ONCE):
+                yield [str(self.get_export_value(row, column)) for column, _ in columns]
 
     def get_invalid_value_msg(self, value: str, filter: FieldFilter) -> str:  # noqa: A002  # Flask-Admin's name
         """Say which field of the filter form held nothing that can be meant."""
@@ -195,9 +272,10 @@ class ReadOnlyList(StaffView, ModelView):
 class LinkList(ReadOnlyList):
     """The links of My Number Cards to patrons."""
 
-    addresses = frozenset({"index_view", "unlink", "suspend", "restore"})
+    list_name = "links"
+    addresses = frozenset({"index_view", "download", "unlink", "suspend", "restore"})
     has_row_actions = True
-    column_list = (
+    column_list: Sequence[str] = (
         "patron_id",
         "state",
         "linked_at",
@@ -207,14 +285,13 @@ class LinkList(ReadOnlyList):
         "linked_by",
         "ended_reason",
     )
-    column_sortable_list = (
+    column_sortable_list: Sequence[str] = (
         "patron_id",
         "state",
         "linked_at",
         "not_after",
-        "last_used_at",
     )
-    column_default_sort = ("linked_at", True)
+    column_default_sort: str | tuple[str, bool] = ("linked_at", True)
     column_labels: ClassVar = {
         "patron_id": lazy_gettext("Koha patron number"),
         "state": lazy_gettext("State"),
@@ -233,17 +310,28 @@ class LinkList(ReadOnlyList):
         "last_answer": lambda view, _context, row, _name: view.age_of_answer(row),
         "ended_reason": lambda _view, _context, row, _name: why_over(row),
     }
+    file_formatters: ClassVar = {
+        "not_after": lambda _view, _context, row, _name: format_date(row.not_after, DAY_IN_FILE),
+        "linked_by": lambda _view, _context, row, _name: short(row.linked_by),
+        "last_answer": lambda _view, _context, row, _name: moment_of_answer(row),
+    }
 
     def __init__(self, services: Services, database: Database) -> None:
-        self.column_filters = (
+        self.services = services
+        self.column_filters = self.filters()
+        super().__init__(CardLinkRow, services, database, self.list_name)
+
+    def filters(self) -> tuple[FieldFilter, ...]:
+        """Return the fields of the filter form."""
+        clock = self.services.clock
+        return (
             PatronNumber(CardLinkRow.patron_id, lazy_gettext("Koha patron number")),
             OneOf(CardLinkRow.state, lazy_gettext("State"), LINK_STATES),
             FromDay(CardLinkRow.not_after, lazy_gettext("Valid until, from")),
             UntilDay(CardLinkRow.not_after, lazy_gettext("Valid until, to")),
-            EndsWithin(CardLinkRow.not_after, lazy_gettext("To be renewed"), RENEWAL_PERIODS, services.clock),
+            EndsWithin(CardLinkRow.not_after, lazy_gettext("To be renewed"), RENEWAL_PERIODS, clock),
             OneOf(CardLinkRow.kind, lazy_gettext("Linked by means of"), IDENTIFIER_KINDS),
         )
-        super().__init__(CardLinkRow, services, database, "links", lazy_gettext("Links"))
 
     def age_of_answer(self, row: CardLinkRow) -> str:
         """Return as of when the certificate was last known to be good or revoked, and how old that is."""
@@ -324,6 +412,33 @@ class LinkList(ReadOnlyList):
         return redirect(url_for("links.index_view"), code=HTTPStatus.SEE_OTHER)
 
 
+class RenewalList(LinkList):
+    """The open links whose certificate ends soon: whom to tell to renew it, by month."""
+
+    list_name = "renewals"
+    addresses = frozenset({"index_view", "download"})
+    has_row_actions = False
+    column_list = ("patron_id", "state", "not_after", "linked_at", "last_used_at")
+    column_sortable_list = ("not_after",)
+    column_default_sort = "not_after"
+
+    def filters(self) -> tuple[FieldFilter, ...]:
+        """Return the filters: of a patron, and by month."""
+        clock = self.services.clock
+        return (
+            InMonth(CardLinkRow.not_after, lazy_gettext("Certificate ends in"), RENEWAL_MONTHS, clock),
+            PatronNumber(CardLinkRow.patron_id, lazy_gettext("Koha patron number")),
+        )
+
+    def _of_my_library(self, query: Query[Any]) -> Query[Any]:
+        now = self.services.clock()
+        return (
+            super()
+            ._of_my_library(query)
+            .filter(CardLinkRow.ended_at.is_(None), CardLinkRow.not_after.between(now, now + RENEWAL_WINDOW))
+        )
+
+
 class CategoryMoveList(ReadOnlyList):
     """The changes of patron category that links and their ends brought: done, to be done, left alone."""
 
@@ -362,14 +477,14 @@ class CategoryMoveList(ReadOnlyList):
     )
 
     def __init__(self, services: Services, database: Database) -> None:
-        super().__init__(CategoryMoveRow, services, database, "categories", lazy_gettext("Category changes"))
+        super().__init__(CategoryMoveRow, services, database, "categories")
 
 
 class TerminalList(ReadOnlyList):
     """The places with a card reader."""
 
     column_list = ("name", "kind", "terminal_id", "sip2_login", "last_seen_at", "active")
-    column_sortable_list = ("name", "kind", "terminal_id")
+    column_sortable_list = ("name", "kind", "terminal_id", "last_seen_at")
     column_default_sort = "name"
     column_searchable_list = ("name", "terminal_id", "sip2_login")
     column_labels: ClassVar = {
@@ -388,7 +503,79 @@ class TerminalList(ReadOnlyList):
     column_filters = (OneOf(TerminalRow.kind, lazy_gettext("Kind"), TERMINAL_KINDS),)
 
     def __init__(self, services: Services, database: Database) -> None:
-        super().__init__(TerminalRow, services, database, "terminals", lazy_gettext("Terminals"))
+        super().__init__(TerminalRow, services, database, "terminals")
+
+
+class LibrarianList(ReadOnlyList):
+    """The accounts of staff, for who administers them: of one library, or of all."""
+
+    needed = Permission.ADMINISTER
+    column_list = ("display_name", "login_name", "library_id", "role", "active")
+    column_sortable_list = ("display_name", "login_name", "role")
+    column_default_sort = "login_name"
+    column_searchable_list = ("display_name", "login_name")
+    column_export_exclude_list = ("display_name",)
+    column_labels: ClassVar = {
+        "display_name": lazy_gettext("Name"),
+        "login_name": lazy_gettext("Log-in name"),
+        "library_id": lazy_gettext("Library"),
+        "role": lazy_gettext("Role"),
+        "active": lazy_gettext("State"),
+    }
+    column_formatters: ClassVar = {
+        "library_id": lambda view, _context, row, _name: view.library_name(row.library_id),
+        "role": lambda _view, _context, row, _name: LIBRARIAN_ROLES[row.role],
+        "active": lambda view, _context, row, _name: view.state_of_account(row),
+    }
+    column_filters = (OneOf(LibrarianRow.role, lazy_gettext("Role"), LIBRARIAN_ROLES),)
+
+    def __init__(self, services: Services, database: Database) -> None:
+        super().__init__(LibrarianRow, services, database, "librarians")
+
+    def library_name(self, library_id: str) -> str:
+        """Return what a library is called; of who belongs to none, that it is all of them."""
+        if library_id == REGION:
+            return str(gettext("All libraries"))
+        return self.services.library_names.get(library_id, library_id)
+
+    def state_of_account(self, row: LibrarianRow) -> str:
+        """Return whether somebody can log in with an account."""
+        if not row.active:
+            return str(gettext("Closed"))
+        is_locked = row.locked_until is not None and row.locked_until > self.services.clock()
+        return str(gettext("Locked") if is_locked else gettext("Open"))
+
+    def _of_my_library(self, query: Query[Any]) -> Query[Any]:
+        librarian = signed_in_librarian()
+        return query if librarian.role.is_region_wide else super()._of_my_library(query)
+
+
+class RevocationList(ReadOnlyList):
+    """What the last sweep found of the links of each CA: by which source, and as of when.
+
+    A link that the sweep asked about one by one shows its own answer in the list of links.
+    """
+
+    column_list = ("issuer_key_identifier", "source", "as_of", "age", "tagged_before", "swept_at")
+    column_sortable_list = ("as_of",)
+    column_default_sort = ("as_of", True)
+    column_labels: ClassVar = {
+        "issuer_key_identifier": lazy_gettext("Key of the CA"),
+        "source": lazy_gettext("Source"),
+        "as_of": lazy_gettext("As of"),
+        "age": lazy_gettext("Age"),
+        "tagged_before": lazy_gettext("For links made before"),
+        "swept_at": lazy_gettext("Last sweep ended"),
+    }
+    column_formatters: ClassVar = {
+        "issuer_key_identifier": lambda _view, _context, row, _name: short_key(row.issuer_key_identifier),
+        "source": lambda _view, _context, row, _name: REVOCATION_SOURCES.get(row.source, row.source),
+        "age": lambda view, _context, row, _name: format_timedelta(view.services.clock() - row.as_of),
+        "swept_at": lambda _view, _context, row, _name: end_of_sweep(row),
+    }
+
+    def __init__(self, services: Services, database: Database) -> None:
+        super().__init__(SweptGroupRow, services, database, "revocation")
 
 
 class AuditList(ReadOnlyList):
@@ -409,19 +596,38 @@ class AuditList(ReadOnlyList):
     column_formatters: ClassVar = {
         "tag": lambda _view, _context, row, _name: AUDIT_TAGS[row.tag],
         "actor": lambda _view, context, row, _name: actor(context, row),
-        "subject": lambda _view, _context, row, _name: short(row.subject),
+        "subject": lambda _view, _context, row, _name: LIST_NAMES.get(row.subject, short(row.subject)),
         "details": lambda _view, _context, row, _name: ", ".join(
             detail(name, word) for name, word in row.details.items()
         ),
     }
-    column_filters = (
-        OneOf(AuditEventRow.tag, lazy_gettext("What"), AUDIT_TAGS),
-        FromDay(AuditEventRow.at, lazy_gettext("From")),
-        UntilDay(AuditEventRow.at, lazy_gettext("To")),
-    )
+    file_formatters: ClassVar = {
+        "actor": lambda _view, _context, row, _name: f"{ACTOR_KINDS[row.actor_kind]} {short(row.actor_id)}",
+    }
 
     def __init__(self, services: Services, database: Database) -> None:
-        super().__init__(AuditEventRow, services, database, "audit", lazy_gettext("Audit log"))
+        self.services = services
+        self.column_filters = (
+            OneOf(AuditEventRow.tag, lazy_gettext("What"), AUDIT_TAGS),
+            FromDay(AuditEventRow.at, lazy_gettext("From")),
+            UntilDay(AuditEventRow.at, lazy_gettext("To")),
+            OneOfMine(AuditEventRow.terminal_id, lazy_gettext("Terminal"), self.terminal_names),
+            ByLibrarian(AuditEventRow.actor_id, lazy_gettext("Staff"), self._staff_names),
+        )
+        super().__init__(AuditEventRow, services, database, "audit")
+
+    def terminal_names(self) -> dict[str, str]:
+        """Return what the terminals of the librarian's library are called, removed ones too."""
+        terminals = self.services.staff.terminals(signed_in_librarian().library_id)
+        return {terminal.terminal_id: terminal.name for terminal in terminals}
+
+
+class ByLibrarian(OneOfMine):
+    """What a member of staff did."""
+
+    def condition(self, value: str) -> Any:
+        """Return the SQL condition for an account."""
+        return (AuditEventRow.actor_kind == ActorKind.LIBRARIAN) & super().condition(value)
 
 
 def state_of_link(row: CardLinkRow) -> str:
@@ -431,6 +637,23 @@ def state_of_link(row: CardLinkRow) -> str:
         return words
     kind: str = gettext("%(state)s, taken over: %(kind)s", state=words, kind=IDENTIFIER_KINDS[row.kind])
     return kind
+
+
+def short_key(identifier: bytes) -> str:
+    """Return the beginning of a CA's key identifier, in hex."""
+    return identifier.hex()[:SHORT_ID]
+
+
+def end_of_sweep(row: SweptGroupRow) -> str:
+    """Return when the sweep ended that a finding is of; one that was cut off goes on where it stopped."""
+    ended = row.sweep.finished_at
+    return str(gettext("not ended yet") if ended is None else format_datetime(ended, str(DATE_AND_TIME)))
+
+
+def moment_of_answer(row: CardLinkRow) -> str:
+    """Return as of when the certificate was last known to be good or revoked, for a file."""
+    answer = row.last_answer
+    return "" if answer is None else format_datetime(answer.as_of, MOMENT_IN_FILE)
 
 
 def sighting(view: TerminalList, row: TerminalRow) -> str:

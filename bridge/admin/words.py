@@ -266,6 +266,7 @@ AUDIT_TAGS: Mapping[str, LazyString] = MappingProxyType(
         AuditTag.LOGIN_SUCCEEDED: lazy_gettext("Logged in"),
         AuditTag.LOGIN_FAILED: lazy_gettext("Log-in failed"),
         AuditTag.LOGGED_OUT: lazy_gettext("Logged out"),
+        AuditTag.LIST_EXPORTED: lazy_gettext("List taken away as a file"),
         AuditTag.AUDIT_SEALED: lazy_gettext("Audit log sealed"),
         AuditTag.KEYS_ROTATED: lazy_gettext("Links brought under a new master key"),
         AuditTag.KEY_RETIRED: lazy_gettext("Master key retired"),
@@ -411,6 +412,28 @@ REASONS: Mapping[str, LazyString] = MappingProxyType(
     }
 )
 """What tells apart refusals of one kind (``bridge.errors.why_of``)."""
+
+LIST_NAMES: Mapping[str, LazyString] = MappingProxyType(
+    {
+        "links": lazy_gettext("Links"),
+        "renewals": lazy_gettext("To be renewed"),
+        "categories": lazy_gettext("Category changes"),
+        "terminals": lazy_gettext("Terminals"),
+        "revocation": lazy_gettext("Revocation information"),
+        "audit": lazy_gettext("Audit log"),
+        "librarians": lazy_gettext("Staff"),
+    }
+)
+"""The lists by the first part of their address, which is also how the audit log names them."""
+
+REVOCATION_SOURCES: Mapping[str, LazyString] = MappingProxyType(
+    {
+        "crl": lazy_gettext("Revocation list (CRL)"),
+        "ocsp": lazy_gettext("OCSP responder"),
+        "platform": lazy_gettext("Platform operator"),
+    }
+)
+"""By whose word certificates are good: the words of ``revocation.sources`` in the settings."""
 
 MOMENTS: Mapping[str, LazyString] = MappingProxyType(
     {

@@ -16,6 +16,7 @@ from bridge.store.tables import (
     CategoryMoveRow,
     LibrarianRow,
     LinkRequestRow,
+    SweptGroupRow,
     TerminalRow,
 )
 
@@ -27,6 +28,7 @@ __all__ = [
     "LibrarianRow",
     "LinkRequestRow",
     "SqlStore",
+    "SweptGroupRow",
     "TerminalRow",
     "check_version",
     "failures_translated",

@@ -185,6 +185,10 @@ class CardLinkRow(Base):
         UniqueConstraint("replaces"),
         Index("ix_card_link_patron", "library_id", "patron_id"),
         Index("ix_card_link_linked_at", "linked_at", "link_id"),
+        # By which a list shows its first rows without looking at the others.
+        Index("ix_card_link_newest", "library_id", "linked_at"),
+        Index("ix_card_link_state", "library_id", "state", "linked_at"),
+        Index("ix_card_link_not_after", "library_id", "not_after"),
         Index("ix_card_link_patron_reference", "library_id", "patron_reference"),
         # All that a sweep reads of a link that is not revoked.
         Index(
@@ -302,6 +306,7 @@ class CategoryMoveRow(Base):
     __table_args__ = (
         Index("ix_category_move_patron", "library_id", "patron_id", "sequence"),
         Index("ix_category_move_state", "library_id", "state"),
+        Index("ix_category_move_newest", "library_id", "updated_at"),
         UniqueConstraint("move_id"),
     )
 
@@ -416,6 +421,8 @@ class SweptGroupRow(Base):
     source: Mapped[str]
     as_of: Mapped[datetime]
 
+    sweep: Mapped[RevocationSweepRow] = relationship(viewonly=True, lazy="joined", innerjoin=True)
+
     @property
     def answer(self) -> RevocationAnswer:
         """What holds for each of those links."""
@@ -482,6 +489,16 @@ class AuditEventRow(Base):
     __tablename__ = "audit_event"
     __table_args__ = (
         Index("ix_audit_event_library", "library_id", "at"),
+        Index("ix_audit_event_tag", "library_id", "tag", "at"),
+        Index("ix_audit_event_terminal", "library_id", "terminal_id", "at"),
+        Index(
+            "ix_audit_event_librarian",
+            "library_id",
+            "actor_id",
+            "at",
+            sqlite_where=text("actor_kind = 'librarian'"),
+            postgresql_where=text("actor_kind = 'librarian'"),
+        ),
         UniqueConstraint("library_id", "sequence", name="uq_audit_event_sequence"),
     )
 

@@ -29,7 +29,7 @@ from bridge.ports import PatronRecord
 from bridge.registration import RegistrationService
 from bridge.services import Services
 from bridge.staff import StaffService
-from bridge.store import SqlStore, open_engine, upgrade
+from bridge.store import CardLinkRow, SqlStore, open_engine, upgrade
 from bridge.terminals import TerminalService
 from bridge.tokens import TokenPolicy, TokenShape
 from bridge.verification import CardPolicy, CardVerification, LibraryRevocation
@@ -321,3 +321,31 @@ def browser_of(world):
         return browser
 
     return log_in
+
+
+@pytest.fixture
+def links_of(world):
+    """Put links with numbers from a first to before a last one into the database, of patrons so numbered."""
+
+    def add(first, last, **columns):
+        with world.writing() as session:
+            session.add_all(
+                CardLinkRow(
+                    link_id=f"{number:032x}",
+                    library_id="chuo",
+                    patron_id=number,
+                    kind="serial_number",
+                    key_id="k1",
+                    digest=f"{number:064x}",
+                    **{
+                        "state": "active",
+                        "not_after": world.clock.now + timedelta(days=900),
+                        "linked_at": world.clock.now,
+                        "linked_by": world.hanako.librarian_id,
+                        **columns,
+                    },
+                )
+                for number in range(first, last)
+            )
+
+    return add

@@ -12,11 +12,12 @@ from bridge.identifiers import IdentifierForms
 from bridge.link_life import suspend_revoked
 from bridge.link_transfer import LinkTransferService
 from bridge.models import Actor, ActorKind, IdentifierKind, LibrarianRole, LinkState, UnlinkReason
-from bridge.store import CardLinkRow
+from bridge.store import CardLinkRow, SweptGroupRow
+from bridge.store.tables import RevocationSweepRow
 from jpki.revocation import RevocationAnswer, RevocationStatus
 
 SWEEP = Actor(ActorKind.COMMAND, "sweep")
-LISTS = ("links", "categories", "terminals", "audit")
+LISTS = ("links", "renewals", "categories", "terminals", "revocation", "audit")
 
 
 def rows(page):
@@ -280,3 +281,103 @@ def test_links_are_found_by_what_they_are_kept_under(world, desk, taken_over):
     options = re.findall(r'name="(flt\d+_\d+)"(?:(?!</select>).)*value="mykey_id"', page, re.DOTALL)
     assert [row[0] for row in rows(desk.get(f"/admin/links/?{options[-1]}=mykey_id").text)] == ["17"]
     assert [row[0] for row in rows(desk.get(f"/admin/links/?{options[-1]}=serial_number").text)] == ["33"]
+
+
+def test_the_audit_log_is_narrowed_to_a_terminal_or_a_member_of_staff(world, desk, browser_of):
+    world.link()
+    world.link(cardnumber="2000100000033", terminal_id="counter-2")
+
+    def found(query):
+        return len(rows(desk.get(f"/admin/audit/?{query}").text))
+
+    assert found("flt3_3=counter-1") == found("flt3_3=counter-2") > 0
+    assert found("flt4_4=" + world.hanako.librarian_id) > 0
+    auditor = world.services.staff.find_librarian("chuo", "kansa")
+    assert found(f"flt4_4={auditor.librarian_id}") == 0
+    assert "指定できません" in desk.get("/admin/audit/?flt3_3=kita-1").text
+    assert "指定できません" in desk.get(f"/admin/audit/?flt4_4={world.north_librarian.librarian_id}").text
+
+
+def test_the_staff_are_listed_for_who_administers_them(browser_of):
+    own = rows(browser_of("kanri").get("/admin/librarians/").text)
+    assert [row[1] for row in own] == ["hanako", "kanri", "kansa"]
+    everybody = rows(browser_of("kouiki").get("/admin/librarians/").text)
+    assert [(row[1], row[2]) for row in everybody] == [
+        ("hanako", "みどり市立中央図書館"),
+        ("kanri", "みどり市立中央図書館"),
+        ("kansa", "みどり市立中央図書館"),
+        ("kita", "きた町図書館"),
+        ("kouiki", "全館"),
+    ]
+
+
+def test_a_locked_or_closed_account_is_told(world, browser_of, stranger):
+    for _ in range(5):
+        stranger.log_in("hanako", "wrong")
+    world.services.staff.disable(
+        world.system,
+        library_id="chuo",
+        librarian_id=world.services.staff.find_librarian("chuo", "kansa").librarian_id,
+    )
+    states = {row[1]: row[4] for row in rows(browser_of("kanri").get("/admin/librarians/").text)}
+    assert states == {"hanako": "ロック中", "kanri": "有効", "kansa": "停止中"}
+
+
+def test_what_the_last_sweep_found_is_told_with_its_age(world, desk, browser_of):
+    moment = world.clock.now - timedelta(hours=3)
+    with world.writing() as session:
+        sweep = RevocationSweepRow(
+            sweep_id="s1", started_at=moment, position="", good=1, suspended=0, unknown=0, finished_at=moment
+        )
+        session.add(sweep)
+        session.flush()
+        session.add(
+            SweptGroupRow(
+                library_id="chuo",
+                issuer_key_identifier=bytes.fromhex("00112233445566"),
+                key_id="k1",
+                sweep_id="s1",
+                tagged_before=moment,
+                source="crl",
+                as_of=moment,
+            )
+        )
+    (row,) = rows(desk.get("/admin/revocation/").text)
+    assert row[0] == "00112233"
+    assert row[1] == "失効リスト（CRL）"
+    assert row[2] == row[4] == row[5] == "2026年11月20日 7:30"
+    assert row[3] == "3 時間"
+    assert rows(browser_of("kita").get("/admin/revocation/").text) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "index"),
+    [
+        ("links/", "ix_card_link_newest"),
+        ("links/?flt1_1=suspended", "ix_card_link_state"),
+        ("links/?sort=3", "ix_card_link_not_after"),
+        ("renewals/", "ix_card_link_not_after"),
+        ("categories/", "ix_category_move_newest"),
+        ("audit/", "ix_audit_event_library"),
+        ("audit/?flt0_0=card_link:refused", "ix_audit_event_tag"),
+        ("audit/?flt3_3=counter-1", "ix_audit_event_terminal"),
+        ("audit/?flt4_4=HANAKO", "ix_audit_event_librarian"),
+    ],
+)
+def test_the_first_rows_of_a_list_come_from_an_index_in_their_order(world, desk, path, index):
+    asked = []
+
+    def note(connection, cursor, statement, parameters, *rest):
+        if "LIMIT" in statement and "ORDER BY" in statement:
+            asked.append((statement, parameters))
+
+    engine = world.store.scoped_session()().get_bind()
+    event.listen(engine, "before_cursor_execute", note)
+    desk.get(f"/admin/{path.replace('HANAKO', world.hanako.librarian_id)}")
+    event.remove(engine, "before_cursor_execute", note)
+    ((statement, parameters),) = asked
+    with engine.connect() as connection:
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all()
+    steps = [step[-1] for step in plan]
+    assert any(f"INDEX {index} " in step for step in steps), steps
+    assert not [step for step in steps if "ORDER BY" in step], steps

@@ -49,6 +49,9 @@ ALLOWED_ENGLISH = {
     "SIP2",
     "ID",
     "PPID",
+    "CSV",
+    "CRL",
+    "OCSP",
 }
 FROM_DATA = {
     "counter-1",
@@ -62,8 +65,12 @@ FROM_DATA = {
     "hanako",
     "kansa",
     "kanri",
+    "kouiki",
 }
 """Ids that the operator chose: shown as they are."""
+
+
+OWN_LISTS = ("links", "renewals", "categories", "terminals", "revocation", "audit")
 
 
 class Page(HTMLParser):
@@ -103,7 +110,8 @@ def every_page(world, browser_of, stranger):
         yield stranger.get("/admin/login")
         yield stranger.post("/admin/login", "/admin/login", {"login_name": "", "password": ""})
         world.services.terminals.seen(world.counter)
-        for page in ("counter", "links", "categories", "terminals", "audit", "nowhere"):
+        desk.get("/admin/links/export.csv")
+        for page in ("counter", "nowhere", *OWN_LISTS):
             yield desk.get(f"/admin/{page}/")
         yield desk.get("/admin/links/?flt0_0=x&flt1_1=ended")
         unlink = f"/admin/links/{link.link_id}/unlink"
@@ -144,6 +152,7 @@ def administration_pages(world, region):
     """The pages for administrators, with every state of an account."""
     library = "/admin/libraries/chuo"
     yield region.get("/admin/libraries/")
+    yield region.get("/admin/librarians/")
     yield region.get(f"{library}/")
     yield region.get(f"{library}/terminals/counter-2/remove")
     enrol = f"{library}/terminals/counter-2/enrol"
@@ -264,6 +273,7 @@ def test_every_problem_has_words():
         (words.MOVE_DIRECTIONS, MoveDirection),
         (words.MOVE_STATES, MoveState),
         (words.MOVE_OUTCOMES, MoveState),
+        (words.REVOCATION_SOURCES, ["crl", "ocsp", "platform"]),
         (words.REASONS, [*(why.value for why in UnknownReason), *REASON_NAMES.values()]),
         (words.SESSION_ENDS, [*SessionEnd, "superseded", "overdue"]),
         (STEP_NAMES, Step),

@@ -20,10 +20,13 @@ LOG_INS = {
 NEEDED = {
     "counter": Permission.WORK_AT_THE_COUNTER,
     "links": Permission.SEE_RECORDS,
+    "renewals": Permission.SEE_RECORDS,
     "categories": Permission.SEE_RECORDS,
     "terminals": Permission.SEE_RECORDS,
+    "revocation": Permission.SEE_RECORDS,
     "audit": Permission.SEE_RECORDS,
     "libraries": Permission.ADMINISTER,
+    "librarians": Permission.ADMINISTER,
 }
 """By the first part of the address; a page that is added must be put here."""
 
@@ -135,8 +138,11 @@ def test_what_belongs_to_another_library_is_answered_as_what_does_not_exist(worl
 def test_no_list_shows_anything_of_another_library(world, browser_of, north):
     foreign = {"kita-2", "きた", "北野 司", "分室"}
     browser = browser_of("kanri")
-    for page in ("links", "categories", "terminals", "audit", "libraries", "libraries/chuo"):
-        text = browser.get(f"/admin/{page}/").text
+    lists = ("links", "renewals", "categories", "terminals", "revocation", "audit", "librarians")
+    files = [f"{page}/export.csv" for page in lists]
+    for page in (*lists, *files, "libraries/", "libraries/chuo/"):
+        text = browser.get(f"/admin/{page}", follow_redirects=True).text
+        assert text
         assert [word for word in foreign if word in text] == [], page
     region = browser_of("kouiki")
     assert "きた町図書館" in region.get("/admin/libraries/").text

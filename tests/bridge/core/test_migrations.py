@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from alembic import command
-from sqlalchemy import text
+from sqlalchemy import inspect, text
 from sqlalchemy.exc import IntegrityError
 
 from bridge.audit_chain import ChainVerifier
@@ -234,3 +234,26 @@ def test_terminals_of_before_keep_their_tokens_and_were_never_seen(first_revisio
         connection.execute(text("UPDATE terminal SET enrolment_digest = 'e' WHERE token_digest = 't1'"))
     with pytest.raises(IntegrityError), first_revision.begin() as connection:
         connection.execute(text("UPDATE terminal SET enrolment_digest = 'e' WHERE token_digest = 't2'"))
+
+
+@pytest.mark.parametrize("first_revision", ["0012"], indirect=True)
+def test_what_there_is_already_is_found_by_the_indexes_of_the_lists(first_revision):
+    assert upgrade(first_revision) == ("0012", head_revision())
+    with first_revision.connect() as connection:
+        found = {
+            index["name"] for table in ("card_link", "audit_event") for index in indexes(connection, table)
+        }
+        newest = "SELECT link_id FROM card_link WHERE library_id = 'central' ORDER BY linked_at DESC"
+        assert connection.scalars(text(newest)).all() == ["link-1"]
+    assert found >= {
+        "ix_card_link_newest",
+        "ix_card_link_state",
+        "ix_card_link_not_after",
+        "ix_audit_event_tag",
+        "ix_audit_event_terminal",
+        "ix_audit_event_librarian",
+    }
+
+
+def indexes(connection, table):
+    return inspect(connection).get_indexes(table)

@@ -1,0 +1,13 @@
+"""The admin's screens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bench import admin_lists
+from bench.figure import Figure
+
+
+def measure() -> Iterator[Figure]:
+    """Yield the figures of issue "admin"."""
+    yield admin_lists.measure()
