@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from ipaddress import ip_address
 from ssl import SSLContext
 from zoneinfo import ZoneInfo
 
@@ -330,7 +331,7 @@ def _machine(machine: SelfCheckSettings, usual: MachinePolicy) -> MachinePolicy:
 
 
 def find_warnings(settings: Settings) -> list[str]:
-    """Return what works but may be wrong: tokens that a library's own card number could look like."""
+    """Return what works but may be wrong: tokens like card numbers, SIP2 in clear to Koha."""
     warnings = []
     prefixes = {settings.tokens.prefix}
     for library in settings.libraries:
@@ -340,6 +341,12 @@ def find_warnings(settings: Settings) -> list[str]:
             warnings.append(
                 f"{library.library_id}: a self-check machine takes no library cards; whoever has no linked "
                 "card must be served at the counter"
+            )
+        if library.sip2.koha_authority_file is None and not _is_this_machine(library.sip2.koha_host):
+            warnings.append(
+                f"{library.library_id}: card numbers, PINs and names go in clear to "
+                f"{library.sip2.koha_host}; put a TLS tunnel in front of Koha's SIP2 server and set "
+                "library.sip2.koha_authority_file"
             )
         own = {machine.token_prefix for machine in library.self_check if machine.token_prefix}
         if library.cardnumber_prefixes is None:
@@ -356,6 +363,14 @@ def find_warnings(settings: Settings) -> list[str]:
             if cardnumber.startswith(prefix) or prefix.startswith(cardnumber)
         )
     return warnings
+
+
+def _is_this_machine(host: str) -> bool:
+    """Say whether what is sent to *host* stays here; of another name nobody knows."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _takes_plastic_cards(library: LibrarySettings, sip2: Sip2Settings) -> bool:

@@ -515,6 +515,15 @@ async def test_fields_may_be_hidden_texts_changed_and_others_added(machine):
     assert (await only.ask(information()))[61:] == b"AA" + CARD + b"|"
 
 
+async def test_the_location_code_of_a_log_in_is_ignored(machine):
+    sc = await machine()
+    status_before = await sc.ask(STATUS)
+    assert await sc.ask(b"9300CNsc|COpw|CPELSEWHERE|") == b"941"
+    assert await sc.ask(STATUS) == status_before
+    assert b"AOCPL|" in status_before
+    assert b"AOCPL|" in await sc.ask(information())
+
+
 # Patron conditions
 
 

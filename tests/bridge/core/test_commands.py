@@ -155,6 +155,34 @@ def test_checking_warns_of_tokens_that_look_like_library_cards(run, ready, prefi
     assert line.startswith(f"warning: central: {warning}")
 
 
+@pytest.mark.parametrize("host", ["koha.example.org", "192.0.2.7", "2001:db8::7"])
+def test_checking_warns_of_sip2_in_clear_to_another_host(run, ready, host):
+    set_koha_host(ready, host)
+    result = run("check-config")
+    assert result.exit_code == 0
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"warning: central: card numbers, PINs and names go in clear to {host};")
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.2", "::1"])
+def test_checking_warns_of_nothing_that_stays_on_this_machine(run, ready, host):
+    set_koha_host(ready, host)
+    assert run("check-config").stderr == ""
+
+
+def test_checking_warns_of_no_tunnel_where_there_is_one(run, ready):
+    make_certificate(ready.directory, "authority")
+    set_koha_host(ready, "koha.example.org", 'koha_authority_file = "authority.pem"')
+    assert run("check-config").stderr == ""
+
+
+def set_koha_host(ready, host, *more):
+    lines = "\n".join([f'koha_host = "{host}"', *more])
+    text = ready.path.read_text("utf-8")
+    assert text.count('koha_host = "127.0.0.1"') == 1
+    ready.path.write_text(text.replace('koha_host = "127.0.0.1"', lines), "utf-8")
+
+
 def test_checking_warns_where_nobody_says_how_library_cards_look(run, ready):
     ready.path.write_text(ready.path.read_text("utf-8").replace('cardnumber_prefixes = ["L-"]', ""), "utf-8")
     assert "cardnumber_prefixes is not set" in run("check-config").stderr
