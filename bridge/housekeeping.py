@@ -142,16 +142,23 @@ class Housekeeping:
                 if not suspended:
                     return  # somebody else was faster
             yield ChoreDone(Chore.SUSPEND_LINK, link.library_id, link.link_id, reason)
-        elif self._is_gone_for_long(link):
+            return
+        gone_at = link.suspended_at if link.suspended_reason == reason else link.patron_gone_at
+        if gone_at is None:
+            # It rests for a reason of its own, which must not be lost should the patron be back.
+            if not dry_run:
+                self._keep_patron_gone(link, self._environment.clock())
+        elif self._environment.clock() >= gone_at + self._account_gone:
             yield from self._end(link, LinkEndReason.ACCOUNT_GONE, dry_run=dry_run)
 
-    def _is_gone_for_long(self, link: CardLink) -> bool:
-        if link.suspended_reason != SuspensionReason.ACCOUNT_GONE or link.suspended_at is None:
-            return False
-        return self._environment.clock() >= link.suspended_at + self._account_gone
+    def _keep_patron_gone(self, link: CardLink, at: datetime | None) -> None:
+        with self._environment.store.transaction() as transaction:
+            transaction.set_patron_gone(link.link_id, at)
 
     def _patron_is_there(self, link: CardLink, *, dry_run: bool) -> Iterator[ChoreDone]:
         reason = SuspensionReason.ACCOUNT_GONE
+        if link.patron_gone_at is not None and not dry_run:
+            self._keep_patron_gone(link, None)
         if link.suspended_reason != reason:
             return
         if not dry_run:

@@ -39,6 +39,7 @@ class RowProblem(StrEnum):
     PATRON_NOT_FOUND = "patron-not-found"
     TWO_PATRONS = "library-card-and-patron-id-of-two-patrons"
     LINKED_TO_ANOTHER = "identifier-linked-to-another-patron"
+    TOO_MANY_LINKS = "patron-has-too-many-links"
 
 
 @dataclass(frozen=True)

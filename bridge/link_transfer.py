@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 
 from bridge.environment import Environment, Library
-from bridge.errors import IdentifierKindNotUsed, NoSuchPatron
+from bridge.errors import Denied, IdentifierKindNotUsed, NoSuchPatron
 from bridge.identifiers import IMPORTED_KINDS, IdentifierForms
 from bridge.keys import KeyUse
 from bridge.link_file import (
@@ -29,6 +29,7 @@ from bridge.link_file import (
 from bridge.link_records import LINKS_AT_ONCE
 from bridge.models import Actor, AuditTag, CardLink, IdentifierKind, LinkState
 from bridge.ports import PatronRecord, Transaction
+from bridge.rules import Decision, judge_number_of_links
 
 ROWS_IN_A_TRANSACTION = 200
 """A longer one would keep the counters and the machines waiting for their turn to write."""
@@ -82,7 +83,9 @@ class LinkTransferService:
 
         A file that was cut off in the middle, or is read twice, is no harm: what is there is known.
         *progress* is told how many rows have been looked up. Raises ``LibraryNotFound``,
-        ``IdentifierKindNotUsed``, ``LinkFileMalformed``, ``KohaNotReachable``.
+        ``IdentifierKindNotUsed``, ``LinkFileMalformed``, ``KohaNotReachable``, and ``Denied`` where a patron
+        got a link from somebody else meanwhile, and has no room for one more: what is written by then
+        stays, and is known the next time.
         """
         library = self._environment.library(library_id)
         self._require_used(kind)
@@ -95,7 +98,10 @@ class LinkTransferService:
             if isinstance(found, _Found):
                 with self._environment.store.transaction() as transaction:
                     linked = self._is_linked(transaction, library, found)
-                if linked is None:
+                    room = self._judge_room(transaction, library, found, others=new)
+                if linked is None and not room.allowed:
+                    refused.append(RefusedRow(found.row.line, RowProblem.TOO_MANY_LINKS))
+                elif linked is None:
                     new.append(found)
                 elif linked:
                     known += 1
@@ -176,10 +182,22 @@ class LinkTransferService:
         link = transaction.find_open_link(library.library_id, identifiers)
         return None if link is None else found.has(link)
 
+    def _judge_room(
+        self, transaction: Transaction, library: Library, found: _Found, *, others: Sequence[_Found] = ()
+    ) -> Decision:
+        """Decide whether the patron may get one more link, after those of *others* that are the same's."""
+        patron = found.patron
+        links = transaction.open_links_of_patron(library.library_id, patron.patron_id, found.references)
+        before = sum(other.references == found.references for other in others)
+        return judge_number_of_links(len(links) + before, library.links)
+
     def _write(self, transaction: Transaction, library: Library, found: _Found, actor: Actor) -> None:
-        # Somebody else may have brought the same file in since it was looked at.
+        # Somebody else may have brought the same file in since it was looked at, or linked a card.
         if self._is_linked(transaction, library, found):
             return
+        room = self._judge_room(transaction, library, found)
+        if room.denial is not None:
+            raise Denied(room.denial)
         patron, identifier = found.patron, found.row.identifier
         link = CardLink(
             link_id=self._environment.new_id(),

@@ -199,6 +199,8 @@ class CardLink:
     ``consent_version`` names the wording to which the patron agreed before ``linked_by`` at
     ``consented_at``; None for a link that is older than this record. ``representation`` was checked by the
     same person at the same time. ``replaces`` is the link that this one took the place of.
+    ``patron_gone_at`` is since when the library system does not know the patron of a link that rested
+    already for another reason.
     """
 
     link_id: str
@@ -220,6 +222,7 @@ class CardLink:
     consented_at: datetime | None = None
     representation: Representation | None = None
     replaces: str | None = None
+    patron_gone_at: datetime | None = None
 
     def is_living(self, now: datetime) -> bool:
         """Whether the link has neither ended nor outlived its certificate."""

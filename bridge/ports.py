@@ -403,6 +403,9 @@ class Transaction(Protocol):
     ) -> frozenset[str]:
         """Suspend the active ones of some links, and keep *answer* with them; return which they were."""
 
+    def set_patron_gone(self, link_id: str, at: datetime | None) -> None:
+        """Keep since when the patron of a suspended link is gone; None where the patron is there."""
+
     def restore_link(
         self, library_id: str, link_id: str, reasons: Collection[SuspensionReason]
     ) -> CardLink | None:

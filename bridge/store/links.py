@@ -114,6 +114,7 @@ def _link(row: CardLinkRow) -> CardLink:
         consented_at=row.consented_at,
         representation=_representation(row),
         replaces=row.replaces,
+        patron_gone_at=row.patron_gone_at,
     )
 
 
@@ -451,6 +452,14 @@ class LinkQueries(Queries):
         )
         return frozenset(suspended)
 
+    def set_patron_gone(self, link_id: str, at: datetime | None) -> None:
+        """See ``bridge.ports.Transaction``."""
+        self._session.execute(
+            update(CardLinkRow)
+            .where(CardLinkRow.link_id == link_id, CardLinkRow.state == LinkState.SUSPENDED)
+            .values(patron_gone_at=at)
+        )
+
     def restore_link(
         self, library_id: str, link_id: str, reasons: Collection[SuspensionReason]
     ) -> CardLink | None:
@@ -467,6 +476,7 @@ class LinkQueries(Queries):
                 state=LinkState.ACTIVE,
                 suspended_at=None,
                 suspended_reason=None,
+                patron_gone_at=None,
                 **NO_TAG,  # no sweep has looked at it meanwhile
             )
             .returning(CardLinkRow)

@@ -245,6 +245,7 @@ class CardLinkRow(Base):
     revocation_reason: Mapped[str | None]
     suspended_at: Mapped[datetime | None]
     suspended_reason: Mapped[str | None]
+    patron_gone_at: Mapped[datetime | None]
     slot: Mapped[int] = mapped_column(default=1)
     consent_version: Mapped[str | None]
     consented_at: Mapped[datetime | None]

@@ -22,7 +22,7 @@ from bridge.models import (
     SuspensionReason,
     UnlinkReason,
 )
-from bridge.rules import LinkPolicy
+from bridge.rules import STAFF_SUSPENSIONS, LinkPolicy
 from jpki.simulator.pki import CardProfile
 
 
@@ -108,6 +108,37 @@ def test_a_patron_who_has_left_koha_rests_at_first_and_ends_after_a_week(place, 
     place.clock.advance(days=7)
     assert (Chore.END_LINK, "account_gone") in housekeep()
     assert link_of(place, link).ended_reason == "account_gone"
+
+
+@pytest.mark.parametrize("reason", sorted(STAFF_SUSPENSIONS))
+def test_a_link_that_staff_suspended_ends_too_when_its_patron_has_left_koha(place, housekeep, reason):
+    link = place.link(place.card())
+    place.registration.suspend(place.librarian, link.link_id, reason=reason)
+    place.clock.advance(days=8)
+    gone = place.koha.patrons.pop(51)
+    assert housekeep() == []
+    place.clock.advance(days=6)
+    place.koha.patrons[51] = gone  # was it the wrong Koha? It rests for its own reason as before
+    assert housekeep() == []
+    assert link_of(place, link).suspended_reason == reason
+    del place.koha.patrons[51]
+    place.clock.advance(days=1)
+    assert housekeep() == []
+    place.clock.advance(days=6)
+    assert housekeep() == []
+    place.clock.advance(days=1)
+    assert (Chore.END_LINK, "account_gone") in housekeep()
+    assert link_of(place, link).ended_reason == "account_gone"
+
+
+def test_a_dry_run_does_not_keep_that_a_patron_is_gone(place, housekeep):
+    link = place.link(place.card())
+    place.registration.suspend(place.librarian, link.link_id, reason=SuspensionReason.CARD_MISLAID)
+    del place.koha.patrons[51]
+    housekeep(dry_run=True)
+    assert link_of(place, link).patron_gone_at is None
+    housekeep()
+    assert link_of(place, link).patron_gone_at == place.clock()
 
 
 def test_a_koha_that_does_not_answer_says_nothing_of_its_patrons(place, housekeep):

@@ -12,6 +12,7 @@ from sqlalchemy import select
 from bridge.category import CategoryService
 from bridge.consent import CONSENT_VERSION
 from bridge.errors import (
+    Denied,
     IdentifierKindNotUsed,
     KohaNotReachable,
     LibraryNotFound,
@@ -24,7 +25,7 @@ from bridge.link_file import RefusedRow, RowProblem, write_link_file
 from bridge.link_records import LinkRecordService
 from bridge.link_transfer import LinkTransferService
 from bridge.models import AuditTag, IdentifierKind, LinkEndReason, LinkState, UnlinkReason
-from bridge.rules import LinkPolicy
+from bridge.rules import DenialReason, LinkPolicy
 from bridge.store import CardLinkRow
 from jpki.errors import InvalidSignature
 
@@ -249,6 +250,36 @@ def test_an_imported_link_does_not_count_against_the_number_of_links(place, brin
     libraries = place.environment.libraries
     libraries[place.library] = replace(libraries[place.library], links=LinkPolicy(maximum_per_patron=1))
     assert place.link(place.card()).state is LinkState.ACTIVE
+
+
+def test_no_import_gives_a_patron_more_links_than_the_library_allows(place, bring_in):
+    libraries = place.environment.libraries
+    libraries[place.library] = replace(libraries[place.library], links=LinkPolicy(maximum_per_patron=2))
+    place.link(place.card())
+    report = bring_in("ABCD1234,51,", f"EFGH5678,,{place.cardnumber}", "IJKL9012,52,", "MNOP3456,52,")
+    assert report.refused == [RefusedRow(3, RowProblem.TOO_MANY_LINKS)]
+    assert [row.kind for row in stored(place)] == [IdentifierKind.SERIAL_NUMBER]
+    assert bring_in("ABCD1234,51,", "IJKL9012,52,", "MNOP3456,52,").written
+    assert bring_in("ABCD1234,51,", "IJKL9012,52,", "MNOP3456,52,").known == 3
+    assert bring_in("QRST7890,52,").refused == [RefusedRow(2, RowProblem.TOO_MANY_LINKS)]
+
+
+def test_a_card_linked_while_a_file_is_looked_through_leaves_no_patron_with_too_many(place, transfer):
+    libraries = place.environment.libraries
+    libraries[place.library] = replace(libraries[place.library], links=LinkPolicy(maximum_per_patron=1))
+    data = b"identifier,patron_id\nABCD1234,51\n"
+    with pytest.raises(Denied) as caught:
+        transfer.import_links(
+            place.library,
+            data,
+            KIND,
+            place.command,
+            usual_day=DAY,
+            dry_run=False,
+            progress=lambda _rows: place.link(place.card()),
+        )
+    assert caught.value.reason is DenialReason.TOO_MANY_LINKS
+    assert [row.kind for row in stored(place)] == [IdentifierKind.SERIAL_NUMBER]
 
 
 def test_a_link_that_fails_leaves_the_imported_one(place, bring_in):

@@ -257,3 +257,12 @@ def test_what_there_is_already_is_found_by_the_indexes_of_the_lists(first_revisi
 
 def indexes(connection, table):
     return inspect(connection).get_indexes(table)
+
+
+@pytest.mark.parametrize("first_revision", ["0013"], indirect=True)
+def test_no_patron_of_before_is_gone_already(first_revision):
+    assert upgrade(first_revision) == ("0013", head_revision())
+    with SqlStore(first_revision).transaction() as transaction:
+        links = transaction.links_of_library("central", with_ended=True, position="", limit=10)
+    assert links
+    assert {link.patron_gone_at for link in links} == {None}
