@@ -11,8 +11,9 @@ from werkzeug.exceptions import HTTPException, InternalServerError
 
 from bridge.admin import init_admin
 from bridge.admin.lists import SessionFactory
-from bridge.api import API_ROOT, MAXIMUM_BODY, create_blueprint, log_unexpected, render_problem
+from bridge.api import API_ROOT, MAXIMUM_BODY, create_blueprint, render_problem
 from bridge.services import Services
+from bridge.unexpected import log_unexpected
 from config.settings import WebSettings
 
 SECURITY_HEADERS = {

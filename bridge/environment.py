@@ -28,7 +28,8 @@ class Library:
     """One library (図書館): its patrons, and the time zone in which its days begin.
 
     ``categories`` is None where the library system has none to write (SIP2 alone). ``linked_category``
-    gives, by category, the one for linked patrons; ``links`` is what the library demands of its links.
+    gives, by category, the one for linked patrons; ``links`` is what the library demands of its links;
+    ``koha_origins`` are those (RFC 6454) of the staff pages from which librarians may call the desk.
     """
 
     library_id: str
@@ -39,6 +40,7 @@ class Library:
     linked_category: Mapping[str, str] = field(default_factory=dict)
     replace_imported_links: bool = True
     links: LinkPolicy = field(default_factory=LinkPolicy)
+    koha_origins: frozenset[str] = frozenset()
 
     def today(self, now: datetime) -> date:
         """Return the day that it is in the library."""

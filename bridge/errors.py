@@ -28,6 +28,10 @@ counter page. It never changes once released. Sentences for people are made at t
     ├ EnrolmentCodeUsed            a terminal has enrolled by this code already
     ├ EnrolmentLocked(until)       so many codes were wrong that none is taken for a while
     ├ LibrarianNotFound
+    ├ PluginRefused                the plugin's id and secret do not belong together
+    ├ PluginNotFound
+    ├ DeskClosed                   the desk's token is unknown, over or taken back
+    ├ OriginRefused                the page that asks belongs to no Koha of the library
     ├ LogInFailed                  unknown name, wrong password, or locked after too many of these
     ├ NameTaken                    the name or id is in use
     ├ IdentifierKindNotUsed        the settings do not state the form of this kind of identifier
@@ -204,6 +208,30 @@ class LibrarianNotFound(BridgeError):
     """No such librarian in this library."""
 
     slug = "librarian-not-found"
+
+
+class PluginRefused(BridgeError):
+    """The plugin is unknown, its secret wrong, or it is locked after too many wrong ones."""
+
+    slug = "plugin-not-authenticated"
+
+
+class PluginNotFound(BridgeError):
+    """No such plugin in this library."""
+
+    slug = "plugin-not-found"
+
+
+class DeskClosed(BridgeError):
+    """The librarian's token for the desk is missing, unknown, over, or was taken back."""
+
+    slug = "librarian-not-authenticated"
+
+
+class OriginRefused(BridgeError):
+    """The page that asks does not come from a Koha of the librarian's library."""
+
+    slug = "origin-not-allowed"
 
 
 class LogInFailed(BridgeError):

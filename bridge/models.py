@@ -370,11 +370,12 @@ class ActorKind(StrEnum):
     TERMINAL = "terminal"
     PROXY = "proxy"
     COMMAND = "command"
+    PLUGIN = "plugin"
 
 
 @dataclass(frozen=True)
 class Actor:
-    """Who did something: a librarian, a terminal, the SIP2 proxy, or a command on the server."""
+    """Who did something: a librarian, a terminal, the SIP2 proxy, a command on the server, Koha's plugin."""
 
     kind: ActorKind
     actor_id: str
@@ -429,6 +430,12 @@ class AuditTag(StrEnum):
     LOGIN_FAILED = "librarian:login:failure"
     LOGGED_OUT = "librarian:logout"
     LIST_EXPORTED = "list:exported"
+    DESK_OPENED = "librarian:desk:opened"
+    KOHA_ACCOUNT_ADDED = "librarian:koha_account:added"
+    KOHA_ACCOUNT_REMOVED = "librarian:koha_account:removed"
+    PLUGIN_ADDED = "koha_plugin:added"
+    PLUGIN_REMOVED = "koha_plugin:removed"
+    PLUGIN_REFUSED = "koha_plugin:refused"
     AUDIT_SEALED = "audit_log:sealed"
     KEYS_ROTATED = "master_key:rotated"
     KEY_RETIRED = "master_key:retired"
@@ -444,6 +451,7 @@ REPEATABLE_TAGS = frozenset(
         AuditTag.LOGIN_FAILED,
         AuditTag.TERMINAL_ENROLMENT_REFUSED,
         AuditTag.TERMINAL_ENROLMENT_GUESSING,
+        AuditTag.PLUGIN_REFUSED,
     }
 )
 """What a stranger, or a terminal that runs wild, can bring about without end: repetitions are counted."""
@@ -528,3 +536,37 @@ class Librarian:
     role: LibrarianRole
     active: bool = True
     session_generation: int = 0
+
+
+@dataclass(frozen=True)
+class KohaPlugin:
+    """A Koha whose plugin may open the desk (``bridge.desk``) for the librarians who are signed in there."""
+
+    plugin_id: str
+    library_id: str
+    name: str
+
+
+@dataclass(frozen=True)
+class KohaAccount:
+    """Which librarian somebody is who signs in to Koha's staff pages.
+
+    ``koha_patron_id`` is Koha's borrowernumber: a user id can be changed by whoever may edit patrons.
+    """
+
+    library_id: str
+    koha_patron_id: int
+    librarian_id: str
+
+
+@dataclass(frozen=True)
+class DeskPass:
+    """For how long a librarian may work at the desk with one token.
+
+    ``plugin_id`` is None where the librarian gave name and password.
+    """
+
+    librarian_id: str
+    session_generation: int
+    plugin_id: str | None
+    expires_at: datetime

@@ -22,7 +22,10 @@ from bridge.models import (
     CardLink,
     CardSession,
     CategoryMove,
+    DeskPass,
     IdentifierKind,
+    KohaAccount,
+    KohaPlugin,
     Librarian,
     LibrarianRole,
     LinkRequest,
@@ -267,6 +270,16 @@ class LibrarianAccount:
     password_hash: str = field(repr=False)
 
 
+@dataclass(frozen=True)
+class PluginCredentials:
+    """A plugin, and what its secret is checked against."""
+
+    plugin: KohaPlugin
+    failures: int
+    locked_until: datetime | None
+    secret_digest: str = field(repr=False)
+
+
 class Transaction(Protocol):
     """What can be read and written in one database transaction. All or nothing."""
 
@@ -330,6 +343,28 @@ class Transaction(Protocol):
 
     def clear_failed_log_ins(self, librarian_id: str) -> None: ...
     def set_password_hash(self, librarian_id: str, password_hash: str) -> None: ...
+
+    # the desk in Koha's staff pages
+    def add_plugin(self, plugin: KohaPlugin, secret_digest: str) -> None: ...
+    def remove_plugin(self, library_id: str, plugin_id: str) -> KohaPlugin:
+        """Take a plugin away, and every pass that was given through it. Raises ``PluginNotFound``."""
+
+    def plugins(self, library_id: str) -> Sequence[KohaPlugin]: ...
+    def find_plugin(self, plugin_id: str) -> PluginCredentials | None: ...
+    def set_plugin_failures(self, plugin_id: str, failures: int, locked_until: datetime | None) -> None: ...
+
+    def add_koha_account(self, account: KohaAccount) -> None:
+        """Raises ``NameTaken`` where the account is somebody's already."""
+
+    def remove_koha_account(self, library_id: str, koha_patron_id: int) -> KohaAccount:
+        """Take an account away, and every pass of its librarian. Raises ``LibrarianNotFound``."""
+
+    def koha_accounts(self, library_id: str) -> Sequence[KohaAccount]: ...
+    def find_koha_account(self, library_id: str, koha_patron_id: int) -> KohaAccount | None: ...
+
+    def add_desk_pass(self, desk_pass: DeskPass, token_digest: str) -> None: ...
+    def find_desk_pass(self, token_digest: str) -> DeskPass | None: ...
+    def delete_desk_passes(self, expired_until: datetime) -> None: ...
 
     # links
     def add_link(

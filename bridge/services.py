@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from bridge.administration import AdministrationService
 from bridge.borrowing import BorrowingService
 from bridge.category import CategoryService
+from bridge.desk import DeskService
 from bridge.enrolment import EnrolmentService
 from bridge.identification import IdentificationService
 from bridge.ports import Clock
@@ -30,3 +31,4 @@ class Services:
     administration: AdministrationService
     library_names: Mapping[str, str]
     clock: Clock
+    desk: DeskService

@@ -25,6 +25,7 @@ from bridge.administration import AdministrationService
 from bridge.audit import AuditService
 from bridge.borrowing import USE_WRITTEN_WITHIN, BorrowingService
 from bridge.category import CategoryService
+from bridge.desk import DeskService
 from bridge.enrolment import EnrolmentService
 from bridge.environment import Environment, Library
 from bridge.errors import BridgeError, StoreProblem
@@ -131,6 +132,7 @@ def build_bridge(settings: Settings) -> Bridge:
         ),
         library_names={library.library_id: library.name for library in settings.libraries},
         clock=environment.clock,
+        desk=DeskService(environment, staff),
     )
     return Bridge(services, store.scoped_session(), store)
 
@@ -149,6 +151,13 @@ def read_terminals(settings: Settings) -> Callable[[], list[Terminal]]:
 def build_enrolment(settings: Settings) -> EnrolmentService:
     """Return the service that draws codes for terminals; it needs no CAs either."""
     return EnrolmentService(_environment(settings)[1])
+
+
+def build_desk(settings: Settings) -> tuple[DeskService, StaffService]:
+    """Return the services that say who may open the desk in Koha's staff pages; they need no CAs either."""
+    environment = _environment(settings)[1]
+    staff = _staff(environment)
+    return DeskService(environment, staff), staff
 
 
 def build_categories(settings: Settings) -> CategoryService:
@@ -487,6 +496,7 @@ def _library(library: LibrarySettings, everywhere: LinkSettings) -> Library:
             patrons,
             links=links,
             replace_imported_links=library.replace_imported_links,
+            koha_origins=frozenset(library.koha_origins or ()),
         )
     koha = _patrons_over_rest(library.koha)
     return Library(
@@ -498,6 +508,7 @@ def _library(library: LibrarySettings, everywhere: LinkSettings) -> Library:
         linked_category=library.linked_category or {},
         replace_imported_links=library.replace_imported_links,
         links=links,
+        koha_origins=frozenset(library.koha_origins or ()),
     )
 
 

@@ -203,6 +203,15 @@ def _read_koha_api_url(value: object, _: Path) -> str:
     return parts.geturl().rstrip("/")
 
 
+def _read_origin(value: object, _: Path) -> str:
+    """Return the origin as browsers write it (RFC 6454, 6.2): in small letters, without the usual port."""
+    parts = _split_http_url(value)
+    if parts.path not in ("", "/") or not parts.netloc.isascii():
+        raise WrongValue
+    usual = f":{'443' if parts.scheme == 'https' else '80'}"
+    return f"{parts.scheme}://{parts.netloc.lower().removesuffix(usual)}"
+
+
 def _read_crl_url(value: object, directory: Path) -> str:
     if not isinstance(value, str) or not value.startswith(("ldap://", "ldaps://")):
         return _read_http_url(value, directory)
@@ -235,6 +244,7 @@ REGULAR_EXPRESSION = Kind("regular expression", _read_regular_expression)
 TIME_ZONE = Kind("name in the IANA time zone database", _read_time_zone)
 HTTP_URL = Kind("http or https URL", _read_http_url)
 CRL_URL = Kind("http, https, ldap or ldaps URL", _read_crl_url)
+ORIGIN = Kind("origin such as `https://koha.example.jp`", _read_origin)
 KOHA_API_URL = Kind("http or https URL that ends in `/api/v1`", _read_koha_api_url)
 DATABASE_URL = Kind("`sqlite:///<file>` or `postgresql+psycopg://...`", _read_database_url)
 NETWORK = Kind("IP address or network such as `10.1.2.0/24`", _read_network)

@@ -411,6 +411,8 @@ def _unfit_for_production(reading: _Reading) -> Iterator[str]:
     for number, library in enumerate(reading.libraries, start=1):
         if library.get(LIBRARY_KOHA.name, {}).get("base_url", "").startswith("http:"):
             yield f"library {number}.koha.base_url: must be https in production"
+        if any(origin.startswith("http:") for origin in library[LIBRARY.name].get("koha_origins", ())):
+            yield f"library {number}.koha_origins: must be https in production"
 
 
 def _build(reading: _Reading) -> Settings:

@@ -241,6 +241,7 @@ class LibrarySettings:
     cardnumber_prefixes: tuple[str, ...] | None = None
     linked_category: Mapping[str, str] | None = None
     replace_imported_links: bool = True
+    koha_origins: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)

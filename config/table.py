@@ -18,6 +18,7 @@ from config.kinds import (
     HTTP_URL,
     KOHA_API_URL,
     NETWORK,
+    ORIGIN,
     PATH,
     PORT,
     REGULAR_EXPRESSION,
@@ -423,6 +424,12 @@ LIBRARY = Section(
             "replace_imported_links",
             BOOLEAN,
             "A card linked at the counter replaces the patron's imported links; `false`: they stay.",
+        ),
+        Setting(
+            "koha_origins",
+            list_of(ORIGIN, "list of origins such as `https://koha.example.jp`"),
+            "Where Koha's staff pages are: the desk answers pages from there alone. Must be https in "
+            "production.",
         ),
     ),
     repeated=True,

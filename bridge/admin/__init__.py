@@ -18,6 +18,7 @@ from flask_admin.theme import Bootstrap4Theme
 from flask_babel import Babel, lazy_gettext
 
 from bridge.admin.auth import ADMIN_URL, FrontDoor, choose_locale, init_auth
+from bridge.admin.desk_window import DeskWindow
 from bridge.admin.libraries import LibrariesView
 from bridge.admin.lists import (
     AuditList,
@@ -90,6 +91,7 @@ def init_admin(
         AuditList(services, database),
         LibrariesView(services),
         LibrarianList(services, database),
+        DeskWindow(services),
     )
 
     @app.teardown_appcontext

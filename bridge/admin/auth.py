@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 
 ADMIN_URL = "/admin"
 
-OPEN_ENDPOINTS = frozenset({"admin.log_in", "admin.choose_language", "assets.static"})
-"""All that a stranger reaches: the log-in page, its language, its style sheet."""
+OPEN_ENDPOINTS = frozenset({"admin.log_in", "admin.choose_language", "assets.static", "desk_window.sign_in"})
+"""All that a stranger reaches: the log-in page, its language, the style sheet, the window for Koha."""
 
 POLLING_ENDPOINTS = frozenset({"counter.state"})
 """What a page asks by itself. It is no work of the librarian's, or the idle limit would never come."""

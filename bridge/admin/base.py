@@ -12,9 +12,9 @@ from flask_login import UserMixin, current_user
 from werkzeug.exceptions import HTTPException, InternalServerError
 
 from bridge.admin.words import LANGUAGES, LIBRARIAN_ROLES, PROBLEMS
-from bridge.api import log_unexpected
 from bridge.errors import BridgeError, NotAllowed, StoreUnavailable
 from bridge.models import Permission
+from bridge.unexpected import log_unexpected
 
 if TYPE_CHECKING:
     from collections.abc import Callable

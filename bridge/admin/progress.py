@@ -10,9 +10,16 @@ from types import MappingProxyType
 
 from flask_babel import LazyString, format_date, gettext, lazy_gettext, ngettext
 
-from bridge.admin.words import MOVE_OUTCOMES, PROBLEMS, REQUEST_STATES, words_of_why
+from bridge.admin.words import (
+    IDENTIFICATION_STATES,
+    MOVE_OUTCOMES,
+    PROBLEMS,
+    REQUEST_STATES,
+    words_of_why,
+)
 from bridge.errors import BridgeError
 from bridge.models import CategoryMove, LinkRequest, LinkRequestState, MoveState
+from jpki.challenge import ChallengePurpose
 
 
 @unique
@@ -107,10 +114,14 @@ def present(
     return Progress(
         is_open=request.state.is_open or (move is not None and move.state is MoveState.PENDING),
         tone=_tone(request),
-        headline=str(REQUEST_STATES[request.state]),
+        headline=str(_states_of(request)[request.state]),
         details=(*_details(request, linked_until), *describe_move(move)),
         steps=tuple(_show(step, _status(step, request)) for step in Step),
     )
+
+
+def _states_of(request: LinkRequest) -> Mapping[LinkRequestState, LazyString]:
+    return IDENTIFICATION_STATES if request.purpose is ChallengePurpose.IDENTIFY else REQUEST_STATES
 
 
 def describe_move(move: CategoryMove | None) -> list[str]:

@@ -130,6 +130,12 @@ PROBLEMS: Mapping[str, LazyString] = MappingProxyType(
         "enrolment-code-used": lazy_gettext("The enrolment code has been used. Please draw a new one."),
         "enrolment-locked": lazy_gettext("Too many enrolment codes were wrong. Please wait a minute."),
         "not-allowed": lazy_gettext("Your account may not do this."),
+        "plugin-not-authenticated": lazy_gettext("The Koha plugin could not be recognised."),
+        "plugin-not-found": lazy_gettext("There is no such Koha plugin."),
+        "librarian-not-authenticated": lazy_gettext("The log-in is over. Please log in again."),
+        "origin-not-allowed": lazy_gettext(
+            "This Koha is not one of your library's. Please tell the administrator."
+        ),
         "librarian-not-found": lazy_gettext("There is no such member of staff."),
         "log-in-failed": lazy_gettext("The log-in name or the password is wrong."),
         "name-taken": lazy_gettext("This name is in use."),
@@ -182,6 +188,16 @@ REQUEST_STATES: Mapping[LinkRequestState, LazyString] = MappingProxyType(
     }
 )
 
+IDENTIFICATION_STATES: Mapping[LinkRequestState, LazyString] = MappingProxyType(
+    {
+        **REQUEST_STATES,
+        LinkRequestState.COMPLETED: lazy_gettext("The patron is known."),
+        LinkRequestState.REFUSED: lazy_gettext("It could not be told whose card it is."),
+        LinkRequestState.CANCELLED: lazy_gettext("The question was cancelled. Nothing was kept."),
+    }
+)
+"""The same where the card was not to be linked, but its patron to be told."""
+
 TERMINAL_KINDS: Mapping[str, LazyString] = MappingProxyType(
     {
         TerminalKind.COUNTER: lazy_gettext("Counter"),
@@ -220,6 +236,7 @@ ACTOR_KINDS: Mapping[str, LazyString] = MappingProxyType(
         ActorKind.TERMINAL: lazy_gettext("Terminal"),
         ActorKind.PROXY: lazy_gettext("SIP2 proxy"),
         ActorKind.COMMAND: lazy_gettext("Server command"),
+        ActorKind.PLUGIN: lazy_gettext("Koha plugin"),
     }
 )
 
@@ -267,6 +284,12 @@ AUDIT_TAGS: Mapping[str, LazyString] = MappingProxyType(
         AuditTag.LOGIN_FAILED: lazy_gettext("Log-in failed"),
         AuditTag.LOGGED_OUT: lazy_gettext("Logged out"),
         AuditTag.LIST_EXPORTED: lazy_gettext("List taken away as a file"),
+        AuditTag.DESK_OPENED: lazy_gettext("Desk opened in Koha"),
+        AuditTag.KOHA_ACCOUNT_ADDED: lazy_gettext("Koha account given to a member of staff"),
+        AuditTag.KOHA_ACCOUNT_REMOVED: lazy_gettext("Koha account taken from a member of staff"),
+        AuditTag.PLUGIN_ADDED: lazy_gettext("Koha plugin added"),
+        AuditTag.PLUGIN_REMOVED: lazy_gettext("Koha plugin removed"),
+        AuditTag.PLUGIN_REFUSED: lazy_gettext("Alarm: wrong secret of a Koha plugin"),
         AuditTag.AUDIT_SEALED: lazy_gettext("Audit log sealed"),
         AuditTag.KEYS_ROTATED: lazy_gettext("Links brought under a new master key"),
         AuditTag.KEY_RETIRED: lazy_gettext("Master key retired"),

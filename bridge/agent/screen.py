@@ -426,6 +426,14 @@ PROBLEM_WORDS: Mapping[str, Words] = MappingProxyType(
             "Too many enrolment codes were wrong, so none is taken for a while.",
         ),
         "not-allowed": _ask_staff("この操作はできません。", "This is not permitted."),
+        "plugin-not-authenticated": _ask_staff(
+            "プラグインを確認できません。", "The plugin could not be recognised."
+        ),
+        "plugin-not-found": _ask_staff("プラグインの登録が見つかりません。", "The plugin was not found."),
+        "librarian-not-authenticated": _ask_staff(
+            "職員のログインが終わっています。", "The librarian's log-in is over."
+        ),
+        "origin-not-allowed": _ask_staff("このページからは使えません。", "It cannot be used from this page."),
         "librarian-not-found": _ask_staff("職員の登録が見つかりません。", "The librarian was not found."),
         "log-in-failed": _ask_staff("ログインできませんでした。", "The log-in failed."),
         "name-taken": _ask_staff("その名前は使われています。", "The name is in use."),

@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum, unique
 from http import HTTPMethod, HTTPStatus
+from types import MappingProxyType
 
+from bridge.api.desk_schemas import (
+    ACCOUNT_SHAPE,
+    CARDNUMBER_ANSWER,
+    CARDNUMBER_SHAPE,
+    DESK_ANSWER,
+    IDENTIFICATION_SHAPE,
+    OPENED_ANSWER,
+    PATRON_ANSWER,
+    REQUEST_ANSWER,
+    START_SHAPE,
+    UNLINK_SHAPE,
+)
 from bridge.api.fields import AnswerShape, Bilingual, BodyShape
 from bridge.api.schemas import (
     CHALLENGE_ANSWER,
@@ -19,6 +34,16 @@ from bridge.api.schemas import (
     ProgressReport,
     ResponseRequest,
 )
+
+
+@unique
+class Caller(StrEnum):
+    """Who calls, and so what stands in ``Authorization``; nothing where it is anybody."""
+
+    ANYBODY = "anybody"
+    TERMINAL = "terminal"
+    LIBRARIAN = "librarian"
+    PLUGIN = "plugin"
 
 
 @dataclass(frozen=True)
@@ -41,14 +66,31 @@ class Call:
     problems: tuple[str, ...] = ()
     details: Bilingual | None = None
     may_wait: bool = False
-    authenticated: bool = True
+    caller: Caller = Caller.TERMINAL
 
 
 EVERY_CALL = ("internal-error",)
 """What any call may be refused for."""
 
-EVERY_AUTHENTICATED_CALL = ("terminal-not-authenticated",)
-"""What any call may be refused for that wants the terminal's token."""
+EVERY_CALL_OF: Mapping[Caller, tuple[str, ...]] = MappingProxyType(
+    {
+        Caller.ANYBODY: (),
+        Caller.TERMINAL: ("terminal-not-authenticated",),
+        Caller.LIBRARIAN: (
+            "librarian-not-authenticated",
+            "not-allowed",
+            "origin-not-allowed",
+            "store-unavailable",
+        ),
+        Caller.PLUGIN: (
+            "plugin-not-authenticated",
+            "not-allowed",
+            "origin-not-allowed",
+            "store-unavailable",
+        ),
+    }
+)
+"""What any call of each may be refused for."""
 
 EVERY_BODY = ("malformed-request", "unsupported-media-type", "request-too-large")
 """What any call with a body may be refused for."""
@@ -153,7 +195,7 @@ CALLS: tuple[Call, ...] = (
             "code. Where no answer arrives the same body may be sent again. The token of before is worth "
             "nothing then.",
         ),
-        authenticated=False,
+        caller=Caller.ANYBODY,
     ),
     Call(
         "begin",
@@ -201,10 +243,127 @@ CALLS: tuple[Call, ...] = (
         ResponseRequest.SHAPE,
         (*_CHALLENGE, *_CERTIFICATE, *_LINK, *_PATRON, "link-request-not-found", "link-not-found"),
     ),
+    Call(
+        "open_desk",
+        HTTPMethod.POST,
+        "/desk/passes",
+        Bilingual(
+            "Kohaプラグインが、Kohaにログイン中の職員のために短時間のトークンを受け取る。ブラウザーからは呼べない",
+            "Koha's plugin gets a short-lived token for whoever is signed in to Koha. Not to be called by a "
+            "browser",
+        ),
+        HTTPStatus.CREATED,
+        (OPENED_ANSWER,),
+        ACCOUNT_SHAPE,
+        ("librarian-not-found",),
+        caller=Caller.PLUGIN,
+    ),
+    Call(
+        "desk",
+        HTTPMethod.GET,
+        "/desk",
+        Bilingual(
+            "窓口の端末と、連携登録の前に利用者に見せる文を受け取る",
+            "Get the counter terminals, and the wording that a patron is shown before a card is linked",
+        ),
+        HTTPStatus.OK,
+        (DESK_ANSWER,),
+        caller=Caller.LIBRARIAN,
+    ),
+    Call(
+        "look_up",
+        HTTPMethod.POST,
+        "/desk/patron",
+        Bilingual(
+            "利用者カードの番号で、連携の数と状態を尋ねる。番号はURLに書かない",
+            "Ask by library card number for the number of links and their states. The number stands in no "
+            "address",
+        ),
+        HTTPStatus.OK,
+        (PATRON_ANSWER,),
+        CARDNUMBER_SHAPE,
+        ("patron-not-found", "koha-not-reachable"),
+        caller=Caller.LIBRARIAN,
+    ),
+    Call(
+        "start_identification",
+        HTTPMethod.POST,
+        "/desk/identifications",
+        Bilingual("次に置かれるカードが誰のものか尋ねる", "Ask whose card the next one at a counter is"),
+        HTTPStatus.CREATED,
+        (REQUEST_ANSWER,),
+        IDENTIFICATION_SHAPE,
+        ("terminal-not-found", "wrong-terminal-kind", "link-request-pending"),
+        caller=Caller.LIBRARIAN,
+    ),
+    Call(
+        "start_link",
+        HTTPMethod.POST,
+        "/desk/links",
+        Bilingual("次に置かれるカードを利用者に連携する", "Link the next card at a counter to a patron"),
+        HTTPStatus.CREATED,
+        (REQUEST_ANSWER,),
+        START_SHAPE,
+        (
+            *_PATRON,
+            "terminal-not-found",
+            "wrong-terminal-kind",
+            "link-request-pending",
+            "consent-missing",
+            "link-not-found",
+            "too-many-links",
+        ),
+        caller=Caller.LIBRARIAN,
+    ),
+    Call(
+        "watch_request",
+        HTTPMethod.GET,
+        "/desk/requests/{request_id}",
+        Bilingual("どこまで進んだか尋ねる", "Ask how far it has come"),
+        HTTPStatus.OK,
+        (REQUEST_ANSWER,),
+        problems=("link-request-not-found",),
+        caller=Caller.LIBRARIAN,
+    ),
+    Call(
+        "cancel_request",
+        HTTPMethod.POST,
+        "/desk/requests/{request_id}/cancellation",
+        Bilingual("取りやめる", "Take it back"),
+        HTTPStatus.OK,
+        (REQUEST_ANSWER,),
+        problems=("link-request-not-found",),
+        caller=Caller.LIBRARIAN,
+    ),
+    Call(
+        "identified_patron",
+        HTTPMethod.POST,
+        "/desk/requests/{request_id}/patron",
+        Bilingual(
+            "誰のカードだったか、尋ねた職員だけが、受付の5分間のうちに受け取る。そのつど監査記録に残る",
+            "Get whose card it was: for the librarian who asked alone, within the five minutes of the order, "
+            "and with a line in the audit log each time",
+        ),
+        HTTPStatus.OK,
+        (CARDNUMBER_ANSWER,),
+        problems=("link-request-not-found", "link-not-found", "patron-not-found", "koha-not-reachable"),
+        caller=Caller.LIBRARIAN,
+    ),
+    Call(
+        "unlink",
+        HTTPMethod.POST,
+        "/desk/links/{link_id}/end",
+        Bilingual("連携を解除する", "End a link"),
+        HTTPStatus.NO_CONTENT,
+        (),
+        UNLINK_SHAPE,
+        ("link-not-found",),
+        caller=Caller.LIBRARIAN,
+    ),
 )
 
 
 def problems_of(call: Call) -> tuple[str, ...]:
     """Return the slugs of all that *call* may be refused for."""
-    authentication = EVERY_AUTHENTICATED_CALL if call.authenticated else ()
-    return (*EVERY_CALL, *authentication, *(EVERY_BODY if call.body is not None else ()), *call.problems)
+    of_caller = EVERY_CALL_OF[call.caller]
+    return (*EVERY_CALL, *of_caller, *(EVERY_BODY if call.body is not None else ()), *call.problems)

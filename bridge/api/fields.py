@@ -146,6 +146,35 @@ class SmallNumberField:
         }
 
 
+@dataclass(frozen=True)
+class NumberField:
+    """A whole number from *minimum* to *maximum*."""
+
+    name: str
+    minimum: int
+    maximum: int
+    description: Bilingual
+    required: bool = True
+
+    def read(self, fields: Mapping[str, object]) -> int:
+        """Raises ``MalformedRequest``."""
+        value = fields[self.name]
+        if type(value) is not int:  # a bool is an int to isinstance
+            raise MalformedRequest(RequestFault.WRONG_TYPE, self.name)
+        if not self.minimum <= value <= self.maximum:
+            raise MalformedRequest(RequestFault.NOT_ALLOWED, self.name)
+        return value
+
+    def schema(self, language: str) -> JsonSchema:
+        """Return what may stand in the field."""
+        return {
+            "type": "integer",
+            "minimum": self.minimum,
+            "maximum": self.maximum,
+            "description": self.description.in_language(language),
+        }
+
+
 class RequestField(Protocol):
     """What a body's shape needs to know of a field."""
 
@@ -212,10 +241,24 @@ class AnswerField:
 
 
 @dataclass(frozen=True)
+class AnswerList:
+    """A list that always stands in an answer: of objects, or of texts where *items* is None."""
+
+    name: str
+    description: Bilingual
+    items: AnswerShape | None = None
+
+    def schema(self, language: str) -> JsonSchema:
+        """Return what may stand in the list."""
+        items: JsonSchema = {"type": "string"} if self.items is None else self.items.schema(language)
+        return {"type": "array", "items": items, "description": self.description.in_language(language)}
+
+
+@dataclass(frozen=True)
 class AnswerShape:
     """The fields of one answer. A later release may add some, so a caller leaves unknown ones alone."""
 
-    fields: tuple[AnswerField, ...]
+    fields: tuple[AnswerField | AnswerList, ...]
 
     def schema(self, language: str) -> JsonSchema:
         """Return the schema of the whole answer."""

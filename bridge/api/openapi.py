@@ -7,22 +7,31 @@ from http import HTTPStatus
 from importlib.metadata import version
 from itertools import groupby
 
-from bridge.api.calls import CALLS, Call, problems_of
+from bridge.api.calls import CALLS, Call, Caller, problems_of
 from bridge.api.fields import Bilingual, JsonSchema
 from bridge.api.problems import MEDIA_TYPE, PROBLEMS, TYPE_PREFIX, ProblemType
 from bridge.api.schemas import MAXIMUM_ID
 
 OPENAPI_VERSION = "3.1.0"
 
-TITLE = Bilingual("koha-jpki-bridge 端末API", "koha-jpki-bridge terminal API")
+TITLE = Bilingual("koha-jpki-bridge API", "koha-jpki-bridge API")
 ABOUT = Bilingual(
-    "カード読み取り機のそばの端末が使うAPIです。登録のほかは端末のトークンを要し、"
-    "誤りはapplication/problem+json（RFC 9457）で返ります。",
-    "For the terminals beside the card readers. All calls but the enrolment want the terminal's token; "
-    "errors are application/problem+json (RFC 9457).",
+    "カード読み取り機のそばの端末と、Kohaの職員用画面（/desk）が使うAPIです。端末は登録のほかは端末のトークン、"
+    "職員用画面は職員の短時間のトークンを要し、誤りはapplication/problem+json（RFC 9457）で返ります。",
+    "For the terminals beside the card readers, and for Koha's staff pages (/desk). A terminal's calls but "
+    "the enrolment want the terminal's token, those of the desk the librarian's short-lived one; errors are "
+    "application/problem+json (RFC 9457).",
 )
-CHALLENGE_ID = Bilingual("beginで受け取ったチャレンジのID", "The challenge's id, as begin gave it")
-TOKEN = Bilingual("端末のトークン", "The terminal's token")
+PATH_IDS = {
+    "challenge_id": Bilingual("beginで受け取ったチャレンジのID", "The challenge's id, as begin gave it"),
+    "request_id": Bilingual("受付のID", "The order's id, as its start gave it"),
+    "link_id": Bilingual("連携のID", "The link's id, as look_up gave it"),
+}
+CREDENTIALS = {
+    Caller.TERMINAL: ("bearer", Bilingual("端末のトークン", "The terminal's token")),
+    Caller.LIBRARIAN: ("bearer", Bilingual("職員の短時間のトークン", "The librarian's short-lived token")),
+    Caller.PLUGIN: ("basic", Bilingual("KohaプラグインのIDと秘密", "Id and secret of Koha's plugin")),
+}
 DONE = Bilingual("できた", "Done")
 UNCHANGED = Bilingual("変わっていない（本文なし）", "Nothing has changed, no body")
 NO_BODY = Bilingual("できた（本文なし）", "Done, no body")
@@ -44,18 +53,18 @@ def openapi_document(server_url: str, language: str) -> JsonSchema:
             "license": {"name": "GPL-3.0-or-later", "identifier": "GPL-3.0-or-later"},
         },
         "servers": [{"url": server_url}],
-        "security": [{"terminal": []}],
         "paths": {
             path: {call.method.lower(): _operation(call, language) for call in calls}
             for path, calls in groupby(CALLS, key=lambda call: call.path)
         },
         "components": {
             "securitySchemes": {
-                "terminal": {
+                caller.value: {
                     "type": "http",
-                    "scheme": "bearer",
-                    "description": TOKEN.in_language(language),
+                    "scheme": scheme,
+                    "description": description.in_language(language),
                 }
+                for caller, (scheme, description) in CREDENTIALS.items()
             },
         },
     }
@@ -70,22 +79,24 @@ def _operation(call: Call, language: str) -> JsonSchema:
     operation: JsonSchema = {
         "operationId": call.operation_id,
         "summary": call.summary.in_language(language),
+        "security": [] if call.caller is Caller.ANYBODY else [{call.caller.value: []}],
         "responses": _responses(call, language),
     }
     if call.details is not None:
         operation["description"] = call.details.in_language(language)
-    if not call.authenticated:
-        operation["security"] = []
-    if "{challenge_id}" in call.path:
-        operation["parameters"] = [
-            {
-                "name": "challenge_id",
-                "in": "path",
-                "required": True,
-                "description": CHALLENGE_ID.in_language(language),
-                "schema": {"type": "string", "pattern": f"^[A-Za-z0-9]{{1,{MAXIMUM_ID}}}$"},
-            }
-        ]
+    parameters = [
+        {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "description": description.in_language(language),
+            "schema": {"type": "string", "pattern": f"^[A-Za-z0-9]{{1,{MAXIMUM_ID}}}$"},
+        }
+        for name, description in PATH_IDS.items()
+        if f"{{{name}}}" in call.path
+    ]
+    if parameters:
+        operation["parameters"] = parameters
     if call.body is not None:
         operation["requestBody"] = {
             "required": True,

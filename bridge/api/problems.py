@@ -6,8 +6,6 @@ the vendor's engineer and the log of the machine; what the patron reads stands i
 
 from __future__ import annotations
 
-import logging
-import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,10 +17,9 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from bridge.api.errors import ApiError, MalformedRequest, RequestFault, TerminalNotAuthenticated
 from bridge.api.schemas import rfc3339
-from bridge.errors import BridgeError, slug_of
+from bridge.errors import BridgeError, DeskClosed, PluginRefused, slug_of
+from bridge.unexpected import log_unexpected
 from jpki.errors import JpkiError
-
-log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:koha-jpki-bridge:problem:"
@@ -226,9 +223,23 @@ PROBLEMS: Mapping[str, ProblemType] = MappingProxyType(
             "Too many wrong enrolment codes",
             ("locked_until",),
         ),
-        # staff and set-up; no call of the API raises these today, but every refusal has its words
+        # staff and set-up; not every one is raised by a call of the API, but every refusal has its words
         "not-allowed": ProblemType(
             HTTPStatus.FORBIDDEN, "この職員にはできません", "Not allowed to this librarian"
+        ),
+        "plugin-not-authenticated": ProblemType(
+            HTTPStatus.UNAUTHORIZED, "プラグインを確認できません", "Plugin not authenticated"
+        ),
+        "plugin-not-found": ProblemType(
+            HTTPStatus.NOT_FOUND, "該当するプラグインがありません", "Plugin not found"
+        ),
+        "librarian-not-authenticated": ProblemType(
+            HTTPStatus.UNAUTHORIZED,
+            "ログインの有効時間が過ぎたか、職員を確認できません",
+            "Librarian not authenticated, or not any more",
+        ),
+        "origin-not-allowed": ProblemType(
+            HTTPStatus.FORBIDDEN, "このページからは使えません", "Not from a page of this origin"
         ),
         "librarian-not-found": ProblemType(
             HTTPStatus.NOT_FOUND, "該当する職員がいません", "Librarian not found"
@@ -298,8 +309,10 @@ def render_problem(error: Exception) -> Response:
             body[member] = rfc3339(value) if isinstance(value, datetime) else value
     response = Response(json.dumps(body), status=int(status), mimetype=MEDIA_TYPE)
     response.headers["Content-Language"] = "en" if english else "ja"
-    if isinstance(error, TerminalNotAuthenticated):
+    if isinstance(error, TerminalNotAuthenticated | DeskClosed):
         response.headers["WWW-Authenticate"] = 'Bearer realm="koha-jpki-bridge"'  # RFC 6750, 3
+    if isinstance(error, PluginRefused):
+        response.headers["WWW-Authenticate"] = 'Basic realm="koha-jpki-bridge"'  # RFC 7617, 2
     if isinstance(error, MethodNotAllowed) and error.valid_methods:
         response.headers["Allow"] = ", ".join(error.valid_methods)  # RFC 9110, 15.5.6
     return response
@@ -318,13 +331,3 @@ def _slug(error: Exception) -> str:
     if isinstance(error, HTTPException):
         return HTTP_SLUGS.get(error.code or HTTPStatus.INTERNAL_SERVER_ERROR, "http-error")
     return BridgeError.slug
-
-
-def log_unexpected(error: Exception) -> None:
-    """Log what nobody foresaw: its type and place, never its text, which may repeat a secret.
-
-    A database driver, for one, puts the values of the failing statement into its message.
-    """
-    frames = traceback.extract_tb(error.__traceback__)
-    place = " < ".join(f"{frame.filename}:{frame.lineno}" for frame in reversed(frames))
-    log.error("unexpected %s at %s", type(error).__name__, place)

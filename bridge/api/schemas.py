@@ -187,9 +187,14 @@ class ResponseRequest:
 
 
 def challenge_id_in_path(text: str) -> str:
-    """Return the id, if it can be one; raises ``ChallengeUnknown``. Databases choke on a NUL."""
+    """Return the id, if it can be one; raises ``ChallengeUnknown``."""
+    return id_in_path(text, ChallengeUnknown)
+
+
+def id_in_path(text: str, absent: type[Exception]) -> str:
+    """Return the id, if it can be one; raises *absent*. Databases choke on a NUL."""
     if len(text) > MAXIMUM_ID or not (text.isascii() and text.isalnum()):
-        raise ChallengeUnknown
+        raise absent
     return text
 
 

@@ -70,19 +70,19 @@ class ApiViews:
     def report_state(self) -> Response:
         """``POST /terminal/state``."""
         terminal = self._caller()
-        self._services.terminals.report(terminal, report_in_body(_json_body()))
+        self._services.terminals.report(terminal, report_in_body(json_body()))
         return Response(status=204)
 
     def enrol(self) -> Answer:
         """``POST /enrolments``: the one call that needs no token, for it makes one good."""
-        body = EnrolRequest.from_body(_json_body())
+        body = EnrolRequest.from_body(json_body())
         terminal = self._services.enrolment.enrol(body.code, body.token_digest)
         return enrolled_answer(terminal, self._services.library_names[terminal.library_id]), 201
 
     def begin(self) -> Answer:
         """``POST /challenges``."""
         terminal = self._caller()
-        body = BeginRequest.from_body(_json_body())
+        body = BeginRequest.from_body(json_body())
         match body.purpose:
             case ChallengePurpose.LINK:
                 challenge = self._services.registration.begin(terminal, body.certificate)
@@ -96,7 +96,7 @@ class ApiViews:
         """``POST /challenges/{id}/progress``."""
         terminal = self._caller()
         challenge_id = challenge_id_in_path(challenge_id)
-        body = ProgressReport.from_body(_json_body())
+        body = ProgressReport.from_body(json_body())
         self._services.registration.progress(terminal, challenge_id, body.step, body.attempts_remaining)
         return Response(status=204)
 
@@ -104,7 +104,7 @@ class ApiViews:
         """``POST /challenges/{id}/response``: a counter links or identifies, a self-check machine borrows."""
         terminal = self._caller()
         challenge_id = challenge_id_in_path(challenge_id)
-        body = ResponseRequest.from_body(_json_body())
+        body = ResponseRequest.from_body(json_body())
         if terminal.kind is TerminalKind.COUNTER:
             if self._services.identification.purpose_of(challenge_id) is ChallengePurpose.IDENTIFY:
                 self._services.identification.complete(
@@ -145,7 +145,8 @@ def preferred_wait(prefer: str) -> int | None:
     return None if found is None else min(int(found[1]), LONGEST_WAIT)
 
 
-def _json_body() -> bytes:
+def json_body() -> bytes:
+    """Return the request's body; raises ``UnsupportedMediaType`` where it does not say that it is JSON."""
     if request.mimetype != "application/json":
         raise UnsupportedMediaType
     return request.get_data(cache=False)

@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "library": ("bridge.cli.library", "library", "The libraries of the settings."),
     "librarian": ("bridge.cli.staff", "librarian", "Staff accounts of the admin."),
     "links": ("bridge.cli.links", "links", "Links: list, show, end, import, export."),
+    "plugin": ("bridge.cli.plugin", "plugin", "The Koha plugin: its secret, and who is who."),
     "revocation": ("bridge.cli.revocation", "revocation", "Ask whether a certificate is revoked."),
     "sandbox": ("bridge.cli.sandbox", "sandbox", "Run the bridge over simulators, for a vendor's program."),
     "serve": ("bridge.cli.serve", "serve", "Run the middleware and the admin."),

@@ -12,6 +12,7 @@ from bridge.ports import AuditSealer, ChangeCounter, Transaction
 from bridge.store.audit import AuditLog, AuditQueries
 from bridge.store.categories import CategoryMoveQueries
 from bridge.store.challenges import ChallengeQueries
+from bridge.store.desk import DeskQueries
 from bridge.store.engine import READING, WRITING, SqliteChanges, failures_translated
 from bridge.store.guesses import GuessQueries
 from bridge.store.keys import KeyQueries
@@ -23,6 +24,7 @@ from bridge.store.sweeps import SweepQueries
 
 class SqlTransaction(
     StaffQueries,
+    DeskQueries,
     LinkQueries,
     LinkRequestQueries,
     LinkHousekeepingQueries,

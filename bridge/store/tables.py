@@ -144,6 +144,41 @@ class LibrarianRow(Base):
     session_generation: Mapped[int] = mapped_column(default=0, server_default="0")
 
 
+class KohaPluginRow(Base):
+    """A Koha whose plugin may open the desk, and the SHA-256 of its secret."""
+
+    __tablename__ = "koha_plugin"
+
+    plugin_id: Mapped[str] = mapped_column(primary_key=True)
+    library_id: Mapped[str] = mapped_column(index=True)
+    name: Mapped[str]
+    secret_digest: Mapped[str]
+    failures: Mapped[int] = mapped_column(default=0)
+    locked_until: Mapped[datetime | None]
+
+
+class KohaAccountRow(Base):
+    """Which librarian somebody is who signs in to Koha's staff pages."""
+
+    __tablename__ = "koha_account"
+
+    library_id: Mapped[str] = mapped_column(primary_key=True)
+    koha_patron_id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    librarian_id: Mapped[str] = mapped_column(ForeignKey("librarian.librarian_id"))
+
+
+class DeskPassRow(Base):
+    """A librarian's token for the desk, as a digest; deleted soon after it is over."""
+
+    __tablename__ = "desk_pass"
+
+    token_digest: Mapped[str] = mapped_column(primary_key=True)
+    librarian_id: Mapped[str] = mapped_column(ForeignKey("librarian.librarian_id"), index=True)
+    plugin_id: Mapped[str | None] = mapped_column(ForeignKey("koha_plugin.plugin_id"), index=True)
+    session_generation: Mapped[int]
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+
+
 class CardLinkRow(Base):
     """A link. Once ended it recognises nobody: identifier and serial number are wiped.
 

@@ -19,6 +19,7 @@ from bridge.app import create_app_from
 from bridge.borrowing import BorrowingService
 from bridge.category import CategoryService
 from bridge.consent import CONSENT_VERSION
+from bridge.desk import DeskService
 from bridge.enrolment import EnrolmentService
 from bridge.environment import Environment, Library
 from bridge.errors import NoSuchPatron
@@ -239,6 +240,7 @@ def world(tmp_path, pki, empty_database):
         ),
         library_names={library.library_id: library.name for library in libraries.values()},
         clock=clock,
+        desk=DeskService(environment, staff),
     )
 
     def librarian(library_id, login_name, display_name, role=LibrarianRole.LIBRARIAN):

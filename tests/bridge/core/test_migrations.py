@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 from alembic import command
 from sqlalchemy import inspect, text
 from sqlalchemy.exc import IntegrityError
 
 from bridge.audit_chain import ChainVerifier
-from bridge.models import LinkState
+from bridge.models import DeskPass, KohaAccount, KohaPlugin, LinkState
 from bridge.ports import LinkGroup
 from bridge.store import SqlStore, open_engine, upgrade
 from bridge.store.audit import AuditLog
@@ -205,6 +207,17 @@ def test_open_links_of_one_patron_are_numbered_and_one_session_on_a_link_stays_o
         assert connection.execute(text(still_open)).scalars().all() == ["open-3"]
         kept = "SELECT count(*) FROM card_session WHERE cardnumber_ciphertext IS NOT NULL"
         assert connection.execute(text(kept)).scalar_one() == 1
+
+
+@pytest.mark.parametrize("first_revision", ["0012"], indirect=True)
+def test_the_desk_is_opened_for_a_librarian_of_before(first_revision):
+    assert upgrade(first_revision) == ("0012", head_revision())
+    with SqlStore(first_revision).transaction() as transaction:
+        transaction.add_plugin(KohaPlugin("p1", "central", "Koha"), "digest")
+        transaction.add_koha_account(KohaAccount("central", 51, "l1"))
+        desk_pass = DeskPass("l1", 0, "p1", datetime(2026, 11, 20, tzinfo=UTC))
+        transaction.add_desk_pass(desk_pass, "token")
+        assert transaction.find_desk_pass("token") == desk_pass
 
 
 @pytest.mark.parametrize("first_revision", ["0009"], indirect=True)

@@ -20,6 +20,7 @@ from bridge.app import create_app_from
 from bridge.borrowing import BorrowingService
 from bridge.category import CategoryService
 from bridge.consent import CONSENT_VERSION
+from bridge.desk import DeskService
 from bridge.enrolment import EnrolmentService
 from bridge.environment import Environment, Library
 from bridge.errors import NoSuchPatron
@@ -45,6 +46,9 @@ NOW = datetime(2026, 11, 2, 1, 0, tzinfo=UTC)
 LIBRARY = "chuo"
 CARDNUMBER = "C0001234567"
 PIN = "4937"
+KOHA_ORIGIN = "https://staff.koha.example"
+OTHER_LIBRARY = "kita"
+OTHER_ORIGIN = "https://staff.kita.example"
 TODAY = date(2026, 11, 2)
 PATRON = PatronRecord(
     patron_id=71,
@@ -124,6 +128,7 @@ class BridgeUnderTest:
     patrons: Patrons
     revocations: Revocations
     librarian: object = None
+    other_librarian: object = None
     counter_token: str = field(default="", repr=False)
     self_check_token: str = field(default="", repr=False)
 
@@ -157,14 +162,22 @@ def bridge(tmp_path, pki):
     environment = Environment(
         store=store,
         keys=KeyRing([MasterKey("test", bytes(range(32)))], random_bytes),
-        libraries={LIBRARY: Library(LIBRARY, "中央図書館", ZoneInfo("Asia/Tokyo"), patrons)},
+        libraries={
+            library_id: Library(
+                library_id, name, ZoneInfo("Asia/Tokyo"), patrons, koha_origins=frozenset({origin})
+            )
+            for library_id, name, origin in (
+                (LIBRARY, "中央図書館", KOHA_ORIGIN),
+                (OTHER_LIBRARY, "北図書館", OTHER_ORIGIN),
+            )
+        },
         clock=clock,
         random_bytes=random_bytes,
     )
     policy = CardPolicy(
         trust_store=pki.trust_store(),
         certificate=CertificatePolicy(frozenset({"1.2.392.200149.8.5.1.3.30"})),
-        revocation={LIBRARY: LibraryRevocation(revocations)},
+        revocation=dict.fromkeys((LIBRARY, OTHER_LIBRARY), LibraryRevocation(revocations)),
         challenge_lifetime=timedelta(seconds=120),
     )
     verification = CardVerification(environment, policy)
@@ -181,8 +194,9 @@ def bridge(tmp_path, pki):
         terminals=TerminalService(environment, tokens.idle_limit),
         categories=categories,
         administration=AdministrationService(environment, staff, enrolment, {}),
-        library_names={LIBRARY: "中央図書館"},
+        library_names={LIBRARY: "中央図書館", OTHER_LIBRARY: "北図書館"},
         clock=clock,
+        desk=DeskService(environment, staff),
     )
     bridge = BridgeUnderTest(services, store, engine, clock, patrons, revocations)
     add_staff_and_terminals(bridge)
@@ -200,6 +214,17 @@ def add_staff_and_terminals(bridge):
         display_name="佐藤",
         role=LibrarianRole.LIBRARIAN,
         password="correct horse",
+    )
+    bridge.other_librarian = staff.add_librarian(
+        actor,
+        library_id=OTHER_LIBRARY,
+        login_name="kita",
+        display_name="北野",
+        role=LibrarianRole.LIBRARIAN,
+        password="correct horse",
+    )
+    staff.add_terminal(
+        actor, library_id=OTHER_LIBRARY, terminal_id="north-1", name="北窓口", kind=TerminalKind.COUNTER
     )
     bridge.counter_token = staff.add_terminal(
         actor, library_id=LIBRARY, terminal_id="counter-1", name="窓口1", kind=TerminalKind.COUNTER
