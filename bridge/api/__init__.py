@@ -20,6 +20,8 @@ API_ROOT = "/api/"
 
 URL_PREFIX = f"{API_ROOT}v1"
 
+AT_THE_DESK = frozenset({Caller.LIBRARIAN, Caller.PLUGIN})
+
 
 def create_blueprint(services: Services) -> Blueprint:
     """Return the API's blueprint over *services*."""
@@ -29,7 +31,7 @@ def create_blueprint(services: Services) -> Blueprint:
     )
     for call in CALLS:
         path = _rule(call.path)
-        view = getattr(views if call.caller is Caller.TERMINAL else desk, call.operation_id)
+        view = getattr(desk if call.caller in AT_THE_DESK else views, call.operation_id)
         blueprint.add_url_rule(path, call.operation_id, view, methods=[call.method])
     blueprint.add_url_rule("/openapi.json", "openapi", openapi_json, methods=["GET"])
     blueprint.add_url_rule("/docs", "docs", documentation_page, methods=["GET"])
