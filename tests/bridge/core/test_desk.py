@@ -46,8 +46,8 @@ class Desk:
 
 
 @pytest.fixture
-def desk(place_on_either):
-    return Desk(place_on_either)
+def desk(place):
+    return Desk(place)
 
 
 def test_the_plugin_opens_the_desk_for_whom_koha_knows(desk):
