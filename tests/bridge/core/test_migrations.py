@@ -209,9 +209,9 @@ def test_open_links_of_one_patron_are_numbered_and_one_session_on_a_link_stays_o
         assert connection.execute(text(kept)).scalar_one() == 1
 
 
-@pytest.mark.parametrize("first_revision", ["0013"], indirect=True)
+@pytest.mark.parametrize("first_revision", ["0014"], indirect=True)
 def test_the_desk_is_opened_for_a_librarian_of_before(first_revision):
-    assert upgrade(first_revision) == ("0013", head_revision())
+    assert upgrade(first_revision) == ("0014", head_revision())
     with SqlStore(first_revision).transaction() as transaction:
         transaction.add_plugin(KohaPlugin("p1", "central", "Koha"), "digest")
         transaction.add_koha_account(KohaAccount("central", 51, "l1"))

@@ -1,6 +1,6 @@
 """The desk in Koha's staff pages: plugins, whose accounts of Koha are which librarian's, and passes.
 
-Revision 0014.
+Revision 0015.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0014"
-down_revision = "0013"
+revision = "0015"
+down_revision = "0014"
 
 TEXT = sa.String(255)
 MOMENT = sa.DateTime(timezone=True)
