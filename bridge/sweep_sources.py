@@ -20,7 +20,7 @@ from jpki.trust import TrustAnchor
 
 @dataclass(frozen=True)
 class CompleteList:
-    """All that is revoked of one CA, and the answer for whatever is not on the list."""
+    """All that is revoked of one CA, or of a part, and the answer for whatever of it is not on the list."""
 
     good: RevocationAnswer
     index: CrlIndex = field(repr=False)
@@ -59,33 +59,61 @@ class CrlSweepSource:
 
     def find_list(self, issuer: TrustAnchor) -> CompleteList | None:
         """See ``SweepSource``. It stays as it is, whatever is imported meanwhile."""
-        found = self._open(issuer)
-        return found if isinstance(found, CompleteList) else None
+        opened = self._open(issuer)
+        return None if opened.parts else opened.whole
 
     def check_all(
         self, serial_numbers: Sequence[SerialNumber], issuer: TrustAnchor, now: datetime
     ) -> Iterator[RevocationAnswer]:
-        """See ``SweepSource``. One batch is held against one CRL."""
-        found = self._open(issuer)
-        if isinstance(found, CompleteList):
-            return map(found.check, serial_numbers)
-        return (unknown_answer(self.name, now, found) for _ in serial_numbers)
+        """See ``SweepSource``. One batch is held against the CRLs of one moment."""
+        opened = self._open(issuer)
+        unknown = unknown_answer(self.name, now, opened.why)
+        return (opened.check(serial_number, unknown) for serial_number in serial_numbers)
 
-    def _open(self, issuer: TrustAnchor) -> CompleteList | UnknownReason:
+    def _open(self, issuer: TrustAnchor) -> _OpenedCrls:
         try:
             index = self._directory.find_index(issuer.key_identifier)
+            parts = self._directory.find_parts(issuer.key_identifier)
         except CrlIndexDamaged:
-            return UnknownReason.MALFORMED
+            return _OpenedCrls(None, (), UnknownReason.MALFORMED)
         except OSError:
-            return UnknownReason.UNREACHABLE
-        if index is None:
-            return UnknownReason.NO_SOURCE
+            return _OpenedCrls(None, (), UnknownReason.UNREACHABLE)
+        return _OpenedCrls(
+            None if index is None else self._list(issuer, index), [_complete_list(part) for part in parts]
+        )
+
+    def _list(self, issuer: TrustAnchor, index: CrlIndex) -> CompleteList:
+        """Return the same list for the same index: it keeps what it has worked out."""
         opened = self._opened.get(issuer.key_identifier)
         if opened is None or opened.index is not index:
-            head = index.head
-            good = RevocationAnswer(RevocationStatus.GOOD, self.name, head.this_update, head.next_update)
-            opened = self._opened[issuer.key_identifier] = CompleteList(good, index)
+            opened = self._opened[issuer.key_identifier] = _complete_list(index)
         return opened
+
+
+@dataclass(frozen=True)
+class _OpenedCrls:
+    """The CRLs of one CA: the whole one, and those of one distribution point each.
+
+    A link does not keep of which distribution point its certificate is. So a part tells who is revoked,
+    since a CA gives a serial number once, and never who is good.
+    """
+
+    whole: CompleteList | None
+    parts: Sequence[CompleteList]
+    why: UnknownReason = UnknownReason.NO_SOURCE
+
+    def check(self, serial_number: SerialNumber, unknown: RevocationAnswer) -> RevocationAnswer:
+        for part in self.parts:
+            answer = part.check(serial_number)
+            if answer.status is RevocationStatus.REVOKED:
+                return answer
+        return unknown if self.whole is None else self.whole.check(serial_number)
+
+
+def _complete_list(index: CrlIndex) -> CompleteList:
+    head = index.head
+    good = RevocationAnswer(RevocationStatus.GOOD, CrlSweepSource.name, head.this_update, head.next_update)
+    return CompleteList(good, index)
 
 
 def _revoked(good: RevocationAnswer, entry: RevokedCertificateEntry) -> RevocationAnswer:

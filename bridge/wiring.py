@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from ipaddress import ip_address
+from pathlib import Path
 from ssl import SSLContext
 from zoneinfo import ZoneInfo
 
@@ -604,7 +605,7 @@ def _sweep_sources(revocation: RevocationSettings) -> list[SweepSource]:
     sources: list[SweepSource] = []
     for name in revocation.sources:
         if name == "crl" and revocation.crl_directory is not None:
-            sources.append(CrlSweepSource(CrlDirectory(revocation.crl_directory)))
+            sources.append(CrlSweepSource(_crl_directory(revocation, revocation.crl_directory)))
         if name == "ocsp" and revocation.ocsp_url is not None:
             sources.append(
                 PacedSource(
@@ -620,6 +621,10 @@ def _ocsp_source(revocation: RevocationSettings, url: str) -> OcspSource:
     return OcspSource(url, timeout=revocation.timeout_seconds, prefer_get=revocation.ocsp_method == "GET")
 
 
+def _crl_directory(revocation: RevocationSettings, directory: Path) -> CrlDirectory:
+    return CrlDirectory(directory, revocation.crl_distribution_points)
+
+
 def _trust_store(settings: Settings) -> TrustStore:
     return load_directory(
         settings.jpki.trust_directory,
@@ -630,7 +635,7 @@ def _trust_store(settings: Settings) -> TrustStore:
 
 def _source_named(name: str, revocation: RevocationSettings) -> RevocationSource:
     if name == "crl" and revocation.crl_directory is not None:
-        return CrlSource(CrlDirectory(revocation.crl_directory))
+        return CrlSource(_crl_directory(revocation, revocation.crl_directory))
     if name == "ocsp" and revocation.ocsp_url is not None:
         return _guarded(_ocsp_source(revocation, revocation.ocsp_url), revocation)
     if name == "platform" and revocation.platform_file is not None:

@@ -102,6 +102,7 @@ class RevocationSettings:
     ocsp_method: str = "POST"
     crl_directory: Path | None = None
     crl_urls: tuple[str, ...] = ()
+    crl_distribution_points: tuple[str, ...] = ()
     platform_file: Path | None = None
     platform_token: str | None = field(default=None, repr=False)
     timeout_seconds: float = 5.0

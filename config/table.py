@@ -312,6 +312,12 @@ REVOCATION = Section(
             example='["ldap://crl.example.jp/cn=CRL,o=JPKI,c=JP"]',
         ),
         Setting(
+            "crl_distribution_points",
+            list_of(text("name"), "list of directory names (RFC 4514) and URIs"),
+            "Of which distribution points CRLs may be imported, where a CA cuts its CRL into parts.",
+            example='["CN=Example City CRLDP,OU=Example-ken,OU=CRL Distribution Points,O=JPKI,C=JP"]',
+        ),
+        Setting(
             "platform_file",
             PATH,
             "TOML file that maps the service of a platform operator, as `docs/platform-example.toml` does.",

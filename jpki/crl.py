@@ -1,11 +1,12 @@
-"""A full certificate revocation list (失効リスト; RFC 5280, 5), read from its DER. Pure.
+"""A certificate revocation list (失効リスト; RFC 5280, 5), read from its DER. Pure.
 
 A national CRL has a million entries and more. So its head and its entries are read apart: the head is
 parsed by cryptography, given the same CRL with its entries left out; the entries, nearly all alike,
 by ``read_entries`` below, in one pass over the bytes.
 
-Delta CRLs, indirect CRLs, partial CRLs (an issuing distribution point, whatever its scope) and critical
-extensions that are not known are refused: none of them can prove that a certificate is good.
+Delta CRLs, indirect CRLs, CRLs of some reasons alone and critical extensions that are not known are
+refused: none of them can prove that a certificate is good. Of a CRL that covers one distribution point
+that point is kept: it is for ``jpki.crl_index`` to say for which certificates it counts.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from asn1crypto import core
 from asn1crypto import crl as asn1
 from cryptography import x509
 
-from jpki.certificate import MAXIMUM_SERIAL_OCTETS, SIGNATURE_ALGORITHMS, CertificateType
+from jpki.certificate import MAXIMUM_SERIAL_OCTETS, SIGNATURE_ALGORITHMS, CertificateType, find_extension
+from jpki.crl_scope import scope_of_crl
 from jpki.errors import (
     CrlExpired,
     CrlIssuerUnknown,
@@ -54,13 +56,22 @@ REASON_NAMES = {
 }
 """RFC 5280, 5.3.1. An entry without a reason stands for unspecified."""
 
-KNOWN_EXTENSIONS = frozenset({x509.CRLNumber.oid, x509.AuthorityKeyIdentifier.oid})
+KNOWN_EXTENSIONS = frozenset(
+    {x509.CRLNumber.oid, x509.AuthorityKeyIdentifier.oid, x509.IssuingDistributionPoint.oid}
+)
 
 _SEQUENCE, _INTEGER, _BIT_STRING = 0x30, 0x02, 0x03
 _UTC_TIME, _GENERALIZED_TIME, _CRL_EXTENSIONS = 0x17, 0x18, 0xA0
 _TIMES = (_UTC_TIME, _GENERALIZED_TIME)
 
-_PARSE_FAILURES = (ValueError, TypeError, x509.DuplicateExtension, x509.InvalidVersion, UserWarning)
+_PARSE_FAILURES = (
+    ValueError,
+    TypeError,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+    UserWarning,
+)
 
 
 CrlEntry = tuple[bytes, int, int]
@@ -72,6 +83,8 @@ class CertificateRevocationList:
     """A CRL's head, and where in its bytes the rest lies. Make it with ``parse_crl``.
 
     ``entries`` is the range of bytes inside revokedCertificates, ``signed`` that of tbsCertList.
+    ``distribution_point`` is the one that it covers, as ``jpki.crl_scope`` writes it; None where it
+    covers all certificates of users.
     """
 
     issuer: x509.Name
@@ -82,6 +95,7 @@ class CertificateRevocationList:
     signature: bytes = field(repr=False)
     signed: range = field(repr=False)
     entries: range = field(repr=False)
+    distribution_point: str | None = None
 
 
 def parse_crl(data: Buffer) -> CertificateRevocationList:
@@ -113,7 +127,7 @@ def parse_crl(data: Buffer) -> CertificateRevocationList:
         raise UnsupportedCrl("signed with an algorithm that is not relied on")
     if next_update is None:
         raise MalformedCrl("does not say when the next one comes")
-    number, key_identifier = _read_extensions(extensions)
+    number, key_identifier, distribution_point = _read_extensions(extensions)
     return CertificateRevocationList(
         issuer=issuer,
         issuer_key_identifier=key_identifier,
@@ -123,6 +137,7 @@ def parse_crl(data: Buffer) -> CertificateRevocationList:
         signature=parsed.signature,
         signed=range(signed.start, signed.end),
         entries=range(revoked.content, revoked.end) if revoked else range(0),
+        distribution_point=distribution_point,
     )
 
 
@@ -160,15 +175,10 @@ def _find_issuer(crl: CertificateRevocationList, trust_store: TrustStore) -> Tru
     raise CrlIssuerUnknown("not issued by any imported CA for user authentication")
 
 
-def _read_extensions(extensions: x509.Extensions) -> tuple[int, bytes]:
-    """Return the CRL number and the identifier of the issuer's key."""
-    known = {extension.oid: extension for extension in extensions}
-    for oid, named in (
-        (x509.DeltaCRLIndicator.oid, "a delta CRL"),
-        (x509.IssuingDistributionPoint.oid, "a partial or indirect CRL"),
-    ):
-        if oid in known:
-            raise UnsupportedCrl(named)
+def _read_extensions(extensions: x509.Extensions) -> tuple[int, bytes, str | None]:
+    """Return the CRL number, the identifier of the issuer's key and the one distribution point covered."""
+    if find_extension(extensions, x509.DeltaCRLIndicator) is not None:
+        raise UnsupportedCrl("a delta CRL")
     for extension in extensions:
         if extension.critical and extension.oid not in KNOWN_EXTENSIONS:
             raise UnsupportedCrl(f"the critical extension {extension.oid.dotted_string} is not known")
@@ -179,7 +189,8 @@ def _read_extensions(extensions: x509.Extensions) -> tuple[int, bytes]:
         raise MalformedCrl("without a CRL number or an authority key identifier") from error
     if identifier is None:
         raise MalformedCrl("the authority key identifier holds no key identifier")
-    return number, identifier
+    point = find_extension(extensions, x509.IssuingDistributionPoint)
+    return number, identifier, None if point is None else scope_of_crl(point)
 
 
 # --- DER ------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ import mmap
 import os
 import tempfile
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,7 +29,7 @@ from pathlib import Path
 from struct import Struct
 from typing import BinaryIO
 
-from jpki.certificate import MAXIMUM_SERIAL_OCTETS, SerialNumber
+from jpki.certificate import MAXIMUM_SERIAL_OCTETS, SerialNumber, UserAuthenticationCertificate
 from jpki.crl import (
     REASON_NAMES,
     Buffer,
@@ -39,7 +39,8 @@ from jpki.crl import (
     read_entries,
     verify_crl,
 )
-from jpki.errors import CrlIndexDamaged, CrlOlderThanInForce, CrlTooLarge, MalformedCrl
+from jpki.crl_scope import distribution_points_of
+from jpki.errors import CrlIndexDamaged, CrlOlderThanInForce, CrlTooLarge, MalformedCrl, UnsupportedCrl
 from jpki.trust import TrustStore
 
 MAXIMUM_CRL_SIZE = 256 * 1024 * 1024
@@ -62,7 +63,10 @@ _PEM_LINE = 1024
 
 @dataclass(frozen=True)
 class CrlHead:
-    """What an index knows of its CRL. ``digest`` is the SHA-256 of the CRL's signature, in hex."""
+    """What an index knows of its CRL. ``digest`` is the SHA-256 of the CRL's signature, in hex.
+
+    ``distribution_point`` is the one that the CRL covers, None where it covers all certificates of users.
+    """
 
     issuer_key_identifier: bytes
     number: int
@@ -71,6 +75,7 @@ class CrlHead:
     entry_count: int
     digest: str
     imported_at: datetime
+    distribution_point: str | None = None
 
 
 @dataclass(frozen=True)
@@ -152,25 +157,48 @@ def no_progress(done: int, total: int) -> None:
 
 
 class CrlDirectory:
-    """The indexes in force, one for each issuer key; safe for threads and processes."""
+    """The indexes in force, one for each issuer key; safe for threads and processes.
 
-    def __init__(self, directory: Path) -> None:
+    A CA that cuts its CRL into parts has one more for each of *distribution_points*: CRLs of those
+    points, and of no others, may be imported. They are written as ``jpki.crl_scope`` writes them.
+    """
+
+    def __init__(self, directory: Path, distribution_points: Collection[str] = ()) -> None:
         self._directory = directory
-        self._opened: dict[bytes, CrlIndex] = {}
+        self._distribution_points = tuple(distribution_points)
+        self._opened: dict[tuple[bytes, str | None], CrlIndex] = {}
 
-    def find_index(self, issuer_key_identifier: bytes) -> CrlIndex | None:
-        """Return the index in force at this moment; None where no CRL of this key was imported.
+    def find_index(
+        self, issuer_key_identifier: bytes, distribution_point: str | None = None
+    ) -> CrlIndex | None:
+        """Return the index in force at this moment; None where no such CRL of this key was imported.
 
-        Raises ``CrlIndexDamaged``.
+        Without *distribution_point* it is that of the whole CRL. Raises ``CrlIndexDamaged``.
         """
-        opened = self._opened.get(issuer_key_identifier)
+        place = issuer_key_identifier, distribution_point
+        opened = self._opened.get(place)
         try:
             if opened is None or not opened.is_in_force():
-                opened = CrlIndex(self._path(issuer_key_identifier))
-                self._opened[issuer_key_identifier] = opened
+                opened = self._opened[place] = CrlIndex(self._path(*place))
         except FileNotFoundError:
             return None
         return opened
+
+    def find_covering(self, certificate: UserAuthenticationCertificate) -> Sequence[CrlIndex]:
+        """Return the indexes in force that speak for *certificate*: the whole CRL's, and its parts'.
+
+        Raises ``CrlIndexDamaged``.
+        """
+        points: Collection[str] = ()
+        if self._distribution_points:
+            points = distribution_points_of(certificate.x509).intersection(self._distribution_points)
+        found = (self.find_index(certificate.issuer_key_identifier, point) for point in (None, *points))
+        return [index for index in found if index is not None]
+
+    def find_parts(self, issuer_key_identifier: bytes) -> Sequence[CrlIndex]:
+        """Return the indexes in force of one distribution point each. Raises ``CrlIndexDamaged``."""
+        found = (self.find_index(issuer_key_identifier, point) for point in self._distribution_points)
+        return [index for index in found if index is not None]
 
     def heads(self) -> list[CrlHead]:
         """Return the heads of all CRLs in force. Raises ``CrlIndexDamaged``."""
@@ -183,13 +211,17 @@ class CrlDirectory:
 
         The CRL that is in force already may be imported again. Whatever is raised, the index in force
         stays in force: ``CrlTooLarge``, what ``parse_crl``, ``verify_crl`` and ``read_entries`` raise,
-        ``CrlOlderThanInForce``, and ``OSError`` for a file that cannot be read or a full disk.
+        ``UnsupportedCrl`` for a distribution point that is not accepted, ``CrlOlderThanInForce``, and
+        ``OSError`` for a file that cannot be read or a full disk.
         """
         with _mapped_der(file) as data:
             crl = parse_crl(data)
             issuer = verify_crl(crl, data, trust_store, now)
+            point = crl.distribution_point
+            if point is not None and point not in self._distribution_points:
+                raise UnsupportedCrl(f"of one distribution point alone that is not accepted: {point}")
             with self._import_lock():
-                in_force = self._find_head_in_force(issuer.key_identifier)
+                in_force = self._find_head_in_force(issuer.key_identifier, point)
                 if in_force is not None and _is_in_force(crl, in_force):
                     return in_force
                 records = _sorted_records(data, crl, progress)
@@ -201,6 +233,7 @@ class CrlDirectory:
                     entry_count=len(records),
                     digest=_digest(crl),
                     imported_at=now,
+                    distribution_point=point,
                 )
                 self._put_in_force(head, records)
                 return head
@@ -215,9 +248,11 @@ class CrlDirectory:
                 left_behind.unlink()
             yield
 
-    def _find_head_in_force(self, issuer_key_identifier: bytes) -> CrlHead | None:
+    def _find_head_in_force(
+        self, issuer_key_identifier: bytes, distribution_point: str | None
+    ) -> CrlHead | None:
         try:
-            return CrlIndex(self._path(issuer_key_identifier)).head
+            return CrlIndex(self._path(issuer_key_identifier, distribution_point)).head
         except (FileNotFoundError, CrlIndexDamaged):
             return None  # a damaged index is healed by importing again
 
@@ -231,14 +266,17 @@ class CrlDirectory:
                 file.flush()
                 os.fsync(file.fileno())
                 os.fchmod(file.fileno(), 0o644)
-            Path(draft).replace(self._path(head.issuer_key_identifier))
+            Path(draft).replace(self._path(head.issuer_key_identifier, head.distribution_point))
         except BaseException:
             Path(draft).unlink(missing_ok=True)
             raise
         _sync_directory(self._directory)
 
-    def _path(self, issuer_key_identifier: bytes) -> Path:
-        return self._directory / f"{issuer_key_identifier.hex()}{_SUFFIX}"
+    def _path(self, issuer_key_identifier: bytes, distribution_point: str | None) -> Path:
+        name = issuer_key_identifier.hex()
+        if distribution_point is not None:
+            name += f"-{hashlib.sha256(distribution_point.encode()).hexdigest()}"
+        return self._directory / f"{name}{_SUFFIX}"
 
 
 @contextmanager
@@ -313,6 +351,7 @@ def _head_line(head: CrlHead) -> bytes:
         "entry_count": head.entry_count,
         "digest": head.digest,
         "imported_at": head.imported_at.isoformat(),
+        "distribution_point": head.distribution_point,
     }
     return json.dumps(values).encode() + b"\n"
 
@@ -332,6 +371,7 @@ def _read_head(file: BinaryIO, path: Path) -> tuple[CrlHead, int]:
             entry_count=int(values["entry_count"]),
             digest=values["digest"],
             imported_at=datetime.fromisoformat(values["imported_at"]),
+            distribution_point=values.get("distribution_point"),  # an index of before has none
         )
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise CrlIndexDamaged(path) from error

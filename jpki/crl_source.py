@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from datetime import datetime
+from operator import attrgetter
 
 from jpki.certificate import UserAuthenticationCertificate
 from jpki.crl_index import CrlDirectory
@@ -18,7 +19,8 @@ class CrlSource:
     """The CRL in force of the certificate's issuer; asks no network, and takes microseconds.
 
     A certificate that the CRL does not list is GOOD as of thisUpdate; whether that is fresh enough is
-    for ``RevocationPolicy``. Without a CRL of this issuer the status is UNKNOWN.
+    for ``RevocationPolicy``. Without a CRL of this issuer that covers the certificate the status is
+    UNKNOWN. Where several cover it, each can revoke, and the newest says as of when it is good.
     """
 
     name = "crl"
@@ -31,23 +33,25 @@ class CrlSource:
     ) -> RevocationAnswer:
         """Return what the CRL of *issuer* says."""
         try:
-            index = self._directory.find_index(issuer.key_identifier)
+            indexes = self._directory.find_covering(certificate)
         except CrlIndexDamaged as error:
             _log.error("%s: %s", self.name, error)
             return unknown_answer(self.name, now, UnknownReason.MALFORMED)
         except OSError as error:
             _log.error("%s: %s", self.name, error.strerror)
             return unknown_answer(self.name, now, UnknownReason.UNREACHABLE)
-        if index is None:
+        if not indexes:
             return unknown_answer(self.name, now, UnknownReason.NO_SOURCE)
-        head, entry = index.head, index.find(certificate.serial_number)
-        if entry is None:
-            return RevocationAnswer(RevocationStatus.GOOD, self.name, head.this_update, head.next_update)
-        return RevocationAnswer(
-            RevocationStatus.REVOKED,
-            self.name,
-            head.this_update,
-            head.next_update,
-            revoked_at=entry.revoked_at,
-            reason=entry.reason,
-        )
+        for index in indexes:
+            entry = index.find(certificate.serial_number)
+            if entry is not None:
+                return RevocationAnswer(
+                    RevocationStatus.REVOKED,
+                    self.name,
+                    index.head.this_update,
+                    index.head.next_update,
+                    revoked_at=entry.revoked_at,
+                    reason=entry.reason,
+                )
+        newest = max((index.head for index in indexes), key=attrgetter("this_update"))
+        return RevocationAnswer(RevocationStatus.GOOD, self.name, newest.this_update, newest.next_update)

@@ -260,7 +260,7 @@ class MalformedCrl(CrlError):
 
 
 class UnsupportedCrl(CrlError):
-    """A delta, indirect or partial CRL, or one with a critical extension that is not known."""
+    """A delta, an indirect CRL, one of a part that is not accepted, or with an unknown critical extension."""
 
 
 class CrlIssuerUnknown(CrlError):

@@ -99,7 +99,7 @@ def _directory(ctx: click.Context, settings: Settings) -> CrlDirectory:
     if settings.revocation.crl_directory is None:
         click.echo("revocation.crl_directory: missing", err=True)
         ctx.exit(WRONG_SETTINGS)
-    return CrlDirectory(settings.revocation.crl_directory)
+    return CrlDirectory(settings.revocation.crl_directory, settings.revocation.crl_distribution_points)
 
 
 def _trust_store(settings: Settings) -> TrustStore:
@@ -112,9 +112,12 @@ def _trust_store(settings: Settings) -> TrustStore:
 
 def _description(head: CrlHead, now: datetime) -> str:
     overdue = "  OVERDUE: its answers count as stale" if now > head.next_update else ""
+    point = head.distribution_point
+    covers = () if point is None else (f"  covers           certificates of {point} alone",)
     return "\n".join(
         (
             f"CRL number {head.number} of the CA key {head.issuer_key_identifier.hex().upper()}",
+            *covers,
             f"  issued           {head.this_update:%Y-%m-%d %H:%M:%SZ}",
             f"  next one due     {head.next_update:%Y-%m-%d %H:%M:%SZ}{overdue}",
             f"  entries          {head.entry_count:,}",

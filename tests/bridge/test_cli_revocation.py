@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from bridge.cli import main
 from config import example_toml
-from jpki.simulator.crl import write_openssl_crl
+from jpki.simulator.crl import make_crl, write_openssl_crl
 from jpki.simulator.pki import Authority, CardPki, CardProfile, PkiKeys
 
 ENVIRONMENT = {
@@ -137,6 +137,50 @@ def test_without_a_crl_there_is_nothing_to_show(run, pki):
     result = run("crl", "show")
     assert result.exit_code == 1
     assert "No CRL has been imported" in result.stderr
+
+
+def test_the_crl_of_a_part_is_refused_by_name_and_taken_once_the_settings_name_it(
+    run, pki, certificate, tmp_path
+):
+    file = certificate()
+    own = (
+        x509.load_der_x509_certificate(file.read_bytes())
+        .extensions.get_extension_for_class(x509.CRLDistributionPoints)
+        .value[0]
+    )
+    scope = x509.IssuingDistributionPoint(
+        full_name=own.full_name,
+        relative_name=None,
+        only_contains_user_certs=True,
+        only_contains_ca_certs=False,
+        only_some_reasons=None,
+        indirect_crl=False,
+        only_contains_attribute_certs=False,
+    )
+    now = datetime.now(UTC).replace(microsecond=0)
+    part = make_crl(
+        x509.load_der_x509_certificate(pki.ca_certificate(Authority.AUTHENTICATION_2)),
+        pki.keys.authorities[Authority.AUTHENTICATION_2],
+        [],
+        number=1,
+        this_update=now,
+        next_update=now + timedelta(days=1),
+        extensions=[x509.Extension(scope.oid, critical=True, value=scope)],
+    )
+    (tmp_path / "part.crl").write_bytes(part)
+    name = own.full_name[0].value.rfc4514_string()
+    refused = run("crl", "import", tmp_path / "part.crl")
+    assert refused.exit_code == 1
+    assert name in refused.stderr
+    settings = tmp_path / "bridge.toml"
+    text = settings.read_text("utf-8")
+    example = "CN=Example City CRLDP,OU=Example-ken,OU=CRL Distribution Points,O=JPKI,C=JP"
+    assert example in text
+    settings.write_text(text.replace(example, name), "utf-8")
+    assert run("crl", "import", tmp_path / "part.crl").exit_code == 0
+    assert f"covers           certificates of {name} alone" in run("crl", "show").stdout
+    checked = run("revocation", "check", file)
+    assert (checked.exit_code, checked.stdout.split(",")[0]) == (0, "crl: good")
 
 
 def test_an_overdue_crl_is_shown_as_such(run, pki, crl, tmp_path, monkeypatch):

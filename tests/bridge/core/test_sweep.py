@@ -33,6 +33,20 @@ from jpki.simulator.ocsp_responder import OcspResponder
 from jpki.simulator.pki import Authority, CardProfile
 
 CARDS = 5
+PART = "http://crl.example/part"
+OF_A_PART = x509.Extension(
+    x509.IssuingDistributionPoint.oid,
+    critical=True,
+    value=x509.IssuingDistributionPoint(
+        full_name=[x509.UniformResourceIdentifier(PART)],
+        relative_name=None,
+        only_contains_user_certs=True,
+        only_contains_ca_certs=False,
+        only_some_reasons=None,
+        indirect_crl=False,
+        only_contains_attribute_certs=False,
+    ),
+)
 
 
 @pytest.fixture
@@ -66,10 +80,10 @@ def crls(place, crls_of):
 def _crls(place, tmp_path):
     authority = x509.load_der_x509_certificate(place.pki.ca_certificate(Authority.AUTHENTICATION_1))
     key = place.pki.keys.authorities[Authority.AUTHENTICATION_1]
-    directory = CrlDirectory(tmp_path / "crls")
+    directory = CrlDirectory(tmp_path / "crls", [PART])
     numbers = iter(range(1, 100))
 
-    def put_in_force(*revoked):
+    def put_in_force(*revoked, part=False):
         now = place.clock()
         entries = [RevokedCard(card.serial_number, now, reason=1) for card in revoked]
         crl = make_crl(
@@ -79,6 +93,7 @@ def _crls(place, tmp_path):
             number=next(numbers),
             this_update=now,
             next_update=now + timedelta(days=1),
+            extensions=[OF_A_PART] if part else [],
         )
         (tmp_path / "new.crl").write_bytes(crl)
         directory.import_crl(tmp_path / "new.crl", place.pki.trust_store(), now)
@@ -246,6 +261,21 @@ def test_the_pace_is_kept_and_a_dead_responder_is_left_alone(place):
     assert pauses == [0.25] * 10
     assert len(asked) == 3
     assert {answer.why for answer in answers} == {UnknownReason.UNREACHABLE}
+
+
+def test_the_crl_of_a_part_suspends_whom_it_lists_and_proves_nobody_good(place, cards, crls):
+    place.clock.advance(minutes=1)
+    *_, last = sweep_of(place, CrlSweepSource(crls(cards[1], part=True))).run()
+    assert (last.state.good, last.state.suspended, last.state.unknown) == (0, 1, CARDS - 1)
+    assert states(place)[1] is LinkState.SUSPENDED
+
+
+def test_beside_the_whole_crl_a_part_suspends_too(place, cards, crls):
+    place.clock.advance(minutes=1)
+    crls(cards[0])
+    *_, last = sweep_of(place, CrlSweepSource(crls(cards[1], part=True))).run()
+    assert (last.state.good, last.state.suspended, last.state.unknown) == (CARDS - 2, 2, 0)
+    assert states(place)[:2] == [LinkState.SUSPENDED] * 2
 
 
 def test_certificates_that_end_within_ninety_days_are_listed_the_earliest_first(place, cards, crls):

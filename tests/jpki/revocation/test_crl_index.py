@@ -10,7 +10,9 @@ import pytest
 from asn1crypto import crl as asn1
 from asn1crypto.x509 import GeneralName
 from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,6 +20,7 @@ from jpki import crl_index
 from jpki.certificate import SerialNumber, UserAuthenticationCertificate
 from jpki.crl import parse_crl, read_entries
 from jpki.crl_index import CrlDirectory, no_progress
+from jpki.crl_scope import distribution_points_of
 from jpki.crl_source import CrlSource
 from jpki.errors import (
     CrlError,
@@ -195,6 +198,10 @@ def distribution_point(**scope) -> x509.Extension:
     return critical(x509.IssuingDistributionPoint(**{**settled, **scope}))
 
 
+def point(uri: str) -> x509.GeneralName:
+    return x509.UniformResourceIdentifier(uri)
+
+
 def pem(der: bytes) -> bytes:
     return x509.load_der_x509_crl(der).public_bytes(Encoding.PEM)
 
@@ -254,6 +261,58 @@ REFUSED = {
     "of CAs alone": (
         lambda crl, now: crl(LISTED, extensions=[distribution_point(only_contains_ca_certs=True)]),
         UnsupportedCrl,
+    ),
+    "of attribute certificates alone": (
+        lambda crl, now: crl(LISTED, extensions=[distribution_point(only_contains_attribute_certs=True)]),
+        UnsupportedCrl,
+    ),
+    "of some reasons alone": (
+        lambda crl, now: crl(
+            LISTED,
+            extensions=[distribution_point(only_some_reasons=frozenset({x509.ReasonFlags.superseded}))],
+        ),
+        UnsupportedCrl,
+    ),
+    "of a distribution point that is not accepted": (
+        lambda crl, now: crl(LISTED, extensions=[distribution_point(full_name=[point("http://other/")])]),
+        UnsupportedCrl,
+    ),
+    "of a distribution point with two names": (
+        lambda crl, now: crl(
+            LISTED, extensions=[distribution_point(full_name=[point("http://a/"), point("http://b/")])]
+        ),
+        UnsupportedCrl,
+    ),
+    "of a distribution point with a name of another kind": (
+        lambda crl, now: crl(LISTED, extensions=[distribution_point(full_name=[x509.DNSName("a.example")])]),
+        UnsupportedCrl,
+    ),
+    "of a distribution point with a relative name": (
+        lambda crl, now: crl(
+            LISTED,
+            extensions=[
+                distribution_point(
+                    relative_name=x509.RelativeDistinguishedName(
+                        [x509.NameAttribute(NameOID.COMMON_NAME, "CRL1")]
+                    )
+                )
+            ],
+        ),
+        UnsupportedCrl,
+    ),
+    "of a distribution point with a name that cannot be read": (
+        # [0] distributionPoint, [0] fullName, [3] x400Address
+        lambda crl, now: crl(
+            LISTED,
+            extensions=[
+                critical(
+                    x509.UnrecognizedExtension(
+                        x509.IssuingDistributionPoint.oid, bytes.fromhex("3006a004a002a300")
+                    )
+                )
+            ],
+        ),
+        MalformedCrl,
     ),
     "an unknown critical extension": (
         lambda crl, now: crl(LISTED, extensions=[UNKNOWN_CRITICAL]),
@@ -577,3 +636,125 @@ def test_a_damaged_index_is_unknown_and_healed_by_the_next_import(
         CrlSource(crl_directory).check(*issue(CardProfile.GOOD_NEW_GENERATION), now).status
         is RevocationStatus.GOOD
     )
+
+
+# Parts
+
+
+@pytest.fixture
+def card(issue):
+    return issue(CardProfile.GOOD_NEW_GENERATION)
+
+
+@pytest.fixture
+def own_point(card) -> str:
+    """The distribution point that the card's certificate names."""
+    (name,) = distribution_points_of(card[0].x509)
+    return name
+
+
+@pytest.fixture
+def part(crl, card):
+    """Make the CRL of one distribution point: the card's own, or another."""
+    extension = card[0].x509.extensions.get_extension_for_class(x509.CRLDistributionPoints).value
+    own = extension[0].full_name
+
+    def part(*serial_numbers, at=own, **different):
+        scope = distribution_point(full_name=at, only_contains_user_certs=True)
+        return crl(*serial_numbers, extensions=[scope], **different)
+
+    return part
+
+
+@pytest.fixture
+def import_into(tmp_path, trust_store, now):
+    def import_into(directory, content):
+        (tmp_path / "part.crl").write_bytes(content)
+        return directory.import_crl(tmp_path / "part.crl", trust_store, now)
+
+    return import_into
+
+
+def test_a_crl_of_users_certificates_alone_is_a_whole_one(crl, import_bytes, crl_directory, card, now):
+    head = import_bytes(crl(LISTED, extensions=[distribution_point(only_contains_user_certs=True)]))
+    assert head.distribution_point is None
+    assert CrlSource(crl_directory).check(*card, now).status is RevocationStatus.GOOD
+
+
+def test_a_part_speaks_for_the_certificates_that_name_its_point_and_for_no_others(
+    part, tmp_path, import_into, card, own_point, now
+):
+    other = "http://other.example/crl"
+    directory = CrlDirectory(tmp_path / "crl", [own_point, other])
+    source = CrlSource(directory)
+    assert import_into(directory, part(LISTED, at=[point(other)])).distribution_point == other
+    assert source.check(*card, now).why is UnknownReason.NO_SOURCE
+    assert import_into(directory, part(LISTED)).distribution_point == own_point
+    assert source.check(*card, now).status is RevocationStatus.GOOD
+    import_into(directory, part(card[0].serial_number.value, number=8))
+    assert source.check(*card, now).status is RevocationStatus.REVOKED
+    assert {head.number for head in directory.heads()} == {7, 8}
+
+
+def test_a_point_that_is_no_longer_accepted_speaks_for_nobody(
+    part, tmp_path, import_into, card, own_point, now
+):
+    import_into(CrlDirectory(tmp_path / "crl", [own_point]), part())
+    answer = CrlSource(CrlDirectory(tmp_path / "crl")).check(*card, now)
+    assert (answer.status, answer.why) == (RevocationStatus.UNKNOWN, UnknownReason.NO_SOURCE)
+
+
+def test_beside_a_whole_crl_a_part_can_revoke_and_the_newest_says_as_of_when(
+    crl, part, tmp_path, import_into, card, own_point, now
+):
+    directory = CrlDirectory(tmp_path / "crl", [own_point])
+    import_into(directory, crl(LISTED, this_update=now - timedelta(hours=3)))
+    import_into(directory, part(LISTED, this_update=now - timedelta(hours=2), number=1))
+    answer = CrlSource(directory).check(*card, now)
+    assert (answer.status, answer.as_of) == (RevocationStatus.GOOD, now - timedelta(hours=2))
+    import_into(directory, part(card[0].serial_number.value, this_update=now, number=2))
+    assert CrlSource(directory).check(*card, now).status is RevocationStatus.REVOKED
+    import_into(directory, part(this_update=now, number=3))
+    import_into(directory, crl(card[0].serial_number.value, number=8))
+    assert CrlSource(directory).check(*card, now).status is RevocationStatus.REVOKED
+
+
+def test_each_part_has_numbers_of_its_own(part, tmp_path, import_into, own_point):
+    directory = CrlDirectory(tmp_path / "crl", [own_point, "http://other.example/crl"])
+    import_into(directory, part(number=9))
+    assert import_into(directory, part(at=[point("http://other.example/crl")], number=3)).number == 3
+    with pytest.raises(CrlOlderThanInForce):
+        import_into(directory, part(number=8))
+
+
+@pytest.mark.parametrize(
+    "different",
+    [
+        {"reasons": frozenset({x509.ReasonFlags.key_compromise})},
+        {"crl_issuer": [x509.DirectoryName(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Other")]))]},
+        {
+            "full_name": None,
+            "relative_name": x509.RelativeDistinguishedName(
+                [x509.NameAttribute(NameOID.COMMON_NAME, "CRL1")]
+            ),
+        },
+        {"full_name": [x509.DNSName("a.example")]},
+    ],
+    ids=["some reasons", "another issuer", "a relative name", "another kind of name"],
+)
+def test_a_point_that_covers_a_certificate_in_part_does_not_count(different, authority, pki_keys, now):
+    settled = {"full_name": [point("http://a/")], "relative_name": None, "reasons": None, "crl_issuer": None}
+    points = x509.CRLDistributionPoints([x509.DistributionPoint(**{**settled, **different})])
+    key = pki_keys.authorities[Authority.AUTHENTICATION_2]
+    certificate = (
+        x509.CertificateBuilder()
+        .issuer_name(authority.subject)
+        .subject_name(authority.subject)
+        .serial_number(1)
+        .not_valid_before(now)
+        .not_valid_after(now + timedelta(days=1))
+        .public_key(key.public_key())
+        .add_extension(points, critical=False)
+        .sign(key, SHA256())
+    )
+    assert distribution_points_of(certificate) == frozenset()
