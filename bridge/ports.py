@@ -175,6 +175,12 @@ class AuditReader(Protocol):
     def snapshot(self, library_id: str) -> AbstractContextManager[AuditSnapshot]:
         """Open a library's log; writers are not held up meanwhile, and memory does not grow with it."""
 
+    def last_sequence(self, library_id: str) -> int:
+        """Return the number of a library's last event, 0 where there is none."""
+
+    def events_after(self, library_id: str, sequence: int) -> Iterator[ChainedEvent]:
+        """Yield a library's events after the one of that number."""
+
 
 @unique
 class KeyedRecord(StrEnum):

@@ -41,7 +41,7 @@ from bridge.link_records import LinkRecordService
 from bridge.link_transfer import LinkTransferService
 from bridge.machines import MachinePolicies, MachinePolicy, ScreenLanguage
 from bridge.models import Actor, IdentifierKind, Terminal
-from bridge.ports import ChangeCounter
+from bridge.ports import AuditReader, ChangeCounter
 from bridge.registration import RegistrationService
 from bridge.resolver import TokenResolver
 from bridge.rules import LinkPolicy, OutagePolicy, RevocationRule
@@ -183,6 +183,11 @@ def build_audit(settings: Settings) -> AuditService:
     """Return the service that checks and exports the audit logs."""
     store, environment = _environment(settings)
     return AuditService(environment, store.audit_log())
+
+
+def build_audit_reader(settings: Settings) -> AuditReader:
+    """Return what reads the audit logs, for whoever counts in them."""
+    return _environment(settings)[0].audit_log()
 
 
 def build_key_rotation(settings: Settings, actor: Actor, *, confirm: bool = True) -> KeyRotation:

@@ -11,10 +11,11 @@ import click
 import uvloop
 from prometheus_client import CollectorRegistry, start_http_server
 
+from bridge.card_metrics import CardMetrics
 from bridge.cli.common import FAILED, load, refusals_told
 from bridge.metrics import ProxyMetrics
 from bridge.terminal_metrics import TerminalMetrics
-from bridge.wiring import build_proxy, read_terminals
+from bridge.wiring import build_audit_reader, build_proxy, read_terminals
 from config import MetricsSettings
 from sip2_adapter.proxy import Sip2Proxy
 
@@ -34,6 +35,8 @@ def sip2_proxy(ctx: click.Context) -> None:
             click.echo("no library in the settings has a [library.sip2] section", err=True)
             ctx.exit(FAILED)
         TerminalMetrics(metrics.registry, read_terminals(settings))
+        libraries = [library.library_id for library in settings.libraries]
+        CardMetrics(metrics.registry, build_audit_reader(settings), libraries)
         uvloop.run(_run(proxy))
 
 

@@ -197,6 +197,19 @@ class AuditLog:
                 _stream(session, of_library),
             )
 
+    def last_sequence(self, library_id: str) -> int:
+        """See ``bridge.ports.AuditReader``."""
+        with Session(self._engine) as session:
+            last = select(func.max(AuditEventRow.sequence)).where(AuditEventRow.library_id == library_id)
+            return session.scalar(last) or 0
+
+    def events_after(self, library_id: str, sequence: int) -> Iterator[ChainedEvent]:
+        """See ``bridge.ports.AuditReader``."""
+        with Session(self._engine) as session:
+            yield from _stream(
+                session, (AuditEventRow.library_id == library_id) & (AuditEventRow.sequence > sequence)
+            )
+
 
 def _stream(session: Session, condition: ColumnElement[bool]) -> Iterator[ChainedEvent]:
     """Yield the events as the database gives them: each conversion in here would cost as much as a hash."""

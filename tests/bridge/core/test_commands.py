@@ -375,6 +375,8 @@ def test_the_proxys_counters_can_be_read_where_a_port_is_set(served, ready):
         text = answer.read().decode()
     assert 'requests_total{code="23",library="central",result="not_logged_in"} 1.0' in text
     assert "L-1" not in text
+    assert "# TYPE koha_jpki_cards_total counter" in text
+    assert "# TYPE koha_jpki_terminal_reader_ready gauge" in text
     assert stop() == 0
 
 
