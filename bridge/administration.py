@@ -152,6 +152,11 @@ class AdministrationService:
         actor = self._may_change(administrator, library_id, librarian_id)
         return self._staff.unlock(actor, library_id=library_id, librarian_id=librarian_id)
 
+    def reset_second_factor(self, administrator: Librarian, library_id: str, librarian_id: str) -> Librarian:
+        """Take somebody's second factor away. Raises ``LibrarianNotFound``."""
+        actor = self._may_change(administrator, library_id, librarian_id)
+        return self._staff.reset_second_factor(actor, library_id=library_id, librarian_id=librarian_id)
+
     def change_role(
         self, administrator: Librarian, library_id: str, librarian_id: str, role: LibrarianRole
     ) -> Librarian:

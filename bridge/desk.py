@@ -16,7 +16,14 @@ from hashlib import sha256
 
 from bridge.counter import librarian_actor, require_counter_role
 from bridge.environment import Environment
-from bridge.errors import DeskClosed, LibrarianNotFound, OriginRefused, PluginRefused
+from bridge.errors import (
+    DeskClosed,
+    LibrarianNotFound,
+    OriginRefused,
+    PluginRefused,
+    SecondFactorNeeded,
+)
+from bridge.log_in_tries import NOBODY
 from bridge.models import (
     Actor,
     ActorKind,
@@ -26,8 +33,9 @@ from bridge.models import (
     KohaPlugin,
     Librarian,
 )
+from bridge.own_account import OwnAccountService
 from bridge.ports import PluginCredentials, Transaction
-from bridge.staff import NOBODY, StaffService
+from bridge.staff import StaffService
 
 SECRET_LENGTH = 32
 """Bytes, of a plugin's secret and of a token. At this length a plain digest cannot be searched."""
@@ -63,9 +71,10 @@ class OpenedDesk:
 class DeskService:
     """Who may open the desk, and whose a token is. The work itself is done by the counter's services."""
 
-    def __init__(self, environment: Environment, staff: StaffService) -> None:
+    def __init__(self, environment: Environment, staff: StaffService, own_account: OwnAccountService) -> None:
         self._environment = environment
         self._staff = staff
+        self._own_account = own_account
 
     # set-up, by commands on the server
 
@@ -134,12 +143,16 @@ class DeskService:
         librarian = self._staff.get_librarian(account.librarian_id)
         return self._open(librarian, PLUGIN_PASS_LIFETIME, plugin.plugin_id)
 
-    def open_by_password(self, login_name: str, password: str, origin: str) -> OpenedDesk:
+    def open_by_password(
+        self, login_name: str, password: str, origin: str, code: str | None = None
+    ) -> OpenedDesk:
         """Open the desk for a librarian who shall work in the pages of *origin*.
 
-        Raises what ``StaffService.log_in`` raises, ``OriginRefused``, ``NotAllowed``.
+        *code* is that of the second factor. Raises what ``StaffService.log_in`` raises,
+        ``SecondFactorNeeded`` also where one must be set up first, ``SecondFactorRefused``,
+        ``OriginRefused``, ``NotAllowed``.
         """
-        librarian = self._staff.log_in(login_name, password)
+        librarian = self._log_in(login_name, password, code)
         self._require_origin(librarian, origin)
         return self._open(librarian, WINDOW_PASS_LIFETIME, None)
 
@@ -165,6 +178,18 @@ class DeskService:
     def is_koha(self, origin: str) -> bool:
         """Say whether *origin* is that of some library's staff pages."""
         return any(origin in library.koha_origins for library in self._environment.libraries.values())
+
+    def _log_in(self, login_name: str, password: str, code: str | None) -> Librarian:
+        try:
+            librarian = self._staff.log_in(login_name, password)
+        except SecondFactorNeeded as half:
+            if not code:
+                raise
+            waiting = half.librarian
+            return self._own_account.complete_log_in(waiting.librarian_id, waiting.session_generation, code)
+        if self._own_account.must_set_up_second_factor(librarian):
+            raise SecondFactorNeeded(librarian)
+        return librarian
 
     def _require_origin(self, librarian: Librarian, origin: str) -> None:
         require_counter_role(librarian)  # the staff of the region has no library

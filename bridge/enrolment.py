@@ -21,9 +21,9 @@ from bridge.errors import (
     TerminalNotFound,
 )
 from bridge.guessing import GuessingRule
+from bridge.log_in_tries import NOBODY
 from bridge.models import REGION, Actor, ActorKind, AuditTag, Terminal, TerminalEnrolment
 from bridge.ports import Transaction
-from bridge.staff import NOBODY
 
 CODE_LIFETIME = timedelta(minutes=15)
 

@@ -33,6 +33,10 @@ counter page. It never changes once released. Sentences for people are made at t
     ├ DeskClosed                   the desk's token is unknown, over or taken back
     ├ OriginRefused                the page that asks belongs to no Koha of the library
     ├ LogInFailed                  unknown name, wrong password, or locked after too many of these
+    ├ SecondFactorNeeded(librarian) the password was right, and a code is asked for after it
+    ├ SecondFactorRefused          a wrong or used code, none that could be asked for, or locked
+    ├ PasswordRefused              the own password is wrong, or the account locked
+    ├ PasswordUnfit                a new password is too short, or not a new one
     ├ NameTaken                    the name or id is in use
     ├ IdentifierKindNotUsed        the settings do not state the form of this kind of identifier
     ├ LinkFileMalformed            a file of links that cannot be read
@@ -51,11 +55,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from types import MappingProxyType
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from bridge.rules import DenialReason
 from jpki import errors as jpki_errors
 from jpki.revocation import RevocationAnswer
+
+if TYPE_CHECKING:
+    from bridge.models import Librarian
 
 
 class BridgeError(Exception):
@@ -238,6 +245,34 @@ class LogInFailed(BridgeError):
     """The name is unknown, the password wrong, or the account locked: which of them is not said."""
 
     slug = "log-in-failed"
+
+
+class SecondFactorNeeded(BridgeError):
+    """The password of *librarian* was right; who gave it is logged in only after a code."""
+
+    slug = "second-factor-needed"
+
+    def __init__(self, librarian: Librarian) -> None:
+        super().__init__()
+        self.librarian = librarian
+
+
+class SecondFactorRefused(BridgeError):
+    """The code is wrong, was used before, or the account is locked: which of them is not said."""
+
+    slug = "second-factor-refused"
+
+
+class PasswordRefused(BridgeError):
+    """Who is logged in did not give the own password, or is locked after too many wrong ones."""
+
+    slug = "password-refused"
+
+
+class PasswordUnfit(BridgeError):
+    """A new password is too short, too long, or the one that it shall replace."""
+
+    slug = "password-unfit"
 
 
 class NameTaken(BridgeError):

@@ -11,6 +11,7 @@ minutes, and a key they were made with cannot be retired before.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum, unique
@@ -89,7 +90,11 @@ class KeyRotation:
         ]
 
     def rotate(self) -> Iterator[RotationStep]:
-        """Bring every open link and every seal under the current key, yielding after each batch."""
+        """Bring every open link, second factor and seal under the current key, yielding after each batch.
+
+        A second factor that does not open stays under its key, which can be seen in ``states``; an
+        administrator resets it.
+        """
         current = self._environment.keys.current_key_id
         with self._environment.store.transaction() as transaction:
             total = transaction.count_links_to_rotate(current)
@@ -100,6 +105,7 @@ class KeyRotation:
                 done += moved
                 yield RotationStep(done, max(done, total), problems)
         with self._environment.store.transaction() as transaction:
+            self._rotate_second_factors(transaction)
             transaction.reseal_audit_logs(current)
             transaction.add_audit_event(
                 self._environment.event(
@@ -152,6 +158,17 @@ class KeyRotation:
         serial = keys.encrypt(KeyUse.SERIAL_ENCRYPTION, library_id, link.link_id, record)
         met = transaction.rotate_link(link, identifiers[0], serial, reference)
         return None if met else RotationProblem.LINKED_TWICE
+
+    def _rotate_second_factors(self, transaction: Transaction) -> None:
+        keys = self._environment.keys
+        for account in transaction.second_factors_to_rotate(keys.current_key_id):
+            librarian, kept = account.librarian, account.second_factor
+            if kept is None:
+                continue
+            place = KeyUse.SECOND_FACTOR, librarian.library_id, librarian.librarian_id
+            with suppress(KeyProblem):
+                renewed = keys.encrypt(*place, keys.decrypt(*place, kept.secret))
+                transaction.rotate_second_factor(librarian.librarian_id, kept.secret, renewed)
 
     def _end_what_is_over(self, transaction: Transaction) -> None:
         """End the sessions and requests that nobody came back for: their card numbers are wiped."""

@@ -64,6 +64,7 @@ class KeyUse(StrEnum):
     CARDNUMBER_ENCRYPTION = "cardnumber-encryption"
     PATRON_REFERENCE = "patron-reference"
     ENROLMENT_CODE = "enrolment-code"
+    SECOND_FACTOR = "second-factor"
     AUDIT_SEAL = "audit-seal"
     REVOCATION_TAG = "revocation-tag"
     KEY_CHECK = "key-check"

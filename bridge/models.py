@@ -425,7 +425,11 @@ class AuditTag(StrEnum):
     LIBRARIAN_ENABLED = "librarian:enabled"
     LIBRARIAN_ROLE_CHANGED = "librarian:role:change"
     LIBRARIAN_PASSWORD_RESET = "librarian:password:reset"  # noqa: S105  # not a password
+    LIBRARIAN_PASSWORD_CHANGED = "librarian:password:change"  # noqa: S105  # not a password
     LIBRARIAN_UNLOCKED = "librarian:unlocked"
+    SECOND_FACTOR_SET_UP = "librarian:second_factor:set_up"
+    SECOND_FACTOR_REMOVED = "librarian:second_factor:removed"
+    SECOND_FACTOR_RESET = "librarian:second_factor:reset"
     LOGIN_SUCCEEDED = "librarian:login:success"
     LOGIN_FAILED = "librarian:login:failure"
     LOGGED_OUT = "librarian:logout"
@@ -527,6 +531,7 @@ class Librarian:
     """A member of staff with a log-in to the admin, belonging to one library or to the ``REGION``.
 
     ``session_generation`` goes up when the sessions that were begun so far shall be worth nothing.
+    ``has_second_factor`` once a second factor was set up and confirmed.
     """
 
     librarian_id: str
@@ -536,6 +541,7 @@ class Librarian:
     role: LibrarianRole
     active: bool = True
     session_generation: int = 0
+    has_second_factor: bool = False
 
 
 @dataclass(frozen=True)

@@ -190,6 +190,7 @@ class KeyedRecord(StrEnum):
     LIBRARY_CARD = "library card numbers"
     LINK_REQUEST = "open requests"
     SESSION = "open sessions"
+    SECOND_FACTOR = "second factors"
     AUDIT_SEAL = "audit seals"
 
 
@@ -267,6 +268,18 @@ class RevocationSweepState:
 
 
 @dataclass(frozen=True)
+class SecondFactor:
+    """What is kept of a second factor: its secret, encrypted, and the last step of time that was used.
+
+    It counts from ``confirmed_at``; until then its secret is shown to who sets it up.
+    """
+
+    secret: EncryptedValue
+    confirmed_at: datetime | None = None
+    last_step: int | None = None
+
+
+@dataclass(frozen=True)
 class LibrarianAccount:
     """A librarian, and what a log-in is checked against."""
 
@@ -274,6 +287,7 @@ class LibrarianAccount:
     failed_log_ins: int
     locked_until: datetime | None
     password_hash: str = field(repr=False)
+    second_factor: SecondFactor | None = None
 
 
 @dataclass(frozen=True)
@@ -333,6 +347,9 @@ class Transaction(Protocol):
 
     def find_librarian(self, librarian_id: str) -> Librarian | None: ...
     def find_account(self, login_name: str) -> LibrarianAccount | None: ...
+    def account_of(self, librarian_id: str) -> LibrarianAccount | None:
+        """Return the account of a librarian by id."""
+
     def accounts(self, library_id: str) -> Sequence[LibrarianAccount]:
         """Return the accounts of a library or of the region, disabled ones too, by log-in name."""
 
@@ -345,10 +362,30 @@ class Transaction(Protocol):
         """Add one failure; return how many there are since the last success, None while locked."""
 
     def lock_account(self, librarian_id: str, until: datetime) -> None:
-        """Lock the account for a time; the failures count from nought again after it."""
+        """Lock the account for a time; the failures go on being counted after it."""
+
+    def take_back_failure(self, librarian_id: str, locked_until: datetime | None) -> None:
+        """Count one failure less, and end the lock that it brought, if it brought one."""
 
     def clear_failed_log_ins(self, librarian_id: str) -> None: ...
     def set_password_hash(self, librarian_id: str, password_hash: str) -> None: ...
+    def propose_second_factor(self, librarian_id: str, secret: EncryptedValue) -> None:
+        """Keep a secret that does not count yet, in place of whatever was kept."""
+
+    def confirm_second_factor(self, librarian_id: str, step: int, at: datetime) -> bool:
+        """Let the proposed second factor count; say whether there was one."""
+
+    def use_second_factor_step(self, librarian_id: str, step: int) -> bool:
+        """Use up a step and all before it; say False where it was used up already."""
+
+    def remove_second_factor(self, librarian_id: str) -> None:
+        """Forget it, and its secret."""
+
+    def second_factors_to_rotate(self, key_id: str) -> Sequence[LibrarianAccount]:
+        """Return the accounts whose second factor is under another master key than *key_id*."""
+
+    def rotate_second_factor(self, librarian_id: str, before: EncryptedValue, after: EncryptedValue) -> None:
+        """Keep a secret under another master key, unless it was replaced meanwhile."""
 
     # the desk in Koha's staff pages
     def add_plugin(self, plugin: KohaPlugin, secret_digest: str) -> None: ...

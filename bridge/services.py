@@ -11,6 +11,7 @@ from bridge.category import CategoryService
 from bridge.desk import DeskService
 from bridge.enrolment import EnrolmentService
 from bridge.identification import IdentificationService
+from bridge.own_account import OwnAccountService
 from bridge.ports import Clock
 from bridge.registration import RegistrationService
 from bridge.staff import StaffService
@@ -25,6 +26,7 @@ class Services:
     identification: IdentificationService
     borrowing: BorrowingService
     staff: StaffService
+    own_account: OwnAccountService
     enrolment: EnrolmentService
     terminals: TerminalService
     categories: CategoryService

@@ -5,18 +5,17 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from hashlib import sha256
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from bridge.environment import Environment
-from bridge.errors import LibrarianNotFound, LogInFailed, WrongRole
+from bridge.errors import LibrarianNotFound, LogInFailed, SecondFactorNeeded, WrongRole
+from bridge.log_in_tries import LogInTries, librarian_actor
 from bridge.models import (
     REGION,
     Actor,
-    ActorKind,
     AuditTag,
     Librarian,
     LibrarianRole,
@@ -27,12 +26,6 @@ from bridge.ports import LibrarianAccount, RandomBytes, Transaction
 
 TERMINAL_TOKEN_LENGTH = 32
 """Bytes. At this length a plain digest in the database cannot be searched."""
-
-FAILURES_BEFORE_LOCK = 5
-LOCK_DURATION = timedelta(minutes=15)
-
-NOBODY = "-"
-"""In the audit log, where a name is not known: the name typed may be a password by mistake."""
 
 
 @dataclass(frozen=True)
@@ -71,42 +64,49 @@ class StaffService:
     def __init__(self, environment: Environment, password_hasher: PasswordHasher) -> None:
         self._environment = environment
         self._password_hasher = password_hasher
+        self._tries = LogInTries(environment)
         # Verified against where the name is unknown, so that the answer takes as long.
         self._hash_of_nobody = password_hasher.hash(environment.random_bytes(32))
 
     def log_in(self, login_name: str, password: str) -> Librarian:
         """Return the librarian with this name and password.
 
-        After five failures in a row the account is locked for fifteen minutes. Raises
-        ``LogInFailed``, which says nothing of the cause.
+        After five failures in a row the account is locked for a quarter of an hour, after five more for
+        twice as long. Raises ``LogInFailed``, which says nothing of the cause, and ``SecondFactorNeeded``
+        where that was only the first half.
         """
-        account, may_try = self._begin_try(login_name)
+        one = self._tries.begin(lambda transaction: _find_account(transaction, login_name))
+        account = one.account
         password_hash = self._hash_of_nobody if account is None else account.password_hash
         matches = self._matches(password_hash, password)
-        if account is None or not may_try or not matches or not self._is_in_service(account.librarian):
-            self._record_failure(account)
+        if account is None or not one.allowed or not matches or not self.is_in_service(account.librarian):
+            self._tries.fail(one)
             raise LogInFailed
         librarian = account.librarian
         with self._environment.store.transaction() as transaction:
-            transaction.clear_failed_log_ins(librarian.librarian_id)
             if self._password_hasher.check_needs_rehash(password_hash):
-                new_hash = self._password_hasher.hash(password)
-                transaction.set_password_hash(librarian.librarian_id, new_hash)
-            transaction.add_audit_event(
-                self._environment.event(
-                    AuditTag.LOGIN_SUCCEEDED,
-                    librarian.library_id,
-                    _librarian_actor(librarian.librarian_id),
-                    librarian.librarian_id,
-                )
-            )
+                transaction.set_password_hash(librarian.librarian_id, self.hash_password(password))
+            if librarian.has_second_factor:
+                self._tries.take_back(transaction, one)
+            else:
+                self._tries.succeed(transaction, librarian)
+        if librarian.has_second_factor:
+            raise SecondFactorNeeded(librarian)
         return librarian
+
+    def is_password_of(self, account: LibrarianAccount, password: str) -> bool:
+        """Return whether this is the password of an account."""
+        return self._matches(account.password_hash, password)
+
+    def hash_password(self, password: str) -> str:
+        """Return what is kept of a password."""
+        return self._password_hasher.hash(password)
 
     def get_librarian(self, librarian_id: str) -> Librarian:
         """Return an active librarian. Raises ``LibrarianNotFound``."""
         with self._environment.store.reading() as transaction:
             librarian = transaction.find_librarian(librarian_id)
-        if librarian is None or not self._is_in_service(librarian):
+        if librarian is None or not self.is_in_service(librarian):
             raise LibrarianNotFound
         return librarian
 
@@ -124,7 +124,7 @@ class StaffService:
     def log_out(self, librarian: Librarian) -> None:
         """End all sessions of a librarian, at every browser."""
         self._change(
-            _librarian_actor(librarian.librarian_id),
+            librarian_actor(librarian.librarian_id),
             librarian.library_id,
             librarian.librarian_id,
             AuditTag.LOGGED_OUT,
@@ -133,7 +133,7 @@ class StaffService:
 
     def list_exported(self, librarian: Librarian, list_name: str) -> None:
         """Write down that somebody took a list of the admin away as a file."""
-        actor = _librarian_actor(librarian.librarian_id)
+        actor = librarian_actor(librarian.librarian_id)
         with self._environment.store.transaction() as transaction:
             transaction.add_audit_event(
                 self._environment.event(AuditTag.LIST_EXPORTED, librarian.library_id, actor, list_name)
@@ -185,7 +185,7 @@ class StaffService:
 
     def reset_password(self, actor: Actor, *, library_id: str, librarian_id: str, password: str) -> Librarian:
         """Replace the password, unlock the account and end its sessions. Raises ``LibrarianNotFound``."""
-        password_hash = self._password_hasher.hash(password)
+        password_hash = self.hash_password(password)
 
         def change(transaction: Transaction) -> None:
             transaction.set_password_hash(librarian_id, password_hash)
@@ -203,6 +203,15 @@ class StaffService:
             AuditTag.LIBRARIAN_UNLOCKED,
             lambda transaction: transaction.clear_failed_log_ins(librarian_id),
         )
+
+    def reset_second_factor(self, actor: Actor, *, library_id: str, librarian_id: str) -> Librarian:
+        """Take the second factor away and end the sessions. Raises ``LibrarianNotFound``."""
+
+        def change(transaction: Transaction) -> None:
+            transaction.remove_second_factor(librarian_id)
+            transaction.end_admin_sessions(librarian_id)
+
+        return self._change(actor, library_id, librarian_id, AuditTag.SECOND_FACTOR_RESET, change)
 
     def add_librarian(
         self,
@@ -222,7 +231,7 @@ class StaffService:
         if not role.is_region_wide:
             self._environment.library(library_id)
         librarian = Librarian(self._environment.new_id(), library_id, login_name, display_name, role)
-        password_hash = self._password_hasher.hash(password)
+        password_hash = self.hash_password(password)
         with self._environment.store.transaction() as transaction:
             transaction.add_librarian(librarian, password_hash)
             transaction.add_audit_event(
@@ -269,7 +278,7 @@ class StaffService:
         """Return the active terminal that holds this token."""
         with self._environment.store.reading() as transaction:
             terminal = transaction.find_terminal_by_token(_token_digest(token))
-        return terminal if terminal is not None and self._is_in_service(terminal) else None
+        return terminal if terminal is not None and self.is_in_service(terminal) else None
 
     def terminals(self, library_id: str) -> Sequence[Terminal]:
         """Return the active terminals of a library."""
@@ -301,7 +310,8 @@ class StaffService:
             raise LibrarianNotFound
         return librarian
 
-    def _is_in_service(self, whose: Librarian | Terminal) -> bool:
+    def is_in_service(self, whose: Librarian | Terminal) -> bool:
+        """Return whether somebody is active, and of a library that is in the settings."""
         in_settings = whose.library_id == REGION or whose.library_id in self._environment.libraries
         return whose.active and in_settings
 
@@ -314,42 +324,15 @@ class StaffService:
     def _is_locked(self, account: LibrarianAccount) -> bool:
         return account.locked_until is not None and self._environment.clock() < account.locked_until
 
-    def _begin_try(self, login_name: str) -> tuple[LibrarianAccount | None, bool]:
-        """Return the account of that name, and whether it may be tried now.
-
-        A try counts as failed from its beginning, or many at the same moment would all be let in.
-        """
-        if not login_name.isprintable():  # PostgreSQL takes no NUL, neither database half a surrogate
-            return None, False
-        now = self._environment.clock()
-        with self._environment.store.transaction() as transaction:
-            account = transaction.find_account(login_name)
-            if account is None:
-                return None, False
-            librarian_id = account.librarian.librarian_id
-            failures = transaction.count_failed_log_in(librarian_id, now)
-            if failures == FAILURES_BEFORE_LOCK:
-                transaction.lock_account(librarian_id, now + LOCK_DURATION)
-        return account, failures is not None
-
-    def _record_failure(self, account: LibrarianAccount | None) -> None:
-        library_id = NOBODY if account is None else account.librarian.library_id
-        librarian_id = NOBODY if account is None else account.librarian.librarian_id
-        with self._environment.store.transaction() as transaction:
-            transaction.add_audit_event(
-                self._environment.event(
-                    AuditTag.LOGIN_FAILED, library_id, _librarian_actor(librarian_id), librarian_id
-                )
-            )
-
 
 def _require_role_of_place(library_id: str, role: LibrarianRole) -> None:
     if role.is_region_wide != (library_id == REGION):
         raise WrongRole
 
 
-def _librarian_actor(librarian_id: str) -> Actor:
-    return Actor(ActorKind.LIBRARIAN, librarian_id)
+def _find_account(transaction: Transaction, login_name: str) -> LibrarianAccount | None:
+    """Return the account of a name; PostgreSQL takes no NUL in one, neither database half a surrogate."""
+    return transaction.find_account(login_name) if login_name.isprintable() else None
 
 
 def _token_digest(token: str) -> str:

@@ -41,10 +41,12 @@ from bridge.link_records import LinkRecordService
 from bridge.link_transfer import LinkTransferService
 from bridge.machines import MachinePolicies, MachinePolicy, ScreenLanguage
 from bridge.models import Actor, IdentifierKind, Terminal
+from bridge.own_account import OwnAccountService
 from bridge.ports import AuditReader, ChangeCounter
 from bridge.registration import RegistrationService
 from bridge.resolver import TokenResolver
 from bridge.rules import LinkPolicy, OutagePolicy, RevocationRule
+from bridge.second_factor import SecondFactorPolicy
 from bridge.services import Services
 from bridge.sip2_patrons import Sip2Account, Sip2PatronDirectory
 from bridge.staff import StaffService
@@ -117,11 +119,13 @@ def build_bridge(settings: Settings) -> Bridge:
     categories = CategoryService(environment)
     staff, enrolment = _staff(environment), EnrolmentService(environment)
     borrowing = BorrowingService(environment, verification, _token_policy(settings))
+    own_account = _own_account(settings, environment, staff)
     services = Services(
         registration=RegistrationService(environment, verification, categories),
         identification=IdentificationService(environment, verification),
         borrowing=borrowing,
         staff=staff,
+        own_account=own_account,
         enrolment=enrolment,
         terminals=TerminalService(environment, borrowing.idle_limit + USE_WRITTEN_WITHIN),
         categories=categories,
@@ -133,7 +137,7 @@ def build_bridge(settings: Settings) -> Bridge:
         ),
         library_names={library.library_id: library.name for library in settings.libraries},
         clock=environment.clock,
-        desk=DeskService(environment, staff),
+        desk=DeskService(environment, staff, own_account),
     )
     return Bridge(services, store.scoped_session(), store)
 
@@ -158,7 +162,7 @@ def build_desk(settings: Settings) -> tuple[DeskService, StaffService]:
     """Return the services that say who may open the desk in Koha's staff pages; they need no CAs either."""
     environment = _environment(settings)[1]
     staff = _staff(environment)
-    return DeskService(environment, staff), staff
+    return DeskService(environment, staff, _own_account(settings, environment, staff)), staff
 
 
 def build_categories(settings: Settings) -> CategoryService:
@@ -681,3 +685,7 @@ def _token_policy(settings: Settings) -> TokenPolicy:
 
 def _staff(environment: Environment) -> StaffService:
     return StaffService(environment, PasswordHasher.from_parameters(profiles.RFC_9106_LOW_MEMORY))
+
+
+def _own_account(settings: Settings, environment: Environment, staff: StaffService) -> OwnAccountService:
+    return OwnAccountService(environment, staff, SecondFactorPolicy(settings.web.second_factor))

@@ -31,6 +31,7 @@ class WebSettings:
     port: int
     secret_key: str = field(repr=False)
     session_idle_minutes: int = 30
+    second_factor: str = "optional"
     secure_cookies: bool = True
 
 

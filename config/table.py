@@ -149,6 +149,11 @@ WEB = Section(
             "After this time without a click a librarian must log in again.",
         ),
         Setting(
+            "second_factor",
+            choice(("optional", "administrators", "everyone")),
+            "Who must log in with a code from an authenticator app (TOTP); who has none sets it up first.",
+        ),
+        Setting(
             "secure_cookies",
             BOOLEAN,
             "Send the admin's cookies over HTTPS only. Must be `true` in production.",

@@ -17,7 +17,8 @@ from flask_admin import Admin
 from flask_admin.theme import Bootstrap4Theme
 from flask_babel import Babel, lazy_gettext
 
-from bridge.admin.auth import ADMIN_URL, FrontDoor, choose_locale, init_auth
+from bridge.admin.account import AccountView
+from bridge.admin.auth import ADMIN_URL, FrontDoor, choose_locale, enter, init_auth
 from bridge.admin.desk_window import DeskWindow
 from bridge.admin.libraries import LibrariesView
 from bridge.admin.lists import (
@@ -92,6 +93,7 @@ def init_admin(
         LibrariesView(services),
         LibrarianList(services, database),
         DeskWindow(services),
+        AccountView(services, lambda librarian: enter(librarian, services.clock().timestamp())),
     )
 
     @app.teardown_appcontext

@@ -18,6 +18,7 @@ from flask_login import LoginManager, current_user, login_user, logout_user
 from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException, NotFound
 
+from bridge.admin.account import SET_UP_ENDPOINTS
 from bridge.admin.base import (
     GENERATION,
     HTTP_PROBLEMS,
@@ -27,9 +28,9 @@ from bridge.admin.base import (
     may_work_at_the_counter,
     signed_in_librarian,
 )
-from bridge.admin.forms import LanguageForm, LogInForm
+from bridge.admin.forms import CodeForm, LanguageForm, LogInForm
 from bridge.admin.words import LANGUAGES
-from bridge.errors import LibrarianNotFound
+from bridge.errors import LibrarianNotFound, SecondFactorNeeded
 from bridge.models import Permission
 
 if TYPE_CHECKING:
@@ -40,13 +41,19 @@ if TYPE_CHECKING:
 
 ADMIN_URL = "/admin"
 
-OPEN_ENDPOINTS = frozenset({"admin.log_in", "admin.choose_language", "assets.static", "desk_window.sign_in"})
-"""All that a stranger reaches: the log-in page, its language, the style sheet, the window for Koha."""
+OPEN_ENDPOINTS = frozenset(
+    {"admin.log_in", "admin.second_factor", "admin.choose_language", "assets.static", "desk_window.sign_in"}
+)
+"""All that a stranger reaches: both halves of the log-in, its language, its style, the window for Koha."""
 
 POLLING_ENDPOINTS = frozenset({"counter.state"})
 """What a page asks by itself. It is no work of the librarian's, or the idle limit would never come."""
 
 LAST_ACTIVE = "last_active"
+HALF_LOGGED_IN = "half_logged_in"
+"""Who gave the right password, in which generation of sessions, and when: worth a code's entry, no more."""
+
+HALF_LOG_IN_LIFETIME = timedelta(minutes=5)
 LANGUAGE = "language"
 
 
@@ -80,8 +87,9 @@ class FrontDoor(StaffView):
         return False
 
     def refuge(self) -> str:
-        """After a refused log-in, go on at the log-in page with the same aim."""
-        return url_for("admin.log_in", next=request.args.get("next"))
+        """After a refused log-in, go on at the same half of it with the same aim."""
+        half = request.endpoint == "admin.second_factor"
+        return url_for("admin.second_factor" if half else "admin.log_in", next=request.args.get("next"))
 
     def http_error(self, error: HTTPException) -> ResponseReturnValue:
         """A log-in page left open overnight has lost its CSRF token: show it again with a new one."""
@@ -101,9 +109,30 @@ class FrontDoor(StaffView):
         form = LogInForm()
         if not form.validate_on_submit():
             return self.render("bridge/login.html", form=form)
-        librarian = self.services.staff.log_in(form.login_name.data, form.password.data)
-        enter(librarian, self.services.clock().timestamp())
+        try:
+            librarian = self.services.staff.log_in(form.login_name.data, form.password.data)
+        except SecondFactorNeeded as half:
+            enter_half(half.librarian, self._now())
+            aim = url_for("admin.second_factor", next=request.args.get("next"))
+            return redirect(aim, code=HTTPStatus.SEE_OTHER)
+        enter(librarian, self._now())
         return redirect(local_path(request.args.get("next")), code=HTTPStatus.SEE_OTHER)
+
+    @expose("/login/code", methods=("GET", "POST"))
+    def second_factor(self) -> ResponseReturnValue:
+        """Ask for the code, of who has given the password within the last minutes."""
+        half = half_logged_in(self._now())
+        if half is None:
+            return redirect(url_for("admin.log_in", next=request.args.get("next")))
+        form = CodeForm()
+        if not form.validate_on_submit():
+            return self.render("bridge/code.html", form=form)
+        librarian = self.services.own_account.complete_log_in(*half, form.code.data)
+        enter(librarian, self._now())
+        return redirect(local_path(request.args.get("next")), code=HTTPStatus.SEE_OTHER)
+
+    def _now(self) -> float:
+        return self.services.clock().timestamp()
 
     @expose("/logout", methods=("POST",))
     def log_out(self) -> ResponseReturnValue:
@@ -139,6 +168,20 @@ def enter(librarian: Librarian, now: float) -> None:
     forget_session()
     session[LAST_ACTIVE] = now
     login_user(SignedIn(librarian))
+
+
+def enter_half(librarian: Librarian, now: float) -> None:
+    """Remember that the password was right. Nobody is logged in by it."""
+    leave()
+    session[HALF_LOGGED_IN] = [librarian.librarian_id, librarian.session_generation, now]
+
+
+def half_logged_in(now: float) -> tuple[str, int] | None:
+    """Return who gave the right password not long ago, and in which generation of sessions."""
+    librarian_id, generation, since = session.get(HALF_LOGGED_IN, (None, 0, 0))
+    if librarian_id is None or abs(now - since) > HALF_LOG_IN_LIFETIME.total_seconds():
+        return None
+    return librarian_id, generation
 
 
 def leave() -> None:
@@ -190,4 +233,7 @@ def init_auth(app: Flask, services: Services, idle_limit: timedelta) -> None:
             session[LAST_ACTIVE] = now
         if _has_nul():
             raise NotFound
+        must_set_up = services.own_account.must_set_up_second_factor(signed_in_librarian())
+        if must_set_up and request.endpoint not in SET_UP_ENDPOINTS:
+            return redirect(url_for("account.second_factor"))
         return None

@@ -14,7 +14,7 @@ from flask_admin import expose
 from flask_babel import gettext
 
 from bridge.admin.base import StaffView
-from bridge.admin.forms import LogInForm
+from bridge.admin.forms import DeskLogInForm
 
 if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
@@ -43,10 +43,12 @@ class DeskWindow(StaffView):
         origin = request.args.get("origin", "")
         if not self.services.desk.is_koha(origin):
             abort(HTTPStatus.NOT_FOUND)
-        form = LogInForm()
+        form = DeskLogInForm()
         opened = None
         if form.validate_on_submit():
-            opened = self.services.desk.open_by_password(form.login_name.data, form.password.data, origin)
+            opened = self.services.desk.open_by_password(
+                form.login_name.data, form.password.data, origin, form.code.data
+            )
         page = self.render("bridge/desk_window.html", form=form, origin=origin, opened=opened)
         response = make_response(page)
         # With any other value the browser would cut the window off from the page that opened it.

@@ -17,7 +17,7 @@ from wtforms import (
     StringField,
 )
 from wtforms.fields.choices import SelectChoice
-from wtforms.validators import DataRequired, Length, Optional, Regexp, ValidationError
+from wtforms.validators import DataRequired, EqualTo, Length, Optional, Regexp, ValidationError
 from wtforms.widgets import CheckboxInput, ListWidget
 
 from bridge.admin.words import (
@@ -30,6 +30,7 @@ from bridge.admin.words import (
     UNLINK_REASONS,
 )
 from bridge.models import LibrarianRole, Representation, RepresentativeCheck, TerminalKind
+from bridge.own_account import MAXIMUM_PASSWORD_LENGTH, MINIMUM_PASSWORD_LENGTH
 from bridge.rules import STAFF_SUSPENSIONS, DenialReason
 
 CARDNUMBER_LENGTH = 32
@@ -39,6 +40,11 @@ CARDNUMBER_LENGTH = 32
 def half_width(value: str | None) -> str | None:
     """Return what was meant where a Japanese input method typed full-width digits (１２３)."""
     return value and unicodedata.normalize("NFKC", value).strip()
+
+
+def without_spaces(value: str | None) -> str | None:
+    """Return a code as it is meant: apps show it in two groups."""
+    return value and "".join(value.split())
 
 
 def choices(words: Mapping[str, object]) -> list[SelectChoice]:
@@ -59,6 +65,68 @@ class LogInForm(FlaskForm):
         lazy_gettext("Password"),
         validators=[DataRequired(lazy_gettext("Please enter your password.")), Length(max=1024)],
         render_kw={"autocomplete": "current-password"},
+    )
+
+
+class CodeForm(FlaskForm):
+    """The code that an authenticator app shows."""
+
+    code = StringField(
+        lazy_gettext("Code of the app (6 digits)"),
+        filters=[half_width, without_spaces],
+        validators=[
+            DataRequired(lazy_gettext("Please enter the code.")),
+            Regexp(r"^[0-9]{6}$", message=lazy_gettext("A code has six digits.")),
+        ],
+        render_kw={"autocomplete": "one-time-code", "inputmode": "numeric", "spellcheck": "false"},
+    )
+
+
+class DeskLogInForm(LogInForm):
+    """Log-in name and password in one with the code, for who has a second factor."""
+
+    code = StringField(
+        lazy_gettext("Code of the app (if you have set one up)"),
+        filters=[half_width, without_spaces],
+        validators=[Optional(), Regexp(r"^[0-9]{6}$", message=lazy_gettext("A code has six digits."))],
+        render_kw={"autocomplete": "one-time-code", "inputmode": "numeric", "spellcheck": "false"},
+    )
+
+
+class OwnPasswordForm(FlaskForm):
+    """The own password, asked for again."""
+
+    password = PasswordField(
+        lazy_gettext("Password"),
+        validators=[DataRequired(lazy_gettext("Please enter your password.")), Length(max=1024)],
+        render_kw={"autocomplete": "current-password"},
+    )
+
+
+class ChangePasswordForm(FlaskForm):
+    """A new password for the own account."""
+
+    current = PasswordField(
+        lazy_gettext("Present password"),
+        validators=[DataRequired(lazy_gettext("Please enter your password.")), Length(max=1024)],
+        render_kw={"autocomplete": "current-password"},
+    )
+    new = PasswordField(
+        lazy_gettext("New password (at least 12 characters)"),
+        validators=[
+            DataRequired(lazy_gettext("Please fill in this field.")),
+            Length(
+                min=MINIMUM_PASSWORD_LENGTH,
+                max=MAXIMUM_PASSWORD_LENGTH,
+                message=lazy_gettext("The new password must have at least 12 characters."),
+            ),
+        ],
+        render_kw={"autocomplete": "new-password"},
+    )
+    again = PasswordField(
+        lazy_gettext("New password once more"),
+        validators=[EqualTo("new", lazy_gettext("The two new passwords are not the same."))],
+        render_kw={"autocomplete": "new-password"},
     )
 
 

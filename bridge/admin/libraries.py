@@ -178,6 +178,16 @@ class LibrariesView(StaffView):
         issued = self._administration.reset_password(signed_in_librarian(), library_id, librarian_id)
         return self._password_page(self._overview(library_id), issued.librarian, issued.password)
 
+    @expose("/<library_id>/staff/<librarian_id>/second-factor", methods=("POST",))
+    def reset_second_factor(self, library_id: str, librarian_id: str) -> ResponseReturnValue:
+        """Take somebody's second factor away."""
+        self._administration.reset_second_factor(signed_in_librarian(), library_id, librarian_id)
+        flash(
+            gettext("The second factor is reset; who was logged in with the account is logged out."),
+            "success",
+        )
+        return self._back_to(library_id)
+
     def _overview(self, library_id: str) -> LibraryOverview:
         return self._administration.library(signed_in_librarian(), library_id)
 

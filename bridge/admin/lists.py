@@ -24,6 +24,7 @@ from flask_babel import (
     gettext,
     lazy_gettext,
 )
+from flask_login import current_user
 from flask_wtf import FlaskForm
 from sqlalchemy import func, literal_column
 from sqlalchemy.orm import Query, Session, scoped_session
@@ -212,7 +213,8 @@ class ReadOnlyList(StaffView, ModelView):
     def render(self, template: str, **values: Any) -> str:
         """Add what the filter form shows to what Flask-Admin gives the list."""
         values["filter_values"] = {index: value for index, _, value in values.get("active_filters") or ()}
-        values["staff_names"] = self._staff_names()
+        # A stranger is shown that a form's token is missing; that page has no list on it.
+        values["staff_names"] = self._staff_names() if current_user.is_authenticated else {}
         values["narrowed"] = any(values["filter_values"].values()) or bool(values.get("search"))
         values["counted_to"] = COUNTED_TO
         values["file_url"] = f"{url_for('.download')}?{request.query_string.decode('ascii', 'replace')}"

@@ -138,6 +138,18 @@ PROBLEMS: Mapping[str, LazyString] = MappingProxyType(
         ),
         "librarian-not-found": lazy_gettext("There is no such member of staff."),
         "log-in-failed": lazy_gettext("The log-in name or the password is wrong."),
+        "second-factor-needed": lazy_gettext(
+            "This account needs a code of the authenticator app, too. Who has none yet sets it up in the "
+            "admin."
+        ),
+        "second-factor-refused": lazy_gettext(
+            "The code was not accepted. Each code is good once: wait for the next one. After several wrong "
+            "tries the account is locked for a while."
+        ),
+        "password-refused": lazy_gettext(
+            "The password is wrong. After several wrong tries the account is locked for a while."
+        ),
+        "password-unfit": lazy_gettext("The new password must be another one, of at least 12 characters."),
         "name-taken": lazy_gettext("This name is in use."),
         "identifier-kind-not-used": lazy_gettext("Links by this kind of identifier are not used here."),
         "link-file-malformed": lazy_gettext("The file cannot be read."),
@@ -279,6 +291,10 @@ AUDIT_TAGS: Mapping[str, LazyString] = MappingProxyType(
         AuditTag.LIBRARIAN_ENABLED: lazy_gettext("Staff account opened again"),
         AuditTag.LIBRARIAN_ROLE_CHANGED: lazy_gettext("Staff role changed"),
         AuditTag.LIBRARIAN_PASSWORD_RESET: lazy_gettext("Password set anew"),
+        AuditTag.LIBRARIAN_PASSWORD_CHANGED: lazy_gettext("Own password changed"),
+        AuditTag.SECOND_FACTOR_SET_UP: lazy_gettext("Second factor set up"),
+        AuditTag.SECOND_FACTOR_REMOVED: lazy_gettext("Own second factor removed"),
+        AuditTag.SECOND_FACTOR_RESET: lazy_gettext("Second factor reset"),
         AuditTag.LIBRARIAN_UNLOCKED: lazy_gettext("Staff account unlocked"),
         AuditTag.LOGIN_SUCCEEDED: lazy_gettext("Logged in"),
         AuditTag.LOGIN_FAILED: lazy_gettext("Log-in failed"),

@@ -244,6 +244,14 @@ PROBLEMS: Mapping[str, ProblemType] = MappingProxyType(
         "librarian-not-found": ProblemType(
             HTTPStatus.NOT_FOUND, "該当する職員がいません", "Librarian not found"
         ),
+        "second-factor-needed": ProblemType(
+            HTTPStatus.UNAUTHORIZED, "確認コードが必要です", "A code is needed"
+        ),
+        "second-factor-refused": ProblemType(HTTPStatus.UNAUTHORIZED, "確認コードが違います", "Code refused"),
+        "password-refused": ProblemType(HTTPStatus.FORBIDDEN, "パスワードが違います", "Password refused"),
+        "password-unfit": ProblemType(
+            HTTPStatus.UNPROCESSABLE_ENTITY, "そのパスワードは使えません", "Password not accepted"
+        ),
         "log-in-failed": ProblemType(HTTPStatus.UNAUTHORIZED, "ログインできません", "Log-in failed"),
         "name-taken": ProblemType(HTTPStatus.CONFLICT, "その名前は使われています", "Name taken"),
         "wrong-role": ProblemType(HTTPStatus.CONFLICT, "その役割にはできません", "Role not possible here"),

@@ -15,11 +15,10 @@ import click
 from bridge.cli.common import command_actor, json_option, load, refusals_told, say_json
 from bridge.errors import LibraryNotFound
 from bridge.models import REGION, Librarian, LibrarianRole, TerminalKind
+from bridge.own_account import MINIMUM_PASSWORD_LENGTH
 from bridge.staff import StaffMember, StaffService, generate_password
 from bridge.wiring import build_enrolment, build_staff
 from config import Settings
-
-MINIMUM_PASSWORD_LENGTH = 12
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """Ids and log-in names: they stand in messages, addresses and logs."""
@@ -215,6 +214,19 @@ def reset_password(
         click.echo(password)
 
 
+@librarian.command("reset-second-factor")
+@staff_option
+@login_name_option
+@click.pass_context
+def reset_second_factor(ctx: click.Context, *, library_id: str | None, region: bool, login_name: str) -> None:
+    """Take the second factor of an account away, after a lost telephone; it is logged out everywhere."""
+    with _account(ctx, library_id, login_name, region=region) as (staff, found):
+        staff.reset_second_factor(
+            command_actor(), library_id=found.library_id, librarian_id=found.librarian_id
+        )
+    click.echo(f"{login_name} has no second factor now and is logged out everywhere")
+
+
 @contextmanager
 def _account(
     ctx: click.Context, library_id: str | None, login_name: str, *, region: bool
@@ -247,6 +259,7 @@ def _librarian_document(member: StaffMember) -> dict[str, object]:
         "login_name": member.librarian.login_name,
         "role": member.librarian.role,
         "state": _state(member),
+        "second_factor": member.librarian.has_second_factor,
         "display_name": member.librarian.display_name,
     }
 

@@ -20,6 +20,7 @@ from bridge.store.tables import (
     CardLinkRow,
     CardSessionRow,
     KeyCheckRow,
+    LibrarianRow,
     LinkRequestRow,
 )
 
@@ -75,6 +76,12 @@ class KeyQueries(Queries):
         uses.update((each, KeyedRecord.LINK_REQUEST) for each in self._key_ids(requests))
         for token_key, cardnumber_key in self._session.execute(sessions):
             uses.update((each, KeyedRecord.SESSION) for each in {token_key, cardnumber_key} - {None})
+        second_factors = select(LibrarianRow.second_factor_key_id).where(
+            LibrarianRow.second_factor_key_id.is_not(None)
+        )
+        uses.update(
+            (each, KeyedRecord.SECOND_FACTOR) for each in self._session.scalars(second_factors) if each
+        )
         uses.update((each, KeyedRecord.AUDIT_SEAL) for each in self._session.scalars(seals) if each)
         by_key: dict[str, dict[KeyedRecord, int]] = {key_id: {} for key_id, _ in sorted(uses)}
         for record in KeyedRecord:

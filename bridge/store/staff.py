@@ -16,7 +16,7 @@ from bridge.models import (
     TerminalEnrolment,
     TerminalReport,
 )
-from bridge.ports import LibrarianAccount
+from bridge.ports import EncryptedValue, LibrarianAccount, SecondFactor
 from bridge.store.queries import Queries
 from bridge.store.tables import CardSessionRow, LibrarianRow, LinkRequestRow, TerminalRow
 
@@ -46,7 +46,17 @@ def _librarian(row: LibrarianRow) -> Librarian:
         role=row.role,
         active=row.active,
         session_generation=row.session_generation,
+        has_second_factor=row.second_factor_confirmed_at is not None,
     )
+
+
+def _second_factor(row: LibrarianRow) -> SecondFactor | None:
+    key_id, nonce = row.second_factor_key_id, row.second_factor_nonce
+    ciphertext = row.second_factor_ciphertext
+    if key_id is None or nonce is None or ciphertext is None:
+        return None
+    secret = EncryptedValue(key_id, nonce, ciphertext)
+    return SecondFactor(secret, row.second_factor_confirmed_at, row.second_factor_last_step)
 
 
 def _account(row: LibrarianRow) -> LibrarianAccount:
@@ -55,7 +65,16 @@ def _account(row: LibrarianRow) -> LibrarianAccount:
         failed_log_ins=row.failed_log_ins,
         locked_until=row.locked_until,
         password_hash=row.password_hash,
+        second_factor=_second_factor(row),
     )
+
+
+def _secret_columns(secret: EncryptedValue | None) -> dict[str, object]:
+    return {
+        "second_factor_key_id": None if secret is None else secret.key_id,
+        "second_factor_nonce": None if secret is None else secret.nonce,
+        "second_factor_ciphertext": None if secret is None else secret.ciphertext,
+    }
 
 
 def _at(library_id: str, terminal_id: str) -> Update:
@@ -204,6 +223,11 @@ class StaffQueries(Queries):
         row = self._session.scalar(select(LibrarianRow).where(LibrarianRow.login_name == login_name))
         return None if row is None else _account(row)
 
+    def account_of(self, librarian_id: str) -> LibrarianAccount | None:
+        """See ``bridge.ports.Transaction``."""
+        row = self._session.get(LibrarianRow, librarian_id, populate_existing=True)
+        return None if row is None else _account(row)
+
     def accounts(self, library_id: str) -> Sequence[LibrarianAccount]:
         """See ``bridge.ports.Transaction``."""
         rows = self._session.scalars(
@@ -239,7 +263,22 @@ class StaffQueries(Queries):
 
     def lock_account(self, librarian_id: str, until: datetime) -> None:
         """See ``bridge.ports.Transaction``."""
-        self._update_librarian(librarian_id, failed_log_ins=0, locked_until=until)
+        self._update_librarian(librarian_id, locked_until=until)
+
+    def take_back_failure(self, librarian_id: str, locked_until: datetime | None) -> None:
+        """See ``bridge.ports.Transaction``."""
+        account = LibrarianRow.librarian_id == librarian_id
+        self._session.execute(
+            update(LibrarianRow)
+            .where(account, LibrarianRow.failed_log_ins > 0)
+            .values(failed_log_ins=LibrarianRow.failed_log_ins - 1)
+        )
+        if locked_until is not None:
+            self._session.execute(
+                update(LibrarianRow)
+                .where(account, LibrarianRow.locked_until == locked_until)
+                .values(locked_until=None)
+            )
 
     def clear_failed_log_ins(self, librarian_id: str) -> None:
         """Forget the failures after a success."""
@@ -248,6 +287,68 @@ class StaffQueries(Queries):
     def set_password_hash(self, librarian_id: str, password_hash: str) -> None:
         """Replace the hash of a librarian's password."""
         self._update_librarian(librarian_id, password_hash=password_hash)
+
+    def propose_second_factor(self, librarian_id: str, secret: EncryptedValue) -> None:
+        """See ``bridge.ports.Transaction``."""
+        self._update_librarian(
+            librarian_id,
+            second_factor_confirmed_at=None,
+            second_factor_last_step=None,
+            **_secret_columns(secret),
+        )
+
+    def confirm_second_factor(self, librarian_id: str, step: int, at: datetime) -> bool:
+        """See ``bridge.ports.Transaction``."""
+        met = self._changed(
+            update(LibrarianRow)
+            .where(
+                LibrarianRow.librarian_id == librarian_id,
+                LibrarianRow.second_factor_ciphertext.is_not(None),
+                LibrarianRow.second_factor_confirmed_at.is_(None),
+            )
+            .values(second_factor_confirmed_at=at, second_factor_last_step=step)
+        )
+        return met == 1
+
+    def use_second_factor_step(self, librarian_id: str, step: int) -> bool:
+        """See ``bridge.ports.Transaction``. Of two with the same code at the same moment one is late."""
+        last = LibrarianRow.second_factor_last_step
+        met = self._changed(
+            update(LibrarianRow)
+            .where(
+                LibrarianRow.librarian_id == librarian_id,
+                LibrarianRow.second_factor_confirmed_at.is_not(None),
+                or_(last.is_(None), last < step),
+            )
+            .values(second_factor_last_step=step)
+        )
+        return met == 1
+
+    def remove_second_factor(self, librarian_id: str) -> None:
+        """See ``bridge.ports.Transaction``."""
+        self._update_librarian(
+            librarian_id,
+            second_factor_confirmed_at=None,
+            second_factor_last_step=None,
+            **_secret_columns(None),
+        )
+
+    def second_factors_to_rotate(self, key_id: str) -> Sequence[LibrarianAccount]:
+        """See ``bridge.ports.Transaction``."""
+        rows = self._session.scalars(select(LibrarianRow).where(LibrarianRow.second_factor_key_id != key_id))
+        return [_account(row) for row in rows]
+
+    def rotate_second_factor(self, librarian_id: str, before: EncryptedValue, after: EncryptedValue) -> None:
+        """See ``bridge.ports.Transaction``."""
+        self._session.execute(
+            update(LibrarianRow)
+            .where(
+                LibrarianRow.librarian_id == librarian_id,
+                LibrarianRow.second_factor_key_id == before.key_id,
+                LibrarianRow.second_factor_nonce == before.nonce,
+            )
+            .values(**_secret_columns(after))
+        )
 
     def _update_librarian(self, librarian_id: str, **values: object) -> None:
         self._session.execute(

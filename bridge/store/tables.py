@@ -142,6 +142,11 @@ class LibrarianRow(Base):
     failed_log_ins: Mapped[int] = mapped_column(default=0)
     locked_until: Mapped[datetime | None]
     session_generation: Mapped[int] = mapped_column(default=0, server_default="0")
+    second_factor_key_id: Mapped[str | None]
+    second_factor_nonce: Mapped[bytes | None]
+    second_factor_ciphertext: Mapped[bytes | None]
+    second_factor_confirmed_at: Mapped[datetime | None]
+    second_factor_last_step: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class KohaPluginRow(Base):

@@ -26,8 +26,10 @@ from bridge.errors import NoSuchPatron
 from bridge.identification import IdentificationService
 from bridge.keys import KeyRing, MasterKey
 from bridge.models import REGION, Actor, ActorKind, AgentStep, LibrarianRole, TerminalKind
+from bridge.own_account import OwnAccountService
 from bridge.ports import PatronRecord
 from bridge.registration import RegistrationService
+from bridge.second_factor import SecondFactorPolicy
 from bridge.services import Services
 from bridge.staff import StaffService
 from bridge.store import CardLinkRow, SqlStore, open_engine, upgrade
@@ -220,6 +222,7 @@ def world(tmp_path, pki, empty_database):
     staff = StaffService(environment, PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
     categories = CategoryService(environment)
     enrolment = EnrolmentService(environment)
+    own_account = OwnAccountService(environment, staff, SecondFactorPolicy.OPTIONAL)
     services = Services(
         registration=RegistrationService(environment, verification, categories),
         identification=IdentificationService(environment, verification),
@@ -229,6 +232,7 @@ def world(tmp_path, pki, empty_database):
             TokenPolicy(TokenShape("98", 14), timedelta(minutes=15), timedelta(minutes=2)),
         ),
         staff=staff,
+        own_account=own_account,
         enrolment=enrolment,
         terminals=TerminalService(environment, timedelta(minutes=2)),
         categories=categories,
@@ -240,7 +244,7 @@ def world(tmp_path, pki, empty_database):
         ),
         library_names={library.library_id: library.name for library in libraries.values()},
         clock=clock,
-        desk=DeskService(environment, staff),
+        desk=DeskService(environment, staff, own_account),
     )
 
     def librarian(library_id, login_name, display_name, role=LibrarianRole.LIBRARIAN):

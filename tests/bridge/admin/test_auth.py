@@ -50,8 +50,14 @@ def test_a_stranger_with_a_csrf_token_of_the_log_in_page_changes_nothing(world, 
 
 
 def test_what_is_open_to_strangers_is_four_addresses():
-    about_log_in = {"admin.log_in", "admin.choose_language", "desk_window.sign_in"}
+    about_log_in = {"admin.log_in", "admin.second_factor", "admin.choose_language", "desk_window.sign_in"}
     assert about_log_in | {"assets.static"} == OPEN_ENDPOINTS
+
+
+def test_the_second_half_of_the_log_in_is_nothing_without_the_first(stranger):
+    assert stranger.get("/admin/login/code").location.startswith("/admin/login")
+    answer = stranger.post("/admin/login/code", "/admin/login", {"code": "123456"})
+    assert answer.location.startswith("/admin/login")
 
 
 def test_an_address_that_does_not_exist_leads_a_stranger_to_the_log_in_page(stranger):

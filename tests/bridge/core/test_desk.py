@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from base64 import b32encode
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from pyotp import TOTP
 
 from bridge.desk import LOCK_DURATION, PLUGIN_PASS_LIFETIME, WINDOW_PASS_LIFETIME, DeskService
 from bridge.errors import (
@@ -18,8 +20,12 @@ from bridge.errors import (
     OriginRefused,
     PluginNotFound,
     PluginRefused,
+    SecondFactorNeeded,
+    SecondFactorRefused,
 )
 from bridge.models import AuditTag, LibrarianRole
+from bridge.own_account import OwnAccountService
+from bridge.second_factor import SecondFactorPolicy
 
 KOHA = "https://koha.example"
 HARBOUR_KOHA = "https://koha.harbour.example"
@@ -35,7 +41,9 @@ class Desk:
             )
         }
         self.place = place
-        self.service = DeskService(replace(place.environment, libraries=libraries), place.staff)
+        environment = replace(place.environment, libraries=libraries)
+        self.own_account = OwnAccountService(environment, place.staff, SecondFactorPolicy.OPTIONAL)
+        self.service = DeskService(environment, place.staff, self.own_account)
         self.plugin = self.service.add_plugin(place.command, library_id=place.library, name="中央Koha")
         self.service.add_account(place.command, koha_patron_id=BORROWERNUMBER, librarian=place.librarian)
 
@@ -194,7 +202,8 @@ def test_a_plugin_of_a_library_that_is_not_in_the_settings_is_refused(desk):
     with pytest.raises(LibraryNotFound):
         desk.service.add_plugin(desk.place.command, library_id="gone", name="x")
     gone = {desk.place.other_library: desk.place.environment.libraries[desk.place.other_library]}
-    desk.service = DeskService(replace(desk.place.environment, libraries=gone), desk.place.staff)
+    environment = replace(desk.place.environment, libraries=gone)
+    desk.service = DeskService(environment, desk.place.staff, desk.own_account)
     with pytest.raises(PluginRefused):
         desk.open()
 
@@ -214,3 +223,26 @@ def test_neither_secret_nor_token_is_printed_or_kept(desk):
 def test_the_lifetimes_are_short():
     assert timedelta(minutes=5) <= PLUGIN_PASS_LIFETIME <= timedelta(minutes=15)
     assert timedelta(hours=1) >= WINDOW_PASS_LIFETIME
+
+
+def test_the_window_asks_who_has_a_second_factor_for_a_code_too(desk):
+    place, own_account = desk.place, desk.own_account
+    own_account.propose_second_factor(place.librarian, place.password)
+    secret = own_account.proposed_secret(place.librarian)
+    app = TOTP(b32encode(secret).decode())
+    own_account.confirm_second_factor(place.librarian, app.at(place.clock()))
+    place.clock.advance(minutes=1)
+    with pytest.raises(SecondFactorNeeded):
+        desk.service.open_by_password("hanako", place.password, KOHA)
+    with pytest.raises(SecondFactorRefused):
+        desk.service.open_by_password("hanako", place.password, KOHA, "12345")
+    opened = desk.service.open_by_password("hanako", place.password, KOHA, app.at(place.clock()))
+    assert opened.librarian.librarian_id == place.librarian.librarian_id
+
+
+def test_the_window_opens_nothing_for_who_must_set_a_second_factor_up_first(desk):
+    place = desk.place
+    everyone = OwnAccountService(place.environment, place.staff, SecondFactorPolicy.EVERYONE)
+    service = DeskService(desk.service._environment, place.staff, everyone)
+    with pytest.raises(SecondFactorNeeded):
+        service.open_by_password("hanako", place.password, KOHA)

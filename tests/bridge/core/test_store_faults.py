@@ -18,6 +18,8 @@ from bridge.app import create_app_from
 from bridge.borrowing import Borrower, NoLongerValid, TokenProblem
 from bridge.errors import LogInFailed, StoreUnavailable
 from bridge.models import AuditTag, TerminalKind, UnlinkReason
+from bridge.own_account import OwnAccountService
+from bridge.second_factor import SecondFactorPolicy
 from bridge.services import Services
 from bridge.store import open_engine
 from bridge.terminals import TerminalService
@@ -118,6 +120,7 @@ def browser_of(place):
             "registration": place.registration,
             "borrowing": place.borrowing,
             "staff": place.staff,
+            "own_account": OwnAccountService(place.environment, place.staff, SecondFactorPolicy.OPTIONAL),
             "terminals": TerminalService(place.environment, place.tokens.idle_limit),
             "library_names": {place.library: "中央図書館"},
             "clock": place.clock,

@@ -27,8 +27,10 @@ from bridge.errors import NoSuchPatron
 from bridge.identification import IdentificationService
 from bridge.keys import KeyRing, MasterKey
 from bridge.models import Actor, ActorKind, LibrarianRole, TerminalKind
+from bridge.own_account import OwnAccountService
 from bridge.ports import PatronRecord
 from bridge.registration import RegistrationService
+from bridge.second_factor import SecondFactorPolicy
 from bridge.services import Services
 from bridge.staff import StaffService
 from bridge.store import SqlStore, open_engine, upgrade
@@ -185,18 +187,20 @@ def bridge(tmp_path, pki):
     categories = CategoryService(environment)
     staff = StaffService(environment, PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
     enrolment = EnrolmentService(environment)
+    own_account = OwnAccountService(environment, staff, SecondFactorPolicy.OPTIONAL)
     services = Services(
         registration=RegistrationService(environment, verification, categories),
         identification=IdentificationService(environment, verification),
         borrowing=BorrowingService(environment, verification, tokens),
         staff=staff,
+        own_account=own_account,
         enrolment=enrolment,
         terminals=TerminalService(environment, tokens.idle_limit),
         categories=categories,
         administration=AdministrationService(environment, staff, enrolment, {}),
         library_names={LIBRARY: "中央図書館", OTHER_LIBRARY: "北図書館"},
         clock=clock,
-        desk=DeskService(environment, staff),
+        desk=DeskService(environment, staff, own_account),
     )
     bridge = BridgeUnderTest(services, store, engine, clock, patrons, revocations)
     add_staff_and_terminals(bridge)
