@@ -35,7 +35,7 @@ counter page. It never changes once released. Sentences for people are made at t
     ├ LogInFailed                  unknown name, wrong password, or locked after too many of these
     ├ SecondFactorNeeded(librarian) the password was right, and a code is asked for after it
     ├ SecondFactorRefused          a wrong or used code, none that could be asked for, or locked
-    ├ PasswordRefused              the own password is wrong, or the account locked
+    ├ OwnPasswordRefused           the own password is wrong, or the account locked
     ├ PasswordUnfit                a new password is too short, or not a new one
     ├ NameTaken                    the name or id is in use
     ├ IdentifierKindNotUsed        the settings do not state the form of this kind of identifier
@@ -263,7 +263,7 @@ class SecondFactorRefused(BridgeError):
     slug = "second-factor-refused"
 
 
-class PasswordRefused(BridgeError):
+class OwnPasswordRefused(BridgeError):
     """Who is logged in did not give the own password, or is locked after too many wrong ones."""
 
     slug = "password-refused"

@@ -80,7 +80,7 @@ class LogInTries:
             self._environment.event(
                 AuditTag.LOGIN_SUCCEEDED,
                 librarian.library_id,
-                librarian_actor(librarian.librarian_id),
+                staff_actor(librarian.librarian_id),
                 librarian.librarian_id,
             )
         )
@@ -92,11 +92,11 @@ class LogInTries:
         with self._environment.store.transaction() as transaction:
             transaction.add_audit_event(
                 self._environment.event(
-                    AuditTag.LOGIN_FAILED, library_id, librarian_actor(librarian_id), librarian_id
+                    AuditTag.LOGIN_FAILED, library_id, staff_actor(librarian_id), librarian_id
                 )
             )
 
 
-def librarian_actor(librarian_id: str) -> Actor:
+def staff_actor(librarian_id: str) -> Actor:
     """Return a librarian as the audit log names one."""
     return Actor(ActorKind.LIBRARIAN, librarian_id)

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from bridge.environment import Environment
-from bridge.errors import KeyProblem, PasswordRefused, PasswordUnfit, SecondFactorRefused
+from bridge.errors import KeyProblem, OwnPasswordRefused, PasswordUnfit, SecondFactorRefused
 from bridge.keys import KeyUse
-from bridge.log_in_tries import LogInTries, LogInTry, librarian_actor
+from bridge.log_in_tries import LogInTries, LogInTry, staff_actor
 from bridge.models import AuditTag, Librarian
 from bridge.ports import EncryptedValue, LibrarianAccount, SecondFactor, Transaction
 from bridge.second_factor import SECRET_LENGTH, SecondFactorPolicy, matching_step
@@ -60,7 +60,7 @@ class OwnAccountService:
     def propose_second_factor(self, librarian: Librarian, password: str) -> None:
         """Draw a secret, which does not count before a code of it was given.
 
-        Raises ``PasswordRefused``, and ``SecondFactorRefused`` where there is a second factor already.
+        Raises ``OwnPasswordRefused``, and ``SecondFactorRefused`` where there is a second factor already.
         """
         one = self._confirm_password(librarian, password)
         secret = self._environment.random_bytes(SECRET_LENGTH)
@@ -110,7 +110,7 @@ class OwnAccountService:
     def change_password(self, librarian: Librarian, current: str, new: str) -> Librarian:
         """Replace the own password, and end every session; return the librarian of the next one.
 
-        Raises ``PasswordRefused``, ``PasswordUnfit``.
+        Raises ``OwnPasswordRefused``, ``PasswordUnfit``.
         """
         if not MINIMUM_PASSWORD_LENGTH <= len(new) <= MAXIMUM_PASSWORD_LENGTH or new == current:
             raise PasswordUnfit
@@ -128,7 +128,7 @@ class OwnAccountService:
         one = self._tries.begin(_by_id(librarian.librarian_id))
         if one.account is None or not one.allowed or not self._staff.is_password_of(one.account, password):
             self._tries.fail(one)
-            raise PasswordRefused
+            raise OwnPasswordRefused
         return one
 
     def _try_code(
@@ -164,7 +164,7 @@ class OwnAccountService:
                 self._environment.event(
                     tag,
                     librarian.library_id,
-                    librarian_actor(librarian.librarian_id),
+                    staff_actor(librarian.librarian_id),
                     librarian.librarian_id,
                 )
             )

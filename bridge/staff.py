@@ -12,7 +12,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 
 from bridge.environment import Environment
 from bridge.errors import LibrarianNotFound, LogInFailed, SecondFactorNeeded, WrongRole
-from bridge.log_in_tries import LogInTries, librarian_actor
+from bridge.log_in_tries import LogInTries, staff_actor
 from bridge.models import (
     REGION,
     Actor,
@@ -124,7 +124,7 @@ class StaffService:
     def log_out(self, librarian: Librarian) -> None:
         """End all sessions of a librarian, at every browser."""
         self._change(
-            librarian_actor(librarian.librarian_id),
+            staff_actor(librarian.librarian_id),
             librarian.library_id,
             librarian.librarian_id,
             AuditTag.LOGGED_OUT,
@@ -133,7 +133,7 @@ class StaffService:
 
     def list_exported(self, librarian: Librarian, list_name: str) -> None:
         """Write down that somebody took a list of the admin away as a file."""
-        actor = librarian_actor(librarian.librarian_id)
+        actor = staff_actor(librarian.librarian_id)
         with self._environment.store.transaction() as transaction:
             transaction.add_audit_event(
                 self._environment.event(AuditTag.LIST_EXPORTED, librarian.library_id, actor, list_name)

@@ -11,7 +11,7 @@ from pyotp import TOTP, parse_uri
 from bridge.errors import (
     KeyInUse,
     LogInFailed,
-    PasswordRefused,
+    OwnPasswordRefused,
     PasswordUnfit,
     SecondFactorNeeded,
     SecondFactorRefused,
@@ -240,9 +240,9 @@ def test_a_second_factor_is_not_replaced_by_who_has_the_password_alone(place, ow
 
 def test_the_own_password_is_asked_before_a_secret_is_drawn_and_its_tries_count(place, own):
     for _ in range(5):
-        with pytest.raises(PasswordRefused):
+        with pytest.raises(OwnPasswordRefused):
             own.propose_second_factor(place.librarian, "wrong")
-    with pytest.raises(PasswordRefused):
+    with pytest.raises(OwnPasswordRefused):
         own.propose_second_factor(place.librarian, place.password)
     assert own.proposed_secret(place.librarian) is None
 
@@ -264,7 +264,7 @@ def test_a_password_that_is_short_or_no_new_one_is_refused(place, own, new):
 
 
 def test_a_wrong_present_password_changes_nothing(place, own):
-    with pytest.raises(PasswordRefused):
+    with pytest.raises(OwnPasswordRefused):
         own.change_password(place.librarian, "wrong", "a new and long password")
     place.staff.log_in("hanako", place.password)
 
