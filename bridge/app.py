@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from urllib.parse import urlsplit
 
 from flask import Flask, Response, request
 from flask.typing import ResponseReturnValue
 from flask_wtf.csrf import CSRFProtect
-from werkzeug.exceptions import HTTPException, InternalServerError
+from werkzeug.exceptions import BadRequest, HTTPException, InternalServerError
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from bridge.admin import init_admin
 from bridge.admin.lists import SessionFactory
 from bridge.api import API_ROOT, MAXIMUM_BODY, create_blueprint, render_problem
+from bridge.rate_limit import RateLimit
 from bridge.services import Services
 from bridge.unexpected import log_unexpected
 from config.settings import WebSettings
@@ -27,6 +30,13 @@ SECURITY_HEADERS = {
 }
 """On every answer that has no such header of its own (style sheets may be cached)."""
 
+HEALTH = "/healthz"
+
+LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
+"""By what the bridge is reached where the settings name no host, which production refuses."""
+
+LOG_IN_WINDOW = timedelta(minutes=5)
+
 STRICT_TRANSPORT_SECURITY = "max-age=31536000"
 """One year (RFC 6797), where cookies are for HTTPS alone."""
 
@@ -41,11 +51,21 @@ def create_app_from(services: Services, session_factory: SessionFactory, web: We
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Strict",
     )
+    if web.proxy_hops:
+        hops = web.proxy_hops
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops)  # type: ignore[method-assign]
+    _refuse_other_hosts(app, frozenset(host.casefold() for host in web.hosts or LOOPBACK_HOSTS))
     api = create_blueprint(services)
     CSRFProtect(app).exempt(api)  # its callers carry a token of their own and no cookie
     app.register_blueprint(api)
-    init_admin(app, services, session_factory, idle_limit=timedelta(minutes=web.session_idle_minutes))
-    app.add_url_rule("/healthz", "healthz", _healthz)
+    init_admin(
+        app,
+        services,
+        session_factory,
+        idle_limit=timedelta(minutes=web.session_idle_minutes),
+        log_ins=RateLimit(web.log_ins_per_address, LOG_IN_WINDOW),
+    )
+    app.add_url_rule(HEALTH, "healthz", _healthz)
     app.register_error_handler(Exception, _on_error)
     headers = dict(SECURITY_HEADERS)
     if web.secure_cookies:
@@ -58,6 +78,21 @@ def create_app_from(services: Services, session_factory: SessionFactory, web: We
         return response
 
     return app
+
+
+def _refuse_other_hosts(app: Flask, hosts: frozenset[str]) -> None:
+    """Answer 400 to requests for a host that is not ours, before anything is made of its name."""
+
+    @app.before_request
+    def check_host() -> ResponseReturnValue | None:
+        if request.path == HEALTH:  # whoever watches asks by address, and is told nothing else
+            return None
+        try:
+            # Read as an address is: with or without a port, an IPv6 address in brackets.
+            name = urlsplit(f"//{request.headers.get('Host', '')}").hostname
+        except ValueError:
+            name = None
+        return None if name in hosts else _on_error(BadRequest())
 
 
 def _healthz() -> ResponseReturnValue:

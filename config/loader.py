@@ -397,6 +397,8 @@ def _unfit_for_production(reading: _Reading) -> Iterator[str]:
     web = reading.sections["web"]
     if len(web.get("secret_key", "x" * MINIMUM_SECRET_KEY_LENGTH)) < MINIMUM_SECRET_KEY_LENGTH:
         yield (f"web.secret_key: expected at least {MINIMUM_SECRET_KEY_LENGTH} characters in production")
+    if not web.get("hosts"):
+        yield "web.hosts: missing; production needs to know by which names it is reached"
     if web.get("secure_cookies") is False:
         yield "web.secure_cookies: must be true in production"
     for setting in VERIFIER.rows:

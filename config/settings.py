@@ -32,6 +32,9 @@ class WebSettings:
     secret_key: str = field(repr=False)
     session_idle_minutes: int = 30
     second_factor: str = "optional"
+    hosts: tuple[str, ...] | None = None
+    proxy_hops: int = 0
+    log_ins_per_address: int = 60
     secure_cookies: bool = True
 
 

@@ -154,6 +154,24 @@ WEB = Section(
             "Who must log in with a code from an authenticator app (TOTP); who has none sets it up first.",
         ),
         Setting(
+            "hosts",
+            list_of(HOST, "list of host names and addresses"),
+            "By which names browsers and agents reach the bridge; a request for any other is refused. "
+            "Required in production; without it loopback alone.",
+            example='["jpki.example.jp"]',
+        ),
+        Setting(
+            "proxy_hops",
+            whole_number(0, 5),
+            "How many reverse proxies of your own stand before the bridge, each adding to `X-Forwarded-For` "
+            "and `X-Forwarded-Proto`. With 0 these headers count for nothing.",
+        ),
+        Setting(
+            "log_ins_per_address",
+            whole_number(1, 10_000),
+            "Tries to log in that one address has within five minutes, right ones too.",
+        ),
+        Setting(
             "secure_cookies",
             BOOLEAN,
             "Send the admin's cookies over HTTPS only. Must be `true` in production.",

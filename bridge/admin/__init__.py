@@ -35,6 +35,7 @@ from bridge.admin.lists import (
 from bridge.admin.views import CounterView
 
 if TYPE_CHECKING:
+    from bridge.rate_limit import RateLimit
     from bridge.services import Services
 
 __all__ = ["init_admin"]
@@ -55,12 +56,13 @@ def init_admin(
     services: Services,
     session_factory: SessionFactory,
     *,
-    idle_limit: timedelta = timedelta(minutes=30),
+    idle_limit: timedelta,
+    log_ins: RateLimit,
 ) -> None:
     """Put the admin on *app*, under ``/admin``.
 
     *session_factory* is for the lists, which read the mapped classes. A session ends when its
-    librarian has done nothing for *idle_limit*.
+    librarian has done nothing for *idle_limit*; *log_ins* bounds the tries of each address.
     """
     if "csrf" not in app.extensions:
         raise RuntimeError("CSRFProtect must guard the application before the admin is put on it")
@@ -74,7 +76,7 @@ def init_admin(
         locale_selector=choose_locale,
     )
     app.register_blueprint(assets)
-    init_auth(app, services, idle_limit)
+    init_auth(app, services, idle_limit, log_ins)
     admin = Admin(
         app,
         name=lazy_gettext("My Number Card desk"),

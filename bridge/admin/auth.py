@@ -6,7 +6,7 @@ addresses that do not exist too.
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -16,7 +16,7 @@ from flask_admin import expose
 from flask_babel import gettext
 from flask_login import LoginManager, current_user, login_user, logout_user
 from flask_wtf.csrf import CSRFError
-from werkzeug.exceptions import HTTPException, NotFound
+from werkzeug.exceptions import HTTPException, NotFound, TooManyRequests
 
 from bridge.admin.account import SET_UP_ENDPOINTS
 from bridge.admin.base import (
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
 
     from bridge.models import Librarian
+    from bridge.rate_limit import RateLimit
     from bridge.services import Services
 
 ADMIN_URL = "/admin"
@@ -45,6 +46,9 @@ OPEN_ENDPOINTS = frozenset(
     {"admin.log_in", "admin.second_factor", "admin.choose_language", "assets.static", "desk_window.sign_in"}
 )
 """All that a stranger reaches: both halves of the log-in, its language, its style, the window for Koha."""
+
+LOG_IN_ENDPOINTS = frozenset({"admin.log_in", "admin.second_factor", "desk_window.sign_in"})
+"""Where a password or a code is tried by who is not logged in."""
 
 POLLING_ENDPOINTS = frozenset({"counter.state"})
 """What a page asks by itself. It is no work of the librarian's, or the idle limit would never come."""
@@ -204,7 +208,24 @@ def _has_nul() -> bool:
     return any("\0" in text for text in (request.path, *values))
 
 
-def init_auth(app: Flask, services: Services, idle_limit: timedelta) -> None:
+def _bound_log_ins(log_ins: RateLimit, now: datetime) -> None:
+    """Let an address try no more passwords and codes than it may."""
+    if request.method != "POST" or request.endpoint not in LOG_IN_ENDPOINTS:
+        return
+    seconds = log_ins.wait(request.remote_addr, now)
+    if seconds:
+        raise TooManyRequests(retry_after=seconds)
+
+
+def _lead_to_set_up(services: Services) -> ResponseReturnValue | None:
+    """Lead who must have a second factor, and has none, to where it is set up."""
+    must_set_up = services.own_account.must_set_up_second_factor(signed_in_librarian())
+    if must_set_up and request.endpoint not in SET_UP_ENDPOINTS:
+        return redirect(url_for("account.second_factor"))
+    return None
+
+
+def init_auth(app: Flask, services: Services, idle_limit: timedelta, log_ins: RateLimit) -> None:
     """Put the guard before everything under ``/admin``."""
     # No page asks who is logged in by itself: one that says the database is away could not be shown.
     manager = LoginManager(app, add_context_processor=False)
@@ -217,6 +238,8 @@ def init_auth(app: Flask, services: Services, idle_limit: timedelta) -> None:
             return SignedIn(services.staff.librarian_of_session(librarian_id, int(generation)))
         except (LibrarianNotFound, ValueError):  # a cookie of an earlier version has no generation
             return None
+
+    app.before_request(lambda: _bound_log_ins(log_ins, services.clock()))
 
     @app.before_request
     def guard() -> ResponseReturnValue | None:
@@ -233,7 +256,4 @@ def init_auth(app: Flask, services: Services, idle_limit: timedelta) -> None:
             session[LAST_ACTIVE] = now
         if _has_nul():
             raise NotFound
-        must_set_up = services.own_account.must_set_up_second_factor(signed_in_librarian())
-        if must_set_up and request.endpoint not in SET_UP_ENDPOINTS:
-            return redirect(url_for("account.second_factor"))
-        return None
+        return _lead_to_set_up(services)

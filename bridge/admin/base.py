@@ -30,6 +30,9 @@ HTTP_PROBLEMS: dict[int, LazyString] = {
     HTTPStatus.BAD_REQUEST: lazy_gettext(
         "This page was open too long, or the request was not complete. Please go back and try again."
     ),
+    HTTPStatus.TOO_MANY_REQUESTS: lazy_gettext(
+        "There were too many tries to log in from this address. Please wait a few minutes and try again."
+    ),
     HTTPStatus.FORBIDDEN: PROBLEMS[NotAllowed.slug],
     HTTPStatus.NOT_FOUND: lazy_gettext("There is no such page."),
     HTTPStatus.METHOD_NOT_ALLOWED: lazy_gettext("There is no such page."),
@@ -98,9 +101,9 @@ class StaffView(BaseView):
     def http_error(self, error: HTTPException) -> ResponseReturnValue:
         """Show an HTTP error as a page of the admin."""
         code = error.code or HTTPStatus.INTERNAL_SERVER_ERROR
-        return self.render(
-            "bridge/problem.html", problem=HTTP_PROBLEMS.get(code, PROBLEMS[BridgeError.slug])
-        ), code
+        page = self.render("bridge/problem.html", problem=HTTP_PROBLEMS.get(code, PROBLEMS[BridgeError.slug]))
+        retry_after = getattr(error, "retry_after", None)
+        return page, code, {} if retry_after is None else {"Retry-After": str(retry_after)}
 
     def unexpected(self, error: Exception) -> ResponseReturnValue:
         """Log what nobody foresaw; the page says no more than that it happened."""

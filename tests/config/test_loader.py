@@ -139,6 +139,8 @@ REFUSED = [
     ("# directory_login =", 'directory_login = "bridge"', "library 1.sip2: give both of directory_login and"),
     ("https://koha", "http://koha", "library 1.koha.base_url: must be https in production"),
     ("# secure_cookies = true", "secure_cookies = false", "web.secure_cookies: must be true in"),
+    ('hosts = ["jpki.example.jp"]', "", "web.hosts: missing; production needs to know by which names"),
+    ('hosts = ["jpki.example.jp"]', "hosts = []", "web.hosts: missing; production needs to know"),
     ('ocsp_url = "http://ocsp.example.jp/"', "", "revocation.ocsp_url: a revocation source is"),
     ('name = "〇〇市"', "", "verifier.name: missing; production needs to know who verifies certificates"),
     ("notified_on = 2026-04-01", "", "verifier.notified_on: missing; production needs to know"),

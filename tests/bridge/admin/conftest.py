@@ -307,6 +307,12 @@ class Browser:
 
 
 @pytest.fixture
+def browser_on():
+    """Open a browser on another application than the world's."""
+    return Browser
+
+
+@pytest.fixture
 def stranger(world):
     return Browser(world.app)
 

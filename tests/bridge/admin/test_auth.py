@@ -14,6 +14,7 @@ from bridge.admin.auth import OPEN_ENDPOINTS, local_path
 from bridge.app import create_app_from
 from bridge.consent import CONSENT_VERSION
 from bridge.models import AuditTag
+from bridge.rate_limit import RateLimit
 from bridge.store import AuditEventRow, LibrarianRow
 from config.settings import WebSettings
 
@@ -209,8 +210,9 @@ def test_an_auditor_reads_the_lists_and_links_nothing(world, browser_of):
 
 
 def test_the_admin_is_not_put_on_an_application_without_csrf_protection(world):
+    limits = {"idle_limit": timedelta(minutes=30), "log_ins": RateLimit(1, timedelta(minutes=1))}
     with pytest.raises(RuntimeError, match="CSRFProtect"):
-        init_admin(Flask("bare"), world.services, world.store.scoped_session())
+        init_admin(Flask("bare"), world.services, world.store.scoped_session(), **limits)
 
 
 def test_the_language_is_the_browsers_until_the_librarian_chooses(stranger):
