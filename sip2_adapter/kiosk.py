@@ -12,12 +12,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from math import inf
-from typing import Final
+from typing import Any, Final
 
 from sip2_adapter.addresses import IpAddress
 from sip2_adapter.answers import refuse
@@ -139,6 +139,8 @@ class KioskConnection:
         self._flight_timer: asyncio.TimerHandle | None = None
         self._landing: asyncio.Future[None] | None = None
         self._rescue: asyncio.Task[None] | None = None
+        self._kept_waiting_since: float | None = None
+        self._behind: set[asyncio.Task[None]] = set()
         channel.on_frame = self._take_request
 
     def _enter(self, site: Site) -> None:
@@ -298,9 +300,8 @@ class KioskConnection:
         deadline = started + self._limits.answer_timeout
         exchange = self._upstream.answer_to(decode(sent), deadline)
         try:
-            answer = await self._settled(
-                frame, request, started, self._treated(request, patron_identifier(request), exchange)
-            )
+            answering = self._treated(request, patron_identifier(request), exchange, deadline)
+            answer = await self._settled(frame, request, started, answering)
             self._session.last_answer = answer
             await self._channel.send(answer, self._limits.answer_timeout)
         except (ChannelClosed, TimeoutError):
@@ -371,25 +372,33 @@ class KioskConnection:
         elif now < self._silent_at():
             return
         elif session.patron is not None and now >= session.patron_seen_at + self._limits.patron_idle_timeout:
-            await self._end_patron_session(SessionEnd.IDLE)
+            await self._end_patron_session(SessionEnd.IDLE, now + self._limits.answer_timeout / 2)
+            self._kept_waiting_since = now if self._channel.waiting else None
         else:
             self._report_cut(Cut.NOT_LOGGED_IN if session.login is None else Cut.IDLE)
             raise TimeoutError
 
     async def _keep_upstream_alive(self) -> None:
-        """Ask the ACS for its status; what the machine sends meanwhile is answered afterwards."""
+        """Ask the ACS for its status; what the machine sends meanwhile is answered afterwards.
+
+        The ACS has half the time of an answer for it, so that the other half is left for that request.
+        """
+        begun = self._clock()
         self._answering = True
         try:
-            await self._upstream.keep_alive(self._session.next_sequence(), self._limits.answer_timeout)
+            await self._upstream.keep_alive(self._session.next_sequence(), self._limits.answer_timeout / 2)
         except (AcsUnavailable, RemoteProtocolError) as error:
             _logger.warning("%s: no answer to a keep-alive: %s", self._listener.name, type(error).__name__)
         finally:
             self._answering = False
         if self._finished:
             raise ChannelClosed
+        if self._channel.waiting:
+            self._kept_waiting_since = begun
 
     async def _answer(self, frame: bytes) -> bytes:
-        started = self._clock()
+        started = self._kept_waiting_since or self._clock()
+        self._kept_waiting_since = None
         try:
             request = decode(frame)
         except ChecksumMismatch as error:
@@ -420,7 +429,8 @@ class KioskConnection:
                 self._report(request.code, Result.REPEATED, self._clock() - started)
                 return repeated
             self._change = self._recent.begin(self._kiosk, frame)
-        return await self._settled(frame, request, started, self._answer_request(request))
+        deadline = started + self._limits.answer_timeout
+        return await self._settled(frame, request, started, self._answer_request(request, deadline))
 
     async def _outcome_elsewhere(self, frame: bytes) -> bytes | None:
         """Return the answer if the machine asked for this change before it connected anew."""
@@ -460,8 +470,7 @@ class KioskConnection:
         self._report(request.code, result, now - started)
         return answer
 
-    async def _answer_request(self, request: Sip2Message) -> tuple[bytes, Result]:
-        deadline = self._clock() + self._limits.answer_timeout
+    async def _answer_request(self, request: Sip2Message, deadline: float) -> tuple[bytes, Result]:
         if request.code == _LOGIN:
             return await self._log_in(request, deadline)
         if self._session.login is None:
@@ -470,13 +479,13 @@ class KioskConnection:
             return await self._answer_logged_in(request, deadline)
         finally:
             if request.code == _END_PATRON_SESSION:
-                await self._end_patron_session(SessionEnd.END_PATRON_SESSION)
+                await self._end_patron_session(SessionEnd.END_PATRON_SESSION, deadline)
 
     async def _answer_logged_in(self, request: Sip2Message, deadline: float) -> tuple[bytes, Result]:
         presented = patron_identifier(request)
         if presented is not None:
             resolution = await self._resolve(presented, deadline)
-            await self._take(presented, resolution)
+            await self._take(presented, resolution, deadline)
             if isinstance(resolution, Refused):
                 return self._refuse_patron(request, resolution)
         return await self._ask_acs(request, presented, deadline)
@@ -497,7 +506,7 @@ class KioskConnection:
         except TimeoutError:
             return Refused(Refusal.UNAVAILABLE, self._screen.messages.acs_unavailable)
 
-    async def _take(self, presented: bytes, resolution: Resolution) -> None:
+    async def _take(self, presented: bytes, resolution: Resolution, deadline: float) -> None:
         """Let *presented* be the patron at the machine, and end the session of the one before."""
         session = self._session
         current = session.patron
@@ -507,7 +516,8 @@ class KioskConnection:
         elif isinstance(resolution, Refused) and current and current.token == presented:
             return  # still the same patron at the machine, whose session ends as any other
         if current and (patron is None or patron.session_id != current.session_id):
-            await self._end_patron_session(SessionEnd.ANOTHER_PATRON)
+            # Half of the time that is left is for the ACS, which is asked next.
+            await self._end_patron_session(SessionEnd.ANOTHER_PATRON, (self._clock() + deadline) / 2)
         session.patron = patron
 
     async def _ask_acs(
@@ -519,7 +529,7 @@ class KioskConnection:
             outgoing = put_patron_identifier(outgoing, patron.cardnumber)
         sealed = self._sealed(outgoing, request)
         exchange = self._upstream.exchange(sealed, deadline)
-        answer, result = await self._treated(request, presented, exchange)
+        answer, result = await self._treated(request, presented, exchange, deadline)
         if request.code == _SC_STATUS and result is Result.ANSWERED:
             self._upstream.status_asked(sealed)
         return answer, result
@@ -529,6 +539,7 @@ class KioskConnection:
         request: Sip2Message,
         presented: bytes | None,
         exchange: Awaitable[tuple[bytes, Sip2Message]],
+        deadline: float,
     ) -> tuple[bytes, Result]:
         """Return what the machine gets to see of what *exchange* gives."""
         patron = self._session.patron
@@ -540,7 +551,7 @@ class KioskConnection:
             return self._mirrored(frame, answer, drop_other_patrons(answer, None), request)
         if presented is not None and names_another_patron(answer, patron.cardnumber):
             _logger.error("%s: the ACS answered about another patron", self._listener.name)
-            await self._resolver.report_another_patron(patron.session_id, self._kiosk)
+            await self._until(deadline, self._resolver.report_another_patron(patron.session_id, self._kiosk))
             return self._refuse(request, self._screen.messages.outcome_unknown, Result.ANOTHER_PATRON)
         refused = self._resolver.judge(patron.session_id, answer, self._kiosk)
         if refused is not None:
@@ -559,7 +570,7 @@ class KioskConnection:
             self._finished = True
             self._report_login_refused(refusal)
             if refusal is LoginRefusal.WRONG_ADDRESS:
-                await self._resolver.report_login_from_elsewhere(login, self._kiosk)
+                await self._until(deadline, self._resolver.report_login_from_elsewhere(login, self._kiosk))
             return self._refuse(request, "", Result.LOGIN_REFUSED)
         outgoing = self._sealed(request, request)
         try:
@@ -648,14 +659,32 @@ class KioskConnection:
         answer = refuse(echoed, text, self._site.clock())
         return encode(seal(answer, request.sequence)), result
 
-    async def _end_patron_session(self, end: SessionEnd) -> None:
+    async def _end_patron_session(self, end: SessionEnd, deadline: float | None = None) -> None:
+        """End the session of the patron at the machine, if there is one.
+
+        Where an answer is due by *deadline*, no longer is waited for that.
+        """
         patron, self._session.patron = self._session.patron, None
         if patron is None:
             return
+        closing = self._resolver.close_session(patron.session_id, end)
+        await (self._done(closing) if deadline is None else self._until(deadline, closing))
+
+    async def _until(self, deadline: float, work: Coroutine[Any, Any, None]) -> None:
+        """Wait for what the resolver has to do, until *deadline*: it goes on when the answer has gone out.
+
+        Its failure is written down. The machine has nothing to do with it.
+        """
+        task = self._loop.create_task(self._done(work))
+        self._behind.add(task)
+        task.add_done_callback(self._behind.discard)
+        await asyncio.wait([task], timeout=max(deadline - self._clock(), 0))
+
+    async def _done(self, work: Coroutine[Any, Any, None]) -> None:
         try:
-            await self._resolver.close_session(patron.session_id, end)
-        except Exception as error:  # noqa: BLE001  # the machine has nothing to do with it
-            _logger.error("%s: a session not closed: %s", self._listener.name, type_and_place(error))  # noqa: TRY400
+            await work
+        except Exception as error:  # noqa: BLE001
+            _logger.error("%s: not written: %s", self._listener.name, type_and_place(error))  # noqa: TRY400
 
     def _report_cut(self, cut: Cut) -> None:
         _logger.info("%s %s at %s cut: %s", self._listener.name, self._kiosk.login or "-", self._address, cut)

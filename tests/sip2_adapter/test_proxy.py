@@ -265,7 +265,28 @@ async def test_a_session_that_cannot_be_closed_does_not_harm_the_machine(
 
     monkeypatch.setattr(resolver, "close_session", fail)
     assert b"AFThank you!" in await kiosk.ask_sealed(end_session(TOKEN))
-    assert "a session not closed: RuntimeError" in caplog.text
+    assert "main: not written: RuntimeError" in caplog.text
+
+
+@pytest.mark.parametrize("ending", [end_session(TOKEN), patron_information(OTHER_TOKEN)])
+async def test_a_session_that_is_closed_slowly_delays_no_answer(place, resolver, monkeypatch, ending):
+    _, _, kiosk = await place(limits=ProxyLimits(answer_timeout=0.3))
+    resolver.give(TOKEN, CARD, "s1")
+    resolver.give(OTHER_TOKEN, OTHER_CARD, "s2")
+    await kiosk.ask_sealed(patron_information(TOKEN))
+    may_close, close = asyncio.Event(), resolver.close_session
+
+    async def close_slowly(*arguments):
+        await may_close.wait()
+        await close(*arguments)
+
+    monkeypatch.setattr(resolver, "close_session", close_slowly)
+    answer = await kiosk.ask_sealed(ending)
+    assert b"AFThank you!" in answer or b"|BLY|" in answer
+    assert resolver.closed == []
+    may_close.set()
+    await resolver.close_event.wait()
+    assert resolver.closed[0][0] == "s1"
 
 
 async def test_the_resolver_learns_the_listener_and_the_accepted_login(place, resolver):

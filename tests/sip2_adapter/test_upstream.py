@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
@@ -74,6 +75,18 @@ async def test_a_keep_alive_that_koha_does_not_answer_leads_to_a_new_connection(
     )
     await until(lambda: len(sent(acs, b"93")) == 2)
     assert (await kiosk.ask_sealed(patron_information(CARD))).startswith(b"64")
+
+
+async def test_a_request_during_a_keep_alive_that_koha_ignores_is_answered_in_its_own_time(place):
+    limit = 0.5
+    acs, _, kiosk = await place(
+        faults=lambda _, code: Fault.IGNORE if code in {"99", "63"} else None,
+        limits=ProxyLimits(keepalive_interval=0.05, answer_timeout=limit),
+    )
+    await until(lambda: sent(acs, b"99"))
+    asked = time.monotonic()
+    assert b"|BLN|" in await kiosk.ask_sealed(patron_information(CARD))
+    assert time.monotonic() - asked < 1.5 * limit
 
 
 async def test_a_stop_during_a_keep_alive_waits_for_nothing_else(place):
