@@ -42,11 +42,16 @@ async def test_koha_does_not_close_on_a_machine_that_is_silent(place):
 
 
 async def test_a_machine_that_speaks_keeps_the_connection_open_itself(place):
-    acs, _, kiosk = await place(limits=ProxyLimits(keepalive_interval=0.2))
+    interval = 0.2
+    acs, _, kiosk = await place(limits=ProxyLimits(keepalive_interval=interval))
+    pauses, heard = 0, time.monotonic()
     for _ in range(40):
         await kiosk.ask_sealed(patron_information(CARD))
         await asyncio.sleep(0.01)
-    assert sent(acs, b"99") == []
+        now = time.monotonic()
+        pauses += now - heard > 0.9 * interval  # where other programs have the processor
+        heard = now
+    assert len(sent(acs, b"99")) <= pauses
 
 
 async def test_a_keep_alive_speaks_the_machines_own_version(place):
