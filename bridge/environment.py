@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, tzinfo
 
 from bridge.errors import LibraryNotFound, NoSuchPatron
+from bridge.identifiers import IdentifierForms
 from bridge.keys import KeyRing
 from bridge.models import Actor, AuditEvent, AuditTag, CardLink, LinkRequest
 from bridge.ports import (
@@ -30,6 +31,8 @@ class Library:
     ``categories`` is None where the library system has none to write (SIP2 alone). ``linked_category``
     gives, by category, the one for linked patrons; ``links`` is what the library demands of its links;
     ``koha_origins`` are those (RFC 6454) of the staff pages from which librarians may call the desk.
+    ``card_number_forms`` say what the number in the city's card application looks like, None where the
+    library does not have it read.
     """
 
     library_id: str
@@ -39,6 +42,7 @@ class Library:
     categories: PatronCategories | None = None
     linked_category: Mapping[str, str] = field(default_factory=dict)
     replace_imported_links: bool = True
+    card_number_forms: IdentifierForms | None = None
     links: LinkPolicy = field(default_factory=LinkPolicy)
     koha_origins: frozenset[str] = frozenset()
 

@@ -6,6 +6,7 @@ while somebody else's server thinks.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -32,6 +33,7 @@ from bridge.errors import (
     slug_of,
     why_of,
 )
+from bridge.identifiers import IdentifierProblem
 from bridge.keys import KeyUse
 from bridge.link_life import end, restore, suspend
 from bridge.models import (
@@ -66,6 +68,8 @@ from bridge.verification import CardVerification
 from jpki.challenge import Challenge, ChallengePurpose, VerifiedCard
 from jpki.errors import JpkiError
 from jpki.revocation import RevocationAnswer
+
+_log = logging.getLogger(__name__)
 
 NO_LINK = "-"
 """In the audit log, where a patron was looked up who has no link, or nobody was found."""
@@ -165,12 +169,16 @@ class RegistrationService(CounterService):
             )
         return request
 
-    def begin(self, terminal: Terminal, certificate_der: bytes) -> Challenge:
+    def reads_card_number(self, library_id: str) -> bool:
+        """Whether a library has its counters read the number of the city's card application."""
+        return self._environment.library(library_id).card_number_forms is not None
+
+    def begin(self, terminal: Terminal, certificate_der: bytes, card_number: str | None = None) -> Challenge:
         """Check the card on the reader; return the challenge it shall sign.
 
-        Whatever stands against the card ends the request, before the PIN. Raises
-        ``WrongTerminalKind``, ``NoLinkRequest``, ``AlreadyLinked``, and what
-        ``CardVerification.check`` and ``issue`` raise.
+        *card_number* is the number of the city's card application, where it was read. Whatever stands
+        against the card ends the request, before the PIN. Raises ``WrongTerminalKind``, ``NoLinkRequest``,
+        ``AlreadyLinked``, and what ``CardVerification.check`` and ``issue`` raise.
         """
         require_counter(terminal)
         request = self._require_pending(terminal)
@@ -179,7 +187,10 @@ class RegistrationService(CounterService):
             identifiers = self._verification.identifiers(terminal.library_id, card.certificate)
             with self._environment.store.reading() as transaction:
                 linked = transaction.find_open_link(terminal.library_id, identifiers)
+                numbered = self._find_by_card_number(transaction, terminal.library_id, card_number)
             if linked is not None and linked.link_id != request.replaces:
+                raise AlreadyLinked
+            if numbered is not None and _is_known_to_differ(numbered.patron_id, request.patron_id):
                 raise AlreadyLinked
             return self._verification.issue(
                 ChallengePurpose.LINK, terminal, card, link_request_id=request.request_id
@@ -189,10 +200,16 @@ class RegistrationService(CounterService):
             raise
 
     def complete(
-        self, terminal: Terminal, challenge_id: str, certificate_der: bytes, signature: bytes
+        self,
+        terminal: Terminal,
+        challenge_id: str,
+        certificate_der: bytes,
+        signature: bytes,
+        card_number: str | None = None,
     ) -> CardLink:
         """Make the link, if the signature proves the card and Koha still knows the patron.
 
+        An imported link under *card_number* is the one that the new link is written down to replace.
         The patron is then moved into the category for linked patrons; that this fails undoes nothing.
 
         Raises ``ChallengeUnknown``, ``ChallengeAlreadyUsed``, ``NoLinkRequest``,
@@ -211,7 +228,7 @@ class RegistrationService(CounterService):
             answer = self._verification.await_answer(pending)
             # Nothing was known before: in an outage there is nothing that could stand for the answer.
             self._verification.rely_on(terminal.library_id, verified.certificate.not_after, answer)
-            link = self._link(request, patron, verified, answer)
+            link = self._link(request, patron, verified, answer, card_number)
         except (BridgeError, JpkiError) as error:
             self._refuse(terminal, request_id, slug_of(error), why=why_of(error))
             raise
@@ -349,7 +366,12 @@ class RegistrationService(CounterService):
         return self._environment.keys.patron_references(library_id, patron.cardnumber)[0]
 
     def _link(
-        self, request: LinkRequest, patron: PatronRecord, verified: VerifiedCard, answer: RevocationAnswer
+        self,
+        request: LinkRequest,
+        patron: PatronRecord,
+        verified: VerifiedCard,
+        answer: RevocationAnswer,
+        card_number: str | None,
     ) -> CardLink:
         certificate = verified.certificate
         identifiers = self._verification.identifiers(request.library_id, certificate)
@@ -393,7 +415,8 @@ class RegistrationService(CounterService):
                 )
             if transaction.find_open_link(request.library_id, identifiers) is not None:
                 raise AlreadyLinked
-            link = self._in_place_of_imported(transaction, link, patron, actor)
+            numbered = self._find_by_card_number(transaction, link.library_id, card_number)
+            link = self._in_place_of_imported(transaction, link, patron, actor, numbered)
             self._require_room(transaction, link, patron)
             transaction.add_link(link, identifiers[0], serial, identifiers[1:], tag)
             if link.patron_id is not None:
@@ -411,13 +434,46 @@ class RegistrationService(CounterService):
             self._record(transaction, AuditTag.LINK_CREATED, request, actor, link.link_id, **replaces)
         return link
 
+    def _find_by_card_number(
+        self, transaction: Transaction, library_id: str, card_number: str | None
+    ) -> CardLink | None:
+        """Return the open link under the number that the card carries, where there is one.
+
+        The number proves nothing, so nothing is granted on its word; one that is not of the library's form
+        is left unread.
+        """
+        forms = self._environment.library(library_id).card_number_forms
+        if card_number is None or forms is None:
+            return None
+        number = forms.read(IdentifierKind.CARD_AP_NUMBER, card_number)
+        if isinstance(number, IdentifierProblem):
+            _log.warning("%s: a card's number is not of the form in the settings", library_id)
+            return None
+        identifiers = self._environment.keys.foreign_identifiers(library_id, number)
+        return transaction.find_open_link(library_id, identifiers)
+
     def _in_place_of_imported(
-        self, transaction: Transaction, link: CardLink, patron: PatronRecord, actor: Actor
+        self,
+        transaction: Transaction,
+        link: CardLink,
+        patron: PatronRecord,
+        actor: Actor,
+        numbered: CardLink | None,
     ) -> CardLink:
-        """End the patron's links under another system's identifiers; return *link*, which follows them."""
+        """End the patron's links under another system's identifiers; return *link*, which follows them.
+
+        It is written down to replace *numbered*, by which the card itself was known, rather than another.
+        Raises ``AlreadyLinked`` where *numbered* is another patron's: one card is one patron.
+        """
         library = self._environment.library(link.library_id)
         references = self._environment.keys.patron_references(link.library_id, patron.cardnumber)
-        for each in transaction.open_links_of_patron(link.library_id, patron.patron_id, references):
+        own = transaction.open_links_of_patron(link.library_id, patron.patron_id, references)
+        if numbered is not None:
+            if numbered.link_id not in {each.link_id for each in own}:
+                raise AlreadyLinked
+            if link.replaces is None and _gives_way(numbered, library):
+                link = replace(link, replaces=numbered.link_id)
+        for each in own:
             if _gives_way(each, library):
                 reason = LinkEndReason.IDENTIFIER_REPLACED
                 end(self._environment, transaction, link.library_id, each.link_id, reason, actor)
@@ -436,6 +492,11 @@ class RegistrationService(CounterService):
 def _require(decision: Decision) -> None:
     if decision.denial is not None:
         raise Denied(decision.denial, decision.why)
+
+
+def _is_known_to_differ(patron_id: int | None, other: int | None) -> bool:
+    """Whether two patrons are not the same. Without both ids only Koha can tell, which ``complete`` asks."""
+    return None not in (patron_id, other) and patron_id != other
 
 
 def _gives_way(link: CardLink, library: Library) -> bool:

@@ -57,6 +57,7 @@ from bridge.terminals import TerminalService
 from bridge.tokens import CheckDigit, TokenPolicy, TokenShape
 from bridge.verification import CardPolicy, CardVerification, LibraryRevocation
 from config import (
+    IdentifierSettings,
     KeySettings,
     KohaSettings,
     LibraryLinkSettings,
@@ -210,16 +211,16 @@ def build_link_records(settings: Settings) -> LinkRecordService:
 
 def build_link_transfer(settings: Settings) -> LinkTransferService:
     """Return the service that brings links of other systems in, and gives them out."""
-    patterns = {
-        kind: re.compile(form)
-        for kind, form in (
-            (IdentifierKind.PPID, settings.identifiers.ppid),
-            (IdentifierKind.MYKEY_ID, settings.identifiers.mykey_id),
-            (IdentifierKind.CARD_AP_NUMBER, settings.identifiers.card_ap_number),
-        )
-        if form is not None
-    }
-    return LinkTransferService(_environment(settings)[1], IdentifierForms(patterns))
+    return LinkTransferService(_environment(settings)[1], _identifier_forms(settings.identifiers))
+
+
+def _identifier_forms(identifiers: IdentifierSettings) -> IdentifierForms:
+    forms = (
+        (IdentifierKind.PPID, identifiers.ppid),
+        (IdentifierKind.MYKEY_ID, identifiers.mykey_id),
+        (IdentifierKind.CARD_AP_NUMBER, identifiers.card_ap_number),
+    )
+    return IdentifierForms({kind: re.compile(form) for kind, form in forms if form is not None})
 
 
 def build_sweep(settings: Settings, actor: Actor) -> RevocationSweep:
@@ -473,7 +474,7 @@ def _environment(settings: Settings, *, confirm: bool = True) -> tuple[SqlStore,
     environment = Environment(
         store=store,
         keys=keys,
-        libraries={library.library_id: _library(library, settings.links) for library in settings.libraries},
+        libraries={library.library_id: _library(library, settings) for library in settings.libraries},
         clock=now,
         random_bytes=secrets.token_bytes,
     )
@@ -494,9 +495,10 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def _library(library: LibrarySettings, everywhere: LinkSettings) -> Library:
+def _library(library: LibrarySettings, settings: Settings) -> Library:
     time_zone = ZoneInfo(library.time_zone)
-    links = _link_policy(library.links, everywhere)
+    links = _link_policy(library.links, settings.links)
+    forms = _identifier_forms(settings.identifiers) if library.card_application_number else None
     if library.koha is None:
         patrons = _patrons_over_sip2(library, time_zone)
         return Library(
@@ -507,6 +509,7 @@ def _library(library: LibrarySettings, everywhere: LinkSettings) -> Library:
             links=links,
             replace_imported_links=library.replace_imported_links,
             koha_origins=frozenset(library.koha_origins or ()),
+            card_number_forms=forms,
         )
     koha = _patrons_over_rest(library.koha)
     return Library(
@@ -517,6 +520,7 @@ def _library(library: LibrarySettings, everywhere: LinkSettings) -> Library:
         categories=koha,
         linked_category=library.linked_category or {},
         replace_imported_links=library.replace_imported_links,
+        card_number_forms=forms,
         links=links,
         koha_origins=frozenset(library.koha_origins or ()),
     )

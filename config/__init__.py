@@ -1,7 +1,7 @@
 """The settings of the bridge: one TOML file, secrets from the environment or files of their own."""
 
 from config.agent_loader import load_agent_settings
-from config.agent_settings import AgentSettings, OutputSettings, PageSettings
+from config.agent_settings import AgentSettings, CardNumberSettings, OutputSettings, PageSettings
 from config.description import describe_library
 from config.documentation import (
     agent_example_toml,
@@ -34,6 +34,7 @@ from config.settings import (
 
 __all__ = [
     "AgentSettings",
+    "CardNumberSettings",
     "DatabaseSettings",
     "IdentifierSettings",
     "JpkiSettings",

@@ -5,8 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from config.agent_settings import AgentSettings, OutputSettings, PageSettings
-from config.agent_table import AGENT, AGENT_SECTIONS, BAUD_RATES, NEEDED_BY_OUTPUT, OUTPUT, PAGE
+from config.agent_settings import AgentSettings, CardNumberSettings, OutputSettings, PageSettings
+from config.agent_table import (
+    AGENT,
+    AGENT_SECTIONS,
+    BAUD_RATES,
+    CARD_NUMBER,
+    NEEDED_BY_OUTPUT,
+    OUTPUT,
+    PAGE,
+)
 from config.kinds import WrongValue
 from config.loader import SettingsError, read_document
 from config.table import Section
@@ -25,7 +33,13 @@ def load_agent_settings(path: Path) -> AgentSettings:
     if problems:
         raise SettingsError(tuple(problems))
     output = OutputSettings(**values[OUTPUT.name]) if OUTPUT.name in values else None
-    return AgentSettings(**values[AGENT.name], page=PageSettings(**values[PAGE.name]), output=output)
+    number = CardNumberSettings(**values[CARD_NUMBER.name]) if CARD_NUMBER.name in values else None
+    return AgentSettings(
+        **values[AGENT.name],
+        page=PageSettings(**values[PAGE.name]),
+        output=output,
+        card_number=number,
+    )
 
 
 def _read(section: Section, document: dict[str, Any], folder: Path, problems: list[str]) -> dict[str, Any]:

@@ -34,6 +34,17 @@ class OutputSettings:
 
 
 @dataclass(frozen=True)
+class CardNumberSettings:
+    """Where the number of a city's card application (条例利用, カードAP) lies. Not public: never shown."""
+
+    application_id: str = field(repr=False)
+    file_id: str = field(repr=False)
+    length: int = field(repr=False)
+    offset: int = field(repr=False, default=0)
+    encoding: str = "ascii"
+
+
+@dataclass(frozen=True)
 class AgentSettings:
     """One agent beside one card reader."""
 
@@ -43,3 +54,4 @@ class AgentSettings:
     language: str = "ja"
     page: PageSettings = field(default_factory=PageSettings)
     output: OutputSettings | None = None
+    card_number: CardNumberSettings | None = None

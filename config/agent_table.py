@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from config.agent_settings import AgentSettings, OutputSettings, PageSettings
+from config.agent_settings import AgentSettings, CardNumberSettings, OutputSettings, PageSettings
 from config.kinds import BOOLEAN, HTTP_URL, PATH, PORT, choice, text, whole_number
 from config.table import Section, Setting
 
@@ -70,7 +70,38 @@ OUTPUT = Section(
     optional=True,
 )
 
-AGENT_SECTIONS = (AGENT, PAGE, OUTPUT)
+CARD_NUMBER = Section(
+    "card_number",
+    CardNumberSettings,
+    "Where the number of a city's card application (条例利用, カードAP) lies, for a counter whose library "
+    "asks for it (`library.card_application_number`). It is published nowhere: the city has it from J-LIS. "
+    "Without this table no application of the card is touched but JPKI's.",
+    (
+        Setting(
+            "application_id",
+            text("hexadecimal digits of 5 to 16 bytes", r"(?:[0-9A-Fa-f]{2}){5,16}"),
+            "The application's identifier (AID). Those of the card itself are refused.",
+            example='"F000000001020304"',
+        ),
+        Setting(
+            "file_id",
+            text("four hexadecimal digits", r"[0-9A-Fa-f]{4}"),
+            "The file in it (EF).",
+            example='"0101"',
+        ),
+        Setting("length", whole_number(1, 64), "So many bytes belong to the number.", example="12"),
+        Setting("offset", whole_number(0, 32767), "Where the number begins in the file."),
+        Setting(
+            "encoding",
+            choice(("ascii", "bcd")),
+            "One character in a byte, or two digits. Blanks, zero bytes and FF around it are dropped.",
+        ),
+    ),
+    optional=True,
+    commented_out=True,
+)
+
+AGENT_SECTIONS = (AGENT, PAGE, OUTPUT, CARD_NUMBER)
 
 NEEDED_BY_OUTPUT = {"serial": "device", "file": "path", "call": "url"}
 """The setting without which an output cannot be."""

@@ -53,8 +53,7 @@ def _example_lines(section: Section, setting: Setting) -> list[str]:
     name = f"{setting.name}_file" if setting.secret else setting.name
     default = section.default(setting)
     if setting.example:
-        # A machine that does not exist would do no good in a copy of the file.
-        lines.append(f"{'#' if section.listed else ''}{name} = {setting.example}")
+        lines.append(f"{'#' if section.is_comment_in_example else ''}{name} = {setting.example}")
     else:
         lines.append(f"# {name} = {'' if default is None else _toml(default)}".rstrip())
     return lines
@@ -85,7 +84,7 @@ def _example(title: str, sections: Sequence[Section]) -> str:
         if section.name:
             listed = section.listed or section.name == "library"
             heading = f"[[{section.name}]]" if listed else f"[{section.name}]"
-            lines.append(f"#{heading}" if section.listed else heading)
+            lines.append(f"#{heading}" if section.is_comment_in_example else heading)
         for setting in section.rows:
             lines += _example_lines(section, setting)
     return "\n".join(lines) + "\n"

@@ -15,6 +15,7 @@ from config.kinds import WrongValue, carries_password
 from config.settings import LibrarySettings, Mode, Settings
 from config.table import (
     GENERAL,
+    IDENTIFIERS,
     KEYS,
     LIBRARY,
     LIBRARY_KOHA,
@@ -214,6 +215,7 @@ def _contradictions(reading: _Reading) -> Iterator[str]:
     yield from _tls_contradictions(reading.libraries)
     yield from _revocation_contradictions(reading)
     yield from _library_systems(reading.libraries)
+    yield from _card_numbers(reading)
     yield from _pin_policy_contradictions(reading)
     if reading.sections[""].get("mode") is Mode.PRODUCTION:
         yield from _unfit_for_production(reading)
@@ -391,6 +393,14 @@ def _library_systems(libraries: list[dict[str, _Values]]) -> Iterator[str]:
             yield f"library {number}.linked_category: needs library {number}.koha"
         if set(moves) & set(moves.values()):
             yield f"library {number}.linked_category: a category stands on both sides"
+
+
+def _card_numbers(reading: _Reading) -> Iterator[str]:
+    if "card_ap_number" in reading.sections[IDENTIFIERS.name]:
+        return
+    for number, library in enumerate(reading.libraries, start=1):
+        if library[LIBRARY.name].get("card_application_number"):
+            yield f"library {number}.card_application_number: needs identifiers.card_ap_number"
 
 
 def _unfit_for_production(reading: _Reading) -> Iterator[str]:

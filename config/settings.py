@@ -247,6 +247,7 @@ class LibrarySettings:
     linked_category: Mapping[str, str] | None = None
     replace_imported_links: bool = True
     koha_origins: tuple[str, ...] | None = None
+    card_application_number: bool = False
 
 
 @dataclass(frozen=True)

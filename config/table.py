@@ -60,7 +60,8 @@ class Section:
     """One table of the settings file and the dataclass that it fills.
 
     ``repeated`` sections occur once for each library, ``listed`` ones any number of times in each; an
-    ``optional`` one may be left out.
+    ``optional`` one may be left out. The example shows a ``listed`` or ``commented_out`` one as a comment:
+    a machine or a place on a card that does not exist would do no good in a copy of the file.
     """
 
     name: str
@@ -70,6 +71,12 @@ class Section:
     repeated: bool = False
     listed: bool = False
     optional: bool = False
+    commented_out: bool = False
+
+    @property
+    def is_comment_in_example(self) -> bool:
+        """Whether the example only shows it."""
+        return self.listed or self.commented_out
 
     def path(self, setting: Setting) -> str:
         """Return the whole name of one of the section's settings, such as ``web.port``."""
@@ -459,6 +466,13 @@ LIBRARY = Section(
             list_of(ORIGIN, "list of origins such as `https://koha.example.jp`"),
             "Where Koha's staff pages are: the desk answers pages from there alone. Must be https in "
             "production.",
+        ),
+        Setting(
+            "card_application_number",
+            BOOLEAN,
+            "At the counter the number of the city's card application is read too, so that a card whose "
+            "number is linked to somebody else is refused. Needs `identifiers.card_ap_number`, and "
+            "`[card_number]` in the agent's settings.",
         ),
     ),
     repeated=True,

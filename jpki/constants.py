@@ -16,8 +16,19 @@ ALLOWED_APPLICATION_IDS = frozenset({JPKI_APPLICATION_ID})
 """The applications this program may select. It has one entry, and it stays one entry.
 
 The card's other applications hold the 12-digit My Number (個人番号), name and address; collecting
-the number is unlawful outside the uses that 番号法 names.
+the number is unlawful outside the uses that 番号法 names. What a library's settings may add is in
+``jpki.card_application``.
 """
+
+FORBIDDEN_APPLICATION_IDS = (
+    JPKI_APPLICATION_ID,  # has its own way in, ``jpki.card``
+    bytes.fromhex("D3921000310001010408"),  # 券面事項入力補助AP: My Number, name, address
+    bytes.fromhex("D3921000310001010402"),  # 券面事項確認AP: the face of the card
+    bytes.fromhex("D3921000310001010401"),  # 住基AP
+    bytes.fromhex("D3921000310001010100"),  # 共通カードAP
+    bytes.fromhex("A0000001510000"),  # issuer security domain (GlobalPlatform)
+)
+"""What no setting may name: the card's own applications (OpenSC, myna, myna-card)."""
 
 
 @unique

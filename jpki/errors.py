@@ -17,6 +17,7 @@ The base and the branches are never raised themselves; each leaf says one thing 
     │  ├ PinBlockedError
     │  ├ PinAlreadyVerified           somebody else's open PIN state: power off, begin again
     │  ├ NotAMyNumberCard
+    │  ├ CardApplicationAbsent        the library's own application, which not every card has
     │  └ CertificateNotPresent
     ├ ApduRefused                     our own allow-list stopped the command before the card
     ├ UnsupportedToken(label)         a JPKI token, but not a kind we can serve
@@ -126,6 +127,10 @@ class PinAlreadyVerified(CardError):
 
 class NotAMyNumberCard(CardError):
     """The card has no JPKI application."""
+
+
+class CardApplicationAbsent(CardError):
+    """The card does not have the application in which the library's city wrote a number."""
 
 
 class CertificateNotPresent(CardError):

@@ -48,6 +48,7 @@ class TerminalState:
 
     ``open_session_id`` is that of the session which was opened here last, while it is open. ``has_waited``
     is false where the bridge answered at once although it was asked to wait: too many wait there.
+    ``reads_card_number`` asks for the number of the city's card application, of a card to be linked.
     """
 
     terminal_id: str
@@ -57,6 +58,7 @@ class TerminalState:
     purpose: ChallengePurpose | None
     open_session_id: str | None = None
     has_waited: bool = False
+    reads_card_number: bool = False
 
 
 @dataclass(frozen=True)
@@ -176,6 +178,7 @@ class BridgeApi:
             _purpose(answer),
             None if answer.get("open_session_id") is None else _text(answer, "open_session_id"),
             has_waited,
+            answer.get("reads_card_number") is True,
         )
         tag = response.headers.get("ETag")
         self._known = None if tag is None else (tag, state)
@@ -199,9 +202,11 @@ class BridgeApi:
             _text(answer, "kind"),
         )
 
-    def begin(self, purpose: ChallengePurpose, certificate: bytes) -> IssuedChallenge:
-        """Ask for a challenge for this certificate (DER)."""
-        body = {"purpose": purpose.value, "certificate": _base64(certificate)}
+    def begin(
+        self, purpose: ChallengePurpose, certificate: bytes, card_number: str | None = None
+    ) -> IssuedChallenge:
+        """Ask for a challenge for this certificate (DER), and this number of the city's card application."""
+        body = {"purpose": purpose.value, "certificate": _base64(certificate), **_number(card_number)}
         answer = self._call("POST", "/challenges", body)
         return IssuedChallenge(
             _text(answer, "challenge_id"), _bytes(answer, "message"), _seconds(answer, "expires_in")
@@ -215,10 +220,14 @@ class BridgeApi:
         self._call("POST", _challenge_path(challenge_id, "progress"), body)
 
     def respond(
-        self, challenge_id: str, certificate: bytes, signature: bytes
+        self, challenge_id: str, certificate: bytes, signature: bytes, card_number: str | None = None
     ) -> Linked | Identified | SessionOpened:
-        """Send the signature, once."""
-        body = {"certificate": _base64(certificate), "signature": _base64(signature)}
+        """Send the signature, once, with what ``begin`` was given."""
+        body = {
+            "certificate": _base64(certificate),
+            "signature": _base64(signature),
+            **_number(card_number),
+        }
         answer = self._call("POST", _challenge_path(challenge_id, "response"), body)
         if answer.get("result") == "linked":
             return Linked(_moment(answer, "not_after"), _ending(answer))
@@ -378,6 +387,10 @@ def _seconds(answer: Mapping[str, object], name: str) -> timedelta:
     if not isinstance(seconds, int) or isinstance(seconds, bool) or not 0 < seconds <= LONGEST_LIFETIME:
         raise BridgeAnswerMalformed(name)
     return timedelta(seconds=seconds)
+
+
+def _number(card_number: str | None) -> Mapping[str, str]:
+    return {} if card_number is None else {"card_number": card_number}
 
 
 def _base64(data: bytes) -> str:

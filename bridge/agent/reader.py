@@ -39,9 +39,14 @@ class CardReader(Protocol):
         """Return as soon as the card that was served is gone."""
 
 
-def use_card(connect: Connect, work: Callable[[JpkiSession], Result]) -> Result:
+def use_card(
+    connect: Connect,
+    work: Callable[[JpkiSession], Result],
+    before: Callable[[SmartCardConnection], SmartCardConnection] = lambda connection: connection,
+) -> Result:
     """Power the card, do *work* with it, power it off, and return what the work gave.
 
+    *before* may read something before the JPKI application is selected; what it returns is used from then on.
     Where the card says that its PIN is verified already, somebody else left it open: it is powered
     off, which makes it forget, and all the work is done again, once. The patron was not asked before,
     because the card says so when it is asked for the attempts. Raises what *work* raises, and
@@ -49,7 +54,7 @@ def use_card(connect: Connect, work: Callable[[JpkiSession], Result]) -> Result:
     """
     try:
         with connect() as connection:
-            return work(JpkiSession(connection))
+            return work(JpkiSession(before(connection)))
     except PinAlreadyVerified:
         with connect() as connection:
-            return work(JpkiSession(connection))
+            return work(JpkiSession(before(connection)))

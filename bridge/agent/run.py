@@ -13,6 +13,7 @@ from bridge.agent.pin import PinPad
 from bridge.agent.reader import CardReader
 from bridge.agent.screen import ENDING_STEPS, Screen, VisitStep, local_date
 from bridge.agent.session import CardRefused, CardVisit, Outcome
+from jpki.card_application import CardApplication
 from jpki.challenge import ChallengePurpose
 from jpki.errors import NoCard, ReaderError
 
@@ -50,6 +51,7 @@ class Agent:
 
     *output* takes the one-time token to the self-check machine; without it the agent serves counters only.
     *pause* sleeps for that many seconds; *report* tells the bridge, now and then, how reader and output are.
+    *card_application* is where the number of the city's application lies, if it is to be read.
     The bridge may hold back its answer for *work_wait* seconds while there is no work.
     """
 
@@ -63,6 +65,7 @@ class Agent:
         output: TokenOutput | None,
         pause: Callable[[float], None],
         report: Callable[[], None] = lambda: None,
+        card_application: CardApplication | None = None,
         work_wait: int = WORK_WAIT,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -73,6 +76,7 @@ class Agent:
         self._output = output
         self._pause = pause
         self._report = report
+        self._card_application = card_application
         self._work_wait = work_wait
         self._monotonic = monotonic
         self._session_id: str | None = None
@@ -126,7 +130,14 @@ class Agent:
 
     def _serve(self, terminal: TerminalState, purpose: ChallengePurpose) -> ExitCode:
         self._wipe()
-        visit = CardVisit(terminal, purpose, self._bridge, self._screen, self._pin_pad)
+        visit = CardVisit(
+            terminal,
+            purpose,
+            self._bridge,
+            self._screen,
+            self._pin_pad,
+            card_application=self._card_application,
+        )
         return self._conclude(visit.serve(self._reader.connect))
 
     def _conclude(self, outcome: Outcome) -> ExitCode:

@@ -27,7 +27,8 @@ from bridge.agent.report import StateReporter
 from bridge.agent.run import Agent, ExitCode
 from bridge.agent.screen import Language
 from bridge.agent.token_file import read_token
-from config import AgentSettings, OutputSettings
+from config import AgentSettings, CardNumberSettings, OutputSettings
+from jpki.card_application import CardApplication, NumberEncoding
 
 ANSWER_TIMEOUT = 30.0
 """Seconds: the bridge asks the OCSP responder and Koha before it answers, each with a time limit."""
@@ -52,7 +53,16 @@ def serve_patrons(settings: AgentSettings, reader: CardReader, say: Callable[[st
     )
     output = build_output(settings.output, page.show_barcode) if settings.output is not None else None
     reporter = StateReporter(bridge, reader, output, time.monotonic)
-    agent = Agent(bridge, reader, page, page, output=output, pause=time.sleep, report=reporter.tell)
+    agent = Agent(
+        bridge,
+        reader,
+        page,
+        page,
+        output=output,
+        pause=time.sleep,
+        report=reporter.tell,
+        card_application=build_card_application(settings.card_number),
+    )
     with serving(_page_server(settings, page)) as server:
         say(f"The patron's page: {server.url}")
         try:
@@ -60,6 +70,22 @@ def serve_patrons(settings: AgentSettings, reader: CardReader, say: Callable[[st
         finally:
             if output is not None:
                 output.wipe()
+
+
+def build_card_application(settings: CardNumberSettings | None) -> CardApplication | None:
+    """Return where the number of the city's application lies. Raises ``WrongSettings``."""
+    if settings is None:
+        return None
+    try:
+        return CardApplication(
+            bytes.fromhex(settings.application_id),
+            bytes.fromhex(settings.file_id),
+            settings.offset,
+            settings.length,
+            NumberEncoding(settings.encoding),
+        )
+    except ValueError as error:
+        raise WrongSettings(f"card_number: {error}") from None
 
 
 def build_output(settings: OutputSettings, show_barcode: Callable[[bytes | None], None]) -> TokenOutput:

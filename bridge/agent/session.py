@@ -18,8 +18,17 @@ from bridge.agent.pin import PinPad, ask_pin, require_spare_attempt
 from bridge.agent.reader import Connect, use_card
 from bridge.agent.screen import Screen, VisitStep
 from jpki.card import JpkiSession
+from jpki.card_application import CardApplication, CardNumberGate
 from jpki.challenge import ChallengePurpose, check_message
-from jpki.errors import CardRemoved, InvalidPinError, JpkiError, MalformedChallenge, PinBlockedError
+from jpki.connection import SmartCardConnection
+from jpki.errors import (
+    CardApplicationAbsent,
+    CardRemoved,
+    InvalidPinError,
+    JpkiError,
+    MalformedChallenge,
+    PinBlockedError,
+)
 
 REPORTS: tuple[tuple[type[JpkiError], ProgressStep], ...] = (
     (InvalidPinError, ProgressStep.PIN_WRONG),
@@ -59,6 +68,7 @@ class CardVisit:
         screen: Screen,
         pin_pad: PinPad,
         *,
+        card_application: CardApplication | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._terminal = terminal
@@ -66,6 +76,8 @@ class CardVisit:
         self._bridge = bridge
         self._screen = screen
         self._pin_pad = pin_pad
+        self._card_application = card_application
+        self._card_number: str | None = None
         self._monotonic = monotonic
         self._challenge_id: str | None = None
 
@@ -75,7 +87,7 @@ class CardVisit:
         The card is powered off before the response is sent: it must not wait for the network.
         """
         try:
-            signed = use_card(connect, self._sign)
+            signed = use_card(connect, self._sign, self._read_card_number)
         except BridgeCallError as error:  # the bridge has refused: it need not be told
             return CardRefused(error)
         except (JpkiError, AgentError) as error:
@@ -83,16 +95,30 @@ class CardVisit:
             return CardRefused(error)
         self._screen.show_step(VisitStep.SENDING)
         try:
-            return self._bridge.respond(signed.challenge_id, signed.certificate, signed.signature)
+            return self._bridge.respond(
+                signed.challenge_id, signed.certificate, signed.signature, self._card_number
+            )
         except BridgeCallError as error:
             return CardRefused(error)
+
+    def _read_card_number(self, connection: SmartCardConnection) -> SmartCardConnection:
+        """Read the number of the city's application, where the library asks for it and the card has one."""
+        self._card_number = None  # of a card that was laid before
+        application = self._card_application
+        wanted = self._terminal.reads_card_number and self._purpose is ChallengePurpose.LINK
+        if application is None or not wanted:
+            return connection
+        gate = CardNumberGate(connection, application)
+        with suppress(CardApplicationAbsent):  # whoever has no such number is linked without one
+            self._card_number = gate.read_number()
+        return gate
 
     def _sign(self, card: JpkiSession) -> SignedChallenge:
         self._screen.show_step(VisitStep.READING)
         certificate = card.read_certificate()
         self._screen.show_step(VisitStep.CHECKING)
         asked_at = self._monotonic()
-        challenge = self._bridge.begin(self._purpose, certificate)
+        challenge = self._bridge.begin(self._purpose, certificate, self._card_number)
         self._challenge_id = challenge.challenge_id
         purpose = check_message(
             challenge.message,

@@ -6,7 +6,8 @@ Nothing is judged but the shape; whether a certificate is one is the service's w
 from __future__ import annotations
 
 from base64 import b64encode
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Self
 
@@ -21,6 +22,7 @@ from bridge.api.fields import (
     WordField,
 )
 from bridge.borrowing import OpenedSession
+from bridge.identifiers import MAXIMUM_IDENTIFIER_LENGTH
 from bridge.models import (
     AgentStep,
     OutputState,
@@ -68,6 +70,18 @@ SIGNATURE = Base64Field(
     "signature",
     MAXIMUM_SIGNATURE,
     Bilingual("チャレンジのmessageに対するカードの署名", "The card's signature over the challenge's message"),
+)
+CARD_NUMBER = TextField(
+    "card_number",
+    r"[ -~]+",
+    MAXIMUM_IDENTIFIER_LENGTH,
+    Bilingual(
+        "市区町村のカードAPの番号。`reads_card_number`がtrueで、カードに番号があるときだけ。"
+        "番号は何も証明しない。ほかの利用者の番号なら断るためにだけ使い、保存しない",
+        "The number in the city's card application; only where `reads_card_number` is true and the card has "
+        "one. It proves nothing: a card whose number is another patron's is refused; it is not kept",
+    ),
+    required=False,
 )
 STEP = WordField(
     "step", AgentStep, Bilingual("読み取り機での作業の段階", "How far the work at the reader has come")
@@ -144,14 +158,15 @@ class BeginRequest:
 
     purpose: ChallengePurpose
     certificate: bytes
+    card_number: str | None = field(repr=False, default=None)
 
-    SHAPE = BodyShape((PURPOSE, CERTIFICATE))
+    SHAPE = BodyShape((PURPOSE, CERTIFICATE, CARD_NUMBER))
 
     @classmethod
     def from_body(cls, body: bytes) -> Self:
         """Raises ``MalformedRequest``."""
         fields = cls.SHAPE.parse(body)
-        return cls(PURPOSE.read(fields), CERTIFICATE.read(fields))
+        return cls(PURPOSE.read(fields), CERTIFICATE.read(fields), _card_number(fields))
 
 
 @dataclass(frozen=True)
@@ -176,14 +191,19 @@ class ResponseRequest:
 
     certificate: bytes
     signature: bytes
+    card_number: str | None = field(repr=False, default=None)
 
-    SHAPE = BodyShape((CERTIFICATE, SIGNATURE))
+    SHAPE = BodyShape((CERTIFICATE, SIGNATURE, CARD_NUMBER))
 
     @classmethod
     def from_body(cls, body: bytes) -> Self:
         """Raises ``MalformedRequest``."""
         fields = cls.SHAPE.parse(body)
-        return cls(CERTIFICATE.read(fields), SIGNATURE.read(fields))
+        return cls(CERTIFICATE.read(fields), SIGNATURE.read(fields), _card_number(fields))
+
+
+def _card_number(fields: Mapping[str, object]) -> str | None:
+    return CARD_NUMBER.read(fields) if CARD_NUMBER.name in fields else None
 
 
 def challenge_id_in_path(text: str) -> str:
@@ -223,12 +243,26 @@ TERMINAL_ANSWER = AnswerShape(
             ),
             nullable=True,
         ),
+        AnswerField(
+            "reads_card_number",
+            "boolean",
+            Bilingual(
+                "trueなら、カードに市区町村のカードAPの番号があれば、公的個人認証APより先に読んで渡す",
+                "Where true, the number of the city's card application is read, before the JPKI application "
+                "is selected, and handed in, if the card has one",
+            ),
+        ),
     )
 )
 
 
 def terminal_answer(
-    terminal: Terminal, library_name: str, purpose: ChallengePurpose | None, open_session_id: str | None
+    terminal: Terminal,
+    library_name: str,
+    purpose: ChallengePurpose | None,
+    open_session_id: str | None,
+    *,
+    reads_card_number: bool = False,
 ) -> dict[str, object]:
     """``GET /terminal``: who the caller is, and what a card laid there now would be used for."""
     return {
@@ -238,6 +272,7 @@ def terminal_answer(
         "kind": terminal.kind.value,
         "purpose": purpose.value if purpose else None,
         "open_session_id": open_session_id,
+        "reads_card_number": reads_card_number,
     }
 
 

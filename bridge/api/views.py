@@ -85,7 +85,7 @@ class ApiViews:
         body = BeginRequest.from_body(json_body())
         match body.purpose:
             case ChallengePurpose.LINK:
-                challenge = self._services.registration.begin(terminal, body.certificate)
+                challenge = self._services.registration.begin(terminal, body.certificate, body.card_number)
             case ChallengePurpose.IDENTIFY:
                 challenge = self._services.identification.begin(terminal, body.certificate)
             case ChallengePurpose.BORROW:
@@ -112,7 +112,7 @@ class ApiViews:
                 )
                 return identified_answer(), 201
             link = self._services.registration.complete(
-                terminal, challenge_id, body.certificate, body.signature
+                terminal, challenge_id, body.certificate, body.signature, body.card_number
             )
             ending = self._services.registration.ending_of(link)
             return linked_answer(ending, self._services.clock()), 201
@@ -131,7 +131,11 @@ class ApiViews:
         pending = self._services.registration.pending(terminal)
         if pending is None:
             return terminal_answer(terminal, name, None, None), None
-        return terminal_answer(terminal, name, pending.purpose, None), pending.request_id
+        reads = pending.purpose is ChallengePurpose.LINK and self._services.registration.reads_card_number(
+            terminal.library_id
+        )
+        answer = terminal_answer(terminal, name, pending.purpose, None, reads_card_number=reads)
+        return answer, pending.request_id
 
 
 def entity_tag(body: dict[str, object]) -> str:

@@ -133,6 +133,15 @@ class Credential:
 
 
 @dataclass(frozen=True)
+class CityApplication:
+    """An application of a city (条例利用) with one file, which anybody may read. All of it is made up."""
+
+    application_id: bytes
+    file_id: bytes
+    content: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
 class _Slot:
     """Where a credential lies on the card."""
 
@@ -179,8 +188,10 @@ class SimulatedCard:
         *,
         faults: CardFaults | None = None,
         atr: bytes = CONTACTLESS_ATR,
+        city_application: CityApplication | None = None,
     ) -> None:
         self.atr = atr
+        self.city_application = city_application
         self.faults = faults or CardFaults()
         self.apdu_log: deque[str] = deque(maxlen=_LOG_LENGTH)
         self.apdu_count = 0
@@ -235,6 +246,8 @@ class SimulatedCard:
 
     def _clear_selection(self) -> None:
         self._application_selected = False
+        self._city_selected = False
+        self._city_file_selected = False
         self._current: ElementaryFile | None = None
         self._first_command = False
         self._waiting = b""
@@ -316,11 +329,18 @@ class SimulatedCard:
         return 0x6100 | min(len(self._waiting), MAXIMUM_EXPECTED) % MAXIMUM_EXPECTED
 
     def _select(self, command: CommandApdu) -> bytes:
+        city = self.city_application
         if command.p1 == SELECT_BY_NAME:
-            if command.data != JPKI_APPLICATION_ID:
+            is_city = city is not None and command.data == city.application_id
+            if command.data != JPKI_APPLICATION_ID and not is_city:
                 raise _Refusal(StatusWord.FILE_NOT_FOUND)  # chosen: the selection stays
-            self._application_selected = True
+            self._application_selected, self._city_selected = not is_city, is_city
+            self._city_file_selected = False
             self._current = None
+        elif command.p1 == SELECT_FILE_UNDER_APPLICATION and self._city_selected:
+            self._city_file_selected = city is not None and command.data == city.file_id
+            if not self._city_file_selected:
+                raise _Refusal(StatusWord.FILE_NOT_FOUND)
         elif command.p1 == SELECT_FILE_UNDER_APPLICATION:
             self._current = self._find(lambda file: file.value == command.data)
         else:
@@ -419,6 +439,8 @@ class SimulatedCard:
         return self._find(lambda file: file.short_identifier == reference & 0x1F)
 
     def _content_of_current_file(self) -> bytes:
+        if self._city_file_selected and self.city_application is not None:
+            return self.city_application.content
         if self._current is None:
             raise _Refusal(StatusWord.NO_CURRENT_FILE)
         content = self._files()[self._current]
@@ -451,7 +473,8 @@ class SimulatedCard:
 
         Keys: ``format``, ``atr`` (hex), ``faults`` (the fields of ``CardFaults``), ``authentication``
         and ``signature`` (or null), each with ``certificate`` and ``ca_certificate`` (base64 of DER),
-        ``private_key`` (PEM, PKCS#8), ``pin``, ``attempts`` and ``attempts_remaining``.
+        ``private_key`` (PEM, PKCS#8), ``pin``, ``attempts`` and ``attempts_remaining``; and
+        ``city_application`` (its fields in hex, or null).
         """
         document = {
             "format": CARD_FILE_FORMAT,
@@ -459,6 +482,8 @@ class SimulatedCard:
             "faults": asdict(self.faults),
             "authentication": _credential_to_json(self.authentication),
             "signature": _credential_to_json(self._credentials.get(_SIGNATURE)),
+            "city_application": self.city_application
+            and {name: value.hex() for name, value in asdict(self.city_application).items()},
         }
         with open(path, "w", opener=_private, encoding="utf-8") as file:
             json.dump(document, file, indent=2)
@@ -470,11 +495,14 @@ class SimulatedCard:
         if document.get("format") != CARD_FILE_FORMAT:
             raise ValueError("not a simulated card's file")
         signature = document["signature"]
+        city = document.get("city_application")
         return cls(
             _credential_from_json(document["authentication"]),
             _credential_from_json(signature) if signature else None,
             faults=CardFaults(**document["faults"]),
             atr=bytes.fromhex(document["atr"]),
+            city_application=city
+            and CityApplication(**{name: bytes.fromhex(value) for name, value in city.items()}),
         )
 
 

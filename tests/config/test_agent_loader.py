@@ -67,3 +67,33 @@ def test_a_file_that_is_none_is_refused_in_words(tmp_path, text):
     with pytest.raises(SettingsError) as refused:
         load_agent_settings(path)
     assert refused.value.problems
+
+
+def test_no_other_application_is_read_unless_the_settings_name_it(tmp_path):
+    assert load(tmp_path, LEAST).card_number is None
+    assert load(tmp_path, agent_example_toml()).card_number is None
+
+
+def test_where_a_citys_number_lies_is_read_and_not_shown(tmp_path):
+    place = 'application_id = "F000000001020304"\nfile_id = "0A01"\nlength = 12\n'
+    settings = load(tmp_path, f"{LEAST}[card_number]\n{place}")
+    found = settings.card_number
+    assert (found.application_id, found.file_id, found.length) == ("F000000001020304", "0A01", 12)
+    assert (found.offset, found.encoding) == (0, "ascii")
+    assert "F000" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        'application_id = "F0000000"\nfile_id = "0A01"\nlength = 12\n',
+        'application_id = "F000000001020304"\nfile_id = "A01"\nlength = 12\n',
+        'application_id = "F000000001020304"\nfile_id = "0A01"\nlength = 65\n',
+        'application_id = "F000000001020304"\nfile_id = "0A01"\n',
+        'application_id = "F000000001020304"\nfile_id = "0A01"\nlength = 12\noffset = 32768\n',
+    ],
+)
+def test_a_place_on_the_card_that_cannot_be_is_refused(tmp_path, place):
+    with pytest.raises(SettingsError) as refused:
+        load(tmp_path, f"{LEAST}[card_number]\n{place}")
+    assert "F000" not in str(refused.value)

@@ -154,6 +154,11 @@ REFUSED = [
         'pin_policy = "tap_after_first_pin" #',
         "library 1.sip2: self-check machines that nobody",
     ),
+    (
+        "# card_application_number = false",
+        "card_application_number = true",
+        "library 1.card_application_number: needs identifiers.card_ap_number",
+    ),
     ("# maximum_age_days", "maximum_age_days = 0 #", "links.maximum_age_days: expected whole number"),
 ]
 

@@ -12,6 +12,7 @@ from sqlalchemy import select
 from bridge.category import CategoryService
 from bridge.consent import CONSENT_VERSION
 from bridge.errors import (
+    AlreadyLinked,
     Denied,
     IdentifierKindNotUsed,
     KohaNotReachable,
@@ -27,6 +28,7 @@ from bridge.link_transfer import LinkTransferService
 from bridge.models import AuditTag, IdentifierKind, LinkEndReason, LinkState, UnlinkReason
 from bridge.rules import DenialReason, LinkPolicy
 from bridge.store import CardLinkRow
+from bridge.store.tables import Base
 from jpki.errors import InvalidSignature
 
 KIND = IdentifierKind.MYKEY_ID
@@ -290,6 +292,103 @@ def test_a_link_that_fails_leaves_the_imported_one(place, bring_in):
     with pytest.raises(InvalidSignature):
         place.registration.complete(place.counter, challenge.challenge_id, card.certificate_der, b"wrong")
     assert [row.ended_at for row in stored(place)] == [None]
+
+
+CARD_NUMBERS = IdentifierForms({IdentifierKind.CARD_AP_NUMBER: re.compile("[0-9]{8}")})
+NUMBER = "00001234"
+
+
+@pytest.fixture
+def reads_numbers(place, bring_in):
+    """The library has its counters read the number; of patron 51 it has one, and a link by another kind."""
+    libraries = place.environment.libraries
+    libraries[place.library] = replace(libraries[place.library], card_number_forms=CARD_NUMBERS)
+    forms = IdentifierForms({**FORMS.patterns, **CARD_NUMBERS.patterns})
+    service = LinkTransferService(place.environment, forms)
+    for kind, identifier in ((IdentifierKind.CARD_AP_NUMBER, NUMBER), (KIND, "ABCD1234")):
+        data = f"identifier,patron_id\n{identifier},51\n".encode()
+        assert service.import_links(
+            place.library, data, kind, place.command, usual_day=DAY, dry_run=False
+        ).written
+    (numbered,) = [row for row in stored(place) if row.kind is IdentifierKind.CARD_AP_NUMBER]
+    return numbered.link_id
+
+
+def link_with_number(place, card, number, cardnumber=None):
+    place.start(cardnumber=cardnumber or place.cardnumber)
+    challenge = place.registration.begin(place.counter, card.certificate_der, number)
+    signature = place.sign(card, challenge)
+    return place.registration.complete(
+        place.counter, challenge.challenge_id, card.certificate_der, signature, number
+    )
+
+
+def test_the_number_on_the_card_says_which_imported_link_the_new_one_replaces(place, reads_numbers):
+    link = link_with_number(place, place.card(), NUMBER)
+    assert (link.kind, link.replaces) == (IdentifierKind.SERIAL_NUMBER, reads_numbers)
+    open_rows = [row for row in stored(place) if row.ended_at is None]
+    assert [row.link_id for row in open_rows] == [link.link_id]
+    ended = {event.subject: event.details for event in place.audit(AuditTag.LINK_ENDED)}
+    assert ended[reads_numbers] == {"reason": LinkEndReason.IDENTIFIER_REPLACED}
+    assert place.audit(AuditTag.LINK_CREATED)[-1].details["replaces"] == reads_numbers
+
+
+def test_a_card_whose_number_is_another_patrons_is_refused_before_the_pin(place, reads_numbers):
+    request = place.start(cardnumber="L-4711-000816")
+    with pytest.raises(AlreadyLinked):
+        place.registration.begin(place.counter, place.card().certificate_der, NUMBER)
+    assert place.registration.request(place.librarian, request.request_id).problem == "already-linked"
+
+
+def test_a_number_that_is_told_only_with_the_signature_is_looked_at_all_the_same(place, reads_numbers):
+    card = place.card()
+    place.start(cardnumber="L-4711-000816")
+    challenge = place.registration.begin(place.counter, card.certificate_der)
+    before = stored(place)
+    with pytest.raises(AlreadyLinked):
+        place.registration.complete(
+            place.counter, challenge.challenge_id, card.certificate_der, place.sign(card, challenge), NUMBER
+        )
+    assert [(row.link_id, row.ended_at) for row in stored(place)] == [
+        (row.link_id, row.ended_at) for row in before
+    ]
+
+
+@pytest.mark.parametrize("number", [None, "99999999", "no number", ""])
+def test_a_card_without_a_number_that_is_known_is_linked_as_always(place, reads_numbers, number):
+    assert link_with_number(place, place.card(), number, "L-4711-000816").patron_id == 52
+    assert [row.patron_id for row in stored(place) if row.kind is IdentifierKind.CARD_AP_NUMBER] == [51]
+
+
+def test_a_number_is_no_way_in_at_a_self_check_machine_and_names_nobody_at_the_counter(place, reads_numbers):
+    card = place.card()
+    with pytest.raises(NotLinked):
+        place.borrow(card)
+    link = link_with_number(place, card, NUMBER)
+    assert place.borrow(card).token
+    other = place.card()
+    with pytest.raises(NotLinked):  # the same number on a card that is not linked
+        place.borrow(other)
+    assert place.registration.link(place.librarian, link.link_id).state is LinkState.ACTIVE
+
+
+def test_a_library_that_does_not_ask_for_numbers_takes_no_notice_of_one(place, reads_numbers):
+    libraries = place.environment.libraries
+    libraries[place.library] = replace(libraries[place.library], card_number_forms=None)
+    assert not place.registration.reads_card_number(place.library)
+    assert link_with_number(place, place.card(), NUMBER, "L-4711-000816").patron_id == 52
+
+
+def test_a_cards_number_stands_nowhere(place, reads_numbers, caplog):
+    caplog.set_level("DEBUG")
+    link_with_number(place, place.card(), NUMBER)
+    link_with_number(place, place.card(), "5551234-not-one", "L-4711-000816")
+    session = place.store.scoped_session()
+    rows = [repr(row) for table in Base.metadata.sorted_tables for row in session.execute(select(table))]
+    session.remove()
+    told = " ".join(rows) + caplog.text
+    assert [number for number in (NUMBER, "5551234-not-one") if number in told] == []
+    assert "not of the form in the settings" in caplog.text
 
 
 def test_links_are_listed_shown_and_ended_in_their_own_library_only(place, records, bring_in):

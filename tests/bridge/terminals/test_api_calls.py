@@ -101,6 +101,7 @@ def test_a_counter_has_a_purpose_while_a_request_is_open(counter, bridge):
         "kind": "counter",
         "purpose": None,
         "open_session_id": None,
+        "reads_card_number": False,
     }
     assert counter.get("/terminal").get_json() == expected
     bridge.start_link()
