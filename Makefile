@@ -3,7 +3,7 @@ SHELL := /bin/sh
 PYTHON := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test check bench fuzz soak lock setup-demo setup-test setup-fuzz format lint types contracts names tests-with-coverage images clean
+.PHONY: help demo run test check bench fuzz soak kpz lock setup-demo setup-test setup-fuzz format lint types contracts names tests-with-coverage images clean
 
 help: ## Say what can be done
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ fuzz: setup-fuzz ## Feed what strangers send to the card layer for SECONDS=60, a
 soak: setup-test ## Kill the bridge KILLS=1000 times, and drive the SIP2 proxy at full rate for SECONDS=600; fails if anything is lost or memory grows
 	@$(PYTHON) -m fuzz.kill --kills $(or $(KILLS),1000)
 	@$(PYTHON) -m fuzz.sip2 --honest --seconds $(or $(SECONDS),600)
+
+kpz: ## Build the Koha plugin: dist/koha-jpki-bridge-<version>.kpz (needs Python alone)
+	@python3 koha_plugin/build_kpz.py
 
 format:
 	.venv/bin/ruff format --check .
