@@ -26,8 +26,10 @@ from bridge.environment import Environment, Library
 from bridge.identification import IdentificationService
 from bridge.keys import KeyRing, MasterKey
 from bridge.models import Actor, ActorKind, AgentStep, LibrarianRole, TerminalKind
+from bridge.own_account import OwnAccountService
 from bridge.ports import PatronRecord
 from bridge.registration import RegistrationService
+from bridge.second_factor import SecondFactorPolicy
 from bridge.services import Services
 from bridge.staff import StaffService
 from bridge.store import SqlStore, open_engine, upgrade
@@ -94,6 +96,12 @@ class Bridge:
     librarian: object = None
     counter: object = None
     plugin: object = field(default=None, repr=False)
+    cancelled: threading.Event = field(default_factory=threading.Event)
+
+    def note(self, response):
+        if request.method == "POST" and request.path.endswith("/cancellation"):
+            self.cancelled.set()
+        return response
 
     def card(self):
         return SimulatedCard.from_material(self.pki.issue_card(CardProfile.GOOD), PIN)
@@ -168,6 +176,7 @@ def bridge(tmp_path, pki, empty_database):
     )
     verification = CardVerification(environment, policy)
     staff = StaffService(environment, PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+    own_account = OwnAccountService(environment, staff, SecondFactorPolicy.OPTIONAL)
     categories = CategoryService(environment)
     services = Services(
         registration=RegistrationService(environment, verification, categories),
@@ -180,11 +189,13 @@ def bridge(tmp_path, pki, empty_database):
         administration=None,
         library_names={LIBRARY: library.name},
         clock=environment.clock,
-        desk=DeskService(environment, staff),
+        desk=DeskService(environment, staff, own_account),
+        own_account=own_account,
     )
     web = WebSettings("127.0.0.1", 0, secret_key="not a secret: a test", secure_cookies=False)
     app = create_app_from(services, store.scoped_session(), web)
     made = Bridge(services, pki, app, origins)
+    app.after_request(made.note)
     made.librarian = staff.add_librarian(
         SYSTEM,
         library_id=LIBRARY,

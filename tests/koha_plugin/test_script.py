@@ -195,6 +195,18 @@ def test_closing_takes_the_order_back(page, koha):
     expect(status(page)).to_contain_text(WORDS["ja"]["lay"])
 
 
+@pytest.mark.parametrize("leave", ["closed", "left open"])
+def test_leaving_the_page_takes_the_order_back(page, koha, leave):
+    page.goto("/page/25.11-circulation")
+    page.locator("#mnc-identify").click()
+    expect(status(page)).to_contain_text(WORDS["ja"]["lay"])
+    if leave == "closed":
+        page.locator("#mnc-dialog").evaluate("dialog => dialog.close()")
+    page.goto("/page/25.11-catalogue")
+    assert koha.bridge.cancelled.wait(TIME_LIMIT / 1000)
+    assert koha.bridge.services.registration.pending(koha.bridge.counter) is None
+
+
 def test_a_card_that_is_not_linked_is_said_and_can_be_tried_again(page, koha):
     page.goto("/page/25.11-circulation")
     page.locator("#mnc-identify").click()
@@ -243,7 +255,8 @@ def test_among_several_terminals_one_is_chosen_once(page, koha):
     page.get_by_label("カードを置く端末").select_option("counter-2")
     dialog_button(page, "次へ").click()
     expect(page.locator("#mnc-dialog")).to_contain_text("端末：児童カウンター")
-    page.keyboard.press("Escape")
+    with page.expect_response(lambda response: response.url.endswith("/cancellation")):
+        page.keyboard.press("Escape")
     page.goto("/page/25.11-catalogue")
     page.locator("#mnc-identify").click()
     expect(page.locator("#mnc-dialog")).to_contain_text("端末：児童カウンター")

@@ -204,7 +204,7 @@
 
   // --- the bridge
 
-  async function ask(method, path, body, isSecondTry = false) {
+  async function ask(method, path, body, { isSecondTry = false, outlivesPage = false } = {}) {
     const token = await (passRoute ? passOfPlugin() : passOfWindow());
     const headers = { Authorization: `Bearer ${token}`, "Accept-Language": language };
     if (body) headers["Content-Type"] = "application/json";
@@ -213,11 +213,12 @@
       headers,
       body: body && JSON.stringify(body),
       credentials: "omit",
+      keepalive: outlivesPage,
       referrerPolicy: "no-referrer",
     });
     if (answer.status === 401 && !isSecondTry) {
       forgetPass();
-      return ask(method, path, body, true);
+      return ask(method, path, body, { isSecondTry: true });
     }
     if (!answer.ok) throw new Problem(answer.body?.title ?? words.lost);
     return answer.body;
@@ -283,11 +284,11 @@
     }
   }
 
-  function takeBack() {
+  async function takeBack() {
     if (!waiting) return;
     const path = `/requests/${waiting}/cancellation`;
     waiting = null;
-    ask("POST", path).catch(() => {}); // it ends by itself after five minutes
+    await ask("POST", path, null, { outlivesPage: true }).catch(() => {}); // it ends by itself after five minutes
   }
 
   // --- at which reader
@@ -320,9 +321,9 @@
 
   async function follow(order, desk, terminal, restart) {
     waiting = order.request_id;
-    const another = button(words.otherTerminal, () => {
+    const another = button(words.otherTerminal, async () => {
       localStorage.removeItem(KEPT_TERMINAL);
-      takeBack();
+      await takeBack();
       restart();
     });
     show(
