@@ -223,8 +223,8 @@ def test_a_request_taken_back_meanwhile_ends_before_the_pin(make_desk, bridge, m
     request = bridge.start_link()
 
     class SlowBridge(BridgeApi):
-        def begin(self, purpose, certificate):
-            begun = super().begin(purpose, certificate)
+        def begin(self, purpose, certificate, card_number=None):
+            begun = super().begin(purpose, certificate, card_number)
             bridge.services.registration.cancel(bridge.librarian, request.request_id)
             return begun
 
@@ -248,8 +248,8 @@ MESSAGES = {
 @pytest.mark.parametrize("change", MESSAGES.values(), ids=MESSAGES)
 def test_nothing_but_our_own_message_is_signed(make_desk, bridge, make_card, change):
     class ForgingBridge(BridgeApi):
-        def begin(self, purpose, certificate):
-            begun = super().begin(purpose, certificate)
+        def begin(self, purpose, certificate, card_number=None):
+            begun = super().begin(purpose, certificate, card_number)
             return replace(begun, message=change(begun.message))
 
     request = bridge.start_link()
