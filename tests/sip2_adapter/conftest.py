@@ -62,11 +62,14 @@ EXPIRED = AcsPatron(
 )
 RESTRICTED = AcsPatron("20000000000004", "Restricted", GREETING + " -- see desk", restricted=True)
 LOST = AcsPatron("20000000000005", "Lost", GREETING + " -- Borrower's card reported lost.", card_lost=True)
+NO_ADDRESS = AcsPatron(
+    "20000000000010", "Moved", GREETING + " -- Borrower has no valid address.", gone_no_address=True
+)
 OWING = AcsPatron("20000000000006", "Owing", fees_over_limit=True, fees=Decimal("12.50"))
 LIMITED = AcsPatron("20000000000007", "Limited")
 CHILD = AcsPatron("20000000000008", "Child", category_id="J", has_password=False)
 JAPANESE = AcsPatron("20000000000009", "太郎 山田")
-ALL_PATRONS = (FINE, EXPIRED, RESTRICTED, LOST, OWING, LIMITED, CHILD, JAPANESE)
+ALL_PATRONS = (FINE, EXPIRED, RESTRICTED, LOST, NO_ADDRESS, OWING, LIMITED, CHILD, JAPANESE)
 
 BOOK = AcsItem("39999000000001", "The Perl | book", library_id="CPL", call_number="913 T")
 OTHER_BOOK = AcsItem("39999000000002", "Momo", library_id="CPL")

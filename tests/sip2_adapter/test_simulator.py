@@ -19,6 +19,7 @@ EXPIRED = b"20000000000003"
 RESTRICTED = b"20000000000004"
 LOST = b"20000000000005"
 OWING = b"20000000000006"
+NO_ADDRESS = b"20000000000010"
 LIMITED = b"20000000000007"
 CHILD = b"20000000000008"
 JAPANESE = b"20000000000009"
@@ -539,10 +540,11 @@ async def test_the_location_code_of_a_log_in_is_ignored(machine):
         ),
         (RESTRICTED, b"YYYY          ", b"N", b" -- see desk", b"Patron debarred"),
         (LOST, b"YYYYY         ", b"N", b" -- Borrower's card reported lost.", b"Patron blocked"),
+        (NO_ADDRESS, b"YYYYY         ", b"Y", b" -- Borrower has no valid address.", b"Patron blocked"),
         (OWING, b"YYYY      YY  ", b"N", b"Greetings from Koha. ", b"Patron has fines"),
         (LIMITED, b"              ", b"Y", b"Greetings from Koha. ", b"Item cannot be issued: TOO_MANY"),
     ],
-    ids=["expired", "restricted", "lost", "owing", "limit reached"],
+    ids=["expired", "restricted", "lost", "no address", "owing", "limit reached"],
 )  # fmt: skip
 async def test_a_patrons_condition_shows_in_64_24_and_12(machine, card, flags, internet, text, refusal):
     sc = await machine()
@@ -627,9 +629,25 @@ async def test_24_and_64_name_the_currency_where_there_is_one(machine):
     assert b"|CQN|BHJPY|BV0|" in await sc.ask(status())
 
 
-async def test_checkout_looks_at_no_password(machine):
+async def test_25_looks_at_the_password_and_gives_the_card_number_of_a_userid(machine, library):
+    library.password = "right"
+    sc = await machine()
+    enable = b"25" + DATE + b"AOXXX|AAedna|AD"
+    assert b"|AA" + CARD + b"|" in (await sc.ask(enable + b"right|")).replace(DATE, DATE + b"|")
+    assert b"|CQY|" in await sc.ask(enable + b"right|")
+    assert b"|CQN|" in await sc.ask(enable + b"wrong|")
+
+
+async def test_no_request_but_23_63_and_25_looks_at_the_password(machine):
     sc = await machine()
     assert (await sc.ask(checkout(rest=b"ADwrong|"))).startswith(b"121")
+    assert (await sc.ask(renewal() + b"ADwrong|")).startswith(b"301")
+    renew_all = b"65" + DATE + b"AOXXX|AA" + CARD + b"|ADwrong|"
+    assert (await sc.ask(renew_all)).startswith(b"661")
+    hold = b"15+" + DATE + b"AOXXX|AA" + CARD + b"|ADwrong|AB" + BOOK + b"|"
+    assert (await sc.ask(hold)).startswith(b"161")
+    pay = b"37" + DATE + b"0100JPYAOXXX|AA" + CARD + b"|ADwrong|BV1|"
+    assert (await sc.ask(pay)).startswith(b"38Y")
 
 
 async def test_a_process_of_koha_remembers_the_machine_before(start_acs, connect):
