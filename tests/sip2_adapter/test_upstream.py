@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from itertools import pairwise
 
 import pytest
 
-from sip2_adapter import ProxyLimits, Result, decode
+from sip2_adapter import AcsNotReached, Listener, ProxyLimits, Result, decode
+from sip2_adapter.codec import build
 from sip2_adapter.simulator import Fault
+from sip2_adapter.upstream import Upstream
 from tests.sip2_adapter.frames import (
     CARD,
     STATUS,
@@ -120,6 +123,25 @@ async def test_after_a_cut_log_in_and_version_are_as_they_were(place, status, co
             answer = await kiosk.ask_sealed(patron_information(CARD))
     assert answer[:2] == code
     assert [line[:10] for line in acs.received[len(before) : -1]] == [line[:10] for line in before]
+
+
+async def test_koha_that_cannot_be_reached_is_tried_after_ever_longer_pauses_up_to_the_longest(monkeypatch):
+    now, attempts = 1000.0, []
+    upstream = Upstream(Listener("main", "127.0.0.1", 0, "127.0.0.1", 1), lambda _: False, lambda: None)
+
+    async def fail(deadline):
+        attempts.append(now)
+        raise AcsNotReached("nobody there")
+
+    monkeypatch.setattr(upstream, "_open", fail)
+    with monkeypatch.context() as patch:
+        patch.setattr(asyncio.get_running_loop(), "time", lambda: now)
+        while len(attempts) < 10:
+            with pytest.raises(AcsNotReached):
+                await upstream.exchange(build(b"99", b"0" + b"080" + b"2.00"), now + 20)
+            now += 0.25
+    pauses = [later - before for before, later in pairwise(attempts)]
+    assert pauses == [0.5, 1, 2, 4, 8, 16, 30, 30, 30]
 
 
 # Never sent twice
