@@ -227,7 +227,7 @@ def build_sweep(settings: Settings, actor: Actor) -> RevocationSweep:
     """Return the sweep of all links; it asks the sources of ``[revocation]`` that know by serial number."""
     return RevocationSweep(
         _environment(settings)[1],
-        _trust_store(settings),
+        load_trust_store(settings),
         _sweep_sources(settings.revocation),
         _revocation_rules(settings),
         actor,
@@ -285,7 +285,7 @@ def _add_library(
         upstream_port=sip2.koha_port,
         terminator=Terminator[sip2.terminator],
         tls=tls,
-        upstream_tls=_koha_tls(sip2),
+        upstream_tls=build_koha_tls(sip2),
         trusted_proxies=sip2.trusted_proxies or (),
         networks=sip2.machine_networks or (),
         machines={machine.sip2_login: machine.networks or () for machine in library.self_check},
@@ -321,7 +321,11 @@ def _server_tls(sip2: Sip2Settings) -> SSLContext | None:
     return server_tls(sip2.certificate_file, sip2.key_file, sip2.machine_authority_file)
 
 
-def _koha_tls(sip2: Sip2Settings) -> ClientTls | None:
+def build_koha_tls(sip2: Sip2Settings) -> ClientTls | None:
+    """Return how a connection to Koha's SIP2 server is encrypted, None where it is not.
+
+    Raises ``TlsProblem``.
+    """
     if sip2.koha_authority_file is None:
         return None
     return client_tls(sip2.koha_authority_file, sip2.koha_server_name or sip2.koha_host)
@@ -402,14 +406,14 @@ def find_problems(settings: Settings) -> list[str]:
     """Return what would keep the bridge from starting, or from being of use; change nothing."""
     checks: tuple[Callable[[], object], ...] = (
         lambda: check_version(open_engine(settings.database.url)),
-        lambda: _check_keys(settings),
-        lambda: _require_anchors(_trust_store(settings)),
+        lambda: check_keys(settings),
+        lambda: _require_anchors(load_trust_store(settings)),
         lambda: _library_revocations(settings),
         *(
             partial(check, library.sip2)
             for library in settings.libraries
             if library.sip2 is not None
-            for check in (_server_tls, _koha_tls, _require_certificate_in_force)
+            for check in (_server_tls, build_koha_tls, _require_certificate_in_force)
         ),
     )
     problems = []
@@ -438,7 +442,7 @@ def _require_certificate_in_force(sip2: Sip2Settings) -> None:
         raise TlsProblem(f"{file}: expired on {certificate.not_valid_after_utc:%Y-%m-%d}")
 
 
-def _check_keys(settings: Settings) -> None:
+def check_keys(settings: Settings) -> None:
     """Raise ``KeyProblem`` unless the keys are those of the data, where there is a database."""
     keys = _load_keys(settings.keys)
     engine = open_engine(settings.database.url)
@@ -511,7 +515,7 @@ def _library(library: LibrarySettings, settings: Settings) -> Library:
             koha_origins=frozenset(library.koha_origins or ()),
             card_number_forms=forms,
         )
-    koha = _patrons_over_rest(library.koha)
+    koha = KohaPatronDirectory(build_koha_client(library.koha))
     return Library(
         library.library_id,
         library.name,
@@ -535,12 +539,13 @@ def _link_policy(own: LibraryLinkSettings, everywhere: LinkSettings) -> LinkPoli
     )
 
 
-def _patrons_over_rest(koha: KohaSettings) -> KohaPatronDirectory:
+def build_koha_client(koha: KohaSettings) -> KohaClient:
+    """Return the client of a library's Koha; nothing is asked yet."""
     transport = Transport(
         connect_timeout=koha.connect_timeout_seconds, read_timeout=koha.read_timeout_seconds
     )
     credentials = OAuth2ClientCredentials(koha.base_url, koha.client_id, koha.client_secret, transport)
-    return KohaPatronDirectory(KohaClient(koha.base_url, credentials, transport))
+    return KohaClient(koha.base_url, credentials, transport)
 
 
 def _patrons_over_sip2(library: LibrarySettings, time_zone: ZoneInfo) -> Sip2PatronDirectory:
@@ -553,7 +558,7 @@ def _patrons_over_sip2(library: LibrarySettings, time_zone: ZoneInfo) -> Sip2Pat
         sip2.directory_login,
         sip2.answer_timeout_seconds,
         sip2.directory_password,
-        _koha_tls(sip2),
+        build_koha_tls(sip2),
     )
     expiry_field = None if sip2.expiry_field is None else sip2.expiry_field.encode("ascii")
     return Sip2PatronDirectory(account, lambda: now().astimezone(time_zone), expiry_field)
@@ -562,7 +567,7 @@ def _patrons_over_sip2(library: LibrarySettings, time_zone: ZoneInfo) -> Sip2Pat
 def build_card_policy(settings: Settings) -> CardPolicy:
     """Return which cards are good, and by whose word; needs no database."""
     return CardPolicy(
-        trust_store=_trust_store(settings),
+        trust_store=load_trust_store(settings),
         certificate=CertificatePolicy(frozenset(settings.jpki.policy_oids)),
         revocation=_library_revocations(settings),
         challenge_lifetime=timedelta(seconds=settings.jpki.challenge_lifetime_seconds),
@@ -638,7 +643,8 @@ def _crl_directory(revocation: RevocationSettings, directory: Path) -> CrlDirect
     return CrlDirectory(directory, revocation.crl_distribution_points)
 
 
-def _trust_store(settings: Settings) -> TrustStore:
+def load_trust_store(settings: Settings) -> TrustStore:
+    """Return the imported CAs. Raises ``JpkiError``, ``OSError``."""
     return load_directory(
         settings.jpki.trust_directory,
         settings.jpki.pinned_fingerprints,

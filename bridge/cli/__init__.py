@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "check-config": ("bridge.cli.check_config", "check_config", "Check the settings file."),
     "crl": ("bridge.cli.crl", "crl", "Import and show certificate revocation lists."),
     "demo": ("bridge.cli.demo", "demo", "Tell the whole story on loopback with a simulated card."),
+    "doctor": ("bridge.cli.doctor", "doctor", "Say what is wrong with this server, and what to do."),
     "housekeeping": (
         "bridge.cli.housekeeping",
         "housekeeping",

@@ -1,0 +1,307 @@
+"""What stands between this server and its work, in words for who runs it.
+
+Each check takes what it looks at as a function, so that none of it needs a network or a database here; the
+edges are in ``bridge.cli.doctor``. Nothing is changed, no patron is looked up, and no secret is shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum, unique
+from types import MappingProxyType
+
+import requests
+
+from bridge.agent.screen import Language, Words
+from bridge.errors import BridgeError
+from jpki.crl_index import CrlHead
+from jpki.errors import JpkiError
+from jpki.trust import TrustAnchor
+from koha_client import Ability, Health, HealthState
+from sip2_adapter import Sip2Error
+
+CLOCK_TOLERANCE = timedelta(seconds=60)
+AUTHORITY_WARNING = timedelta(days=90)
+"""A new CA certificate must be obtained, checked and imported before the old one ends."""
+
+
+@unique
+class ServerCheck(StrEnum):
+    """What is looked at, in this order."""
+
+    DATABASE = "database"
+    KEYS = "keys"
+    TRUST = "trust"
+    REVOCATION = "revocation"
+    KOHA = "koha"
+    CLOCK = "clock"
+    SIP2 = "sip2"
+
+
+@unique
+class Verdict(StrEnum):
+    """What came out; each has words for every check that can come to it."""
+
+    OK = "ok"
+    NOT_LOOKED_AT = "not_looked_at"
+    ENDS_SOON = "ends_soon"
+    MISSING = "missing"
+    OVERDUE = "overdue"
+    UNREADABLE = "unreadable"
+    NO_ANSWER = "no_answer"
+    REFUSED = "refused"
+    CLOCK_WRONG = "clock_wrong"
+
+
+FINE = frozenset({Verdict.OK, Verdict.NOT_LOOKED_AT, Verdict.ENDS_SOON})
+"""Cards are accepted and books are lent in spite of it."""
+
+CHECK_NAMES: Mapping[ServerCheck, Words] = MappingProxyType(
+    {
+        ServerCheck.DATABASE: Words("データベース", "database"),
+        ServerCheck.KEYS: Words("マスター鍵", "master keys"),
+        ServerCheck.TRUST: Words("認証局の証明書", "CA certificate"),
+        ServerCheck.REVOCATION: Words("失効情報", "revocation"),
+        ServerCheck.KOHA: Words("Koha（REST API）", "Koha (REST API)"),
+        ServerCheck.CLOCK: Words("時計", "clock"),
+        ServerCheck.SIP2: Words("Koha（SIP2）", "Koha (SIP2)"),
+    }
+)
+
+VERDICT_WORDS: Mapping[tuple[ServerCheck, Verdict], Words] = MappingProxyType(
+    {
+        (ServerCheck.DATABASE, Verdict.OK): Words("使えます。", "It can be used."),
+        (ServerCheck.DATABASE, Verdict.UNREADABLE): Words(
+            "使えません。動いているか確かめ、更新の後なら koha-jpki init-db を実行してください。（{why}）",
+            "It cannot be used. See whether it runs; after an upgrade run koha-jpki init-db. ({why})",
+        ),
+        (ServerCheck.KEYS, Verdict.OK): Words("データに合っています。", "They are those of the data."),
+        (ServerCheck.KEYS, Verdict.NOT_LOOKED_AT): Words(
+            "データベースが使えないため確認できません。", "They could not be compared: there is no database."
+        ),
+        (ServerCheck.KEYS, Verdict.UNREADABLE): Words(
+            "使えません。正しい鍵を保管場所から戻してください。（{why}）",
+            "They cannot be used. Put the right keys back from the safe. ({why})",
+        ),
+        (ServerCheck.TRUST, Verdict.OK): Words("{day} まで有効です。", "It is valid until {day}."),
+        (ServerCheck.TRUST, Verdict.ENDS_SOON): Words(
+            "{day} に有効期限が切れます。新しい証明書を入手し、koha-jpki trust で取り込んでください。",
+            "It ends on {day}. Obtain the new one and import it with koha-jpki trust.",
+        ),
+        (ServerCheck.TRUST, Verdict.OVERDUE): Words(
+            "{day} に有効期限が切れました。新しい証明書を koha-jpki trust で取り込んでください。",
+            "It ended on {day}. Import the new one with koha-jpki trust.",
+        ),
+        (ServerCheck.TRUST, Verdict.MISSING): Words(
+            "取り込まれていません。すべてのカードが拒否されます。koha-jpki trust で取り込んでください。",
+            "None is imported, so every card is refused. Import it with koha-jpki trust.",
+        ),
+        (ServerCheck.TRUST, Verdict.UNREADABLE): Words(
+            "読み取れません。（{why}）", "They cannot be read. ({why})"
+        ),
+        (ServerCheck.REVOCATION, Verdict.OK): Words("{detail}", "{detail}"),
+        (ServerCheck.REVOCATION, Verdict.OVERDUE): Words(
+            "CRLの更新期限（{day}）を過ぎています。koha-jpki crl import で新しいCRLを取り込んでください。",
+            "The CRL was to be replaced by {day}. Import the new one with koha-jpki crl import.",
+        ),
+        (ServerCheck.REVOCATION, Verdict.MISSING): Words(
+            "この認証局のCRLがありません。koha-jpki crl import で取り込んでください。",
+            "There is no CRL of this CA. Import it with koha-jpki crl import.",
+        ),
+        (ServerCheck.REVOCATION, Verdict.UNREADABLE): Words(
+            "設定が使えません。（{why}）", "It cannot be used as it is set up. ({why})"
+        ),
+        (ServerCheck.REVOCATION, Verdict.NO_ANSWER): Words(
+            "接続できません。ネットワークと設定を確かめてください。（{why}）",
+            "There is no connection. Check the network and the settings. ({why})",
+        ),
+        (ServerCheck.KOHA, Verdict.OK): Words("「{ja}」ができます。", "It lets the bridge {en}."),
+        (ServerCheck.KOHA, Verdict.REFUSED): Words("{ja}", "{en}"),
+        (ServerCheck.KOHA, Verdict.NOT_LOOKED_AT): Words(
+            "この図書館はREST APIを使っていません。", "This library does without the REST API."
+        ),
+        (ServerCheck.CLOCK, Verdict.OK): Words("Kohaの時計と合っています。", "It agrees with Koha's."),
+        (ServerCheck.CLOCK, Verdict.CLOCK_WRONG): Words(
+            "Kohaの時計と{seconds}秒ずれています。両方のサーバーの時刻合わせ（NTP）を確かめてください。",
+            "It differs from Koha's by {seconds} seconds. Look after the time service (NTP) of both servers.",
+        ),
+        (ServerCheck.CLOCK, Verdict.NOT_LOOKED_AT): Words("確認できません。", "It could not be compared."),
+        (ServerCheck.SIP2, Verdict.OK): Words("応答があります。", "It answers."),
+        (ServerCheck.SIP2, Verdict.NO_ANSWER): Words(
+            "応答がありません。KohaのSIPサーバー、ポート、ログインを確かめてください。（{why}）",
+            "It does not answer. Check Koha's SIP server, its port and the log-in. ({why})",
+        ),
+    }
+)
+
+HEALTH_WORDS: Mapping[HealthState, str] = MappingProxyType(
+    {
+        HealthState.OK: "",
+        HealthState.UNREACHABLE: "Kohaから応答がありません。アドレスとネットワークを確かめてください。",
+        HealthState.TLS_FAILED: "KohaのTLS証明書を信頼できません。アドレスと認証局を確かめてください。",
+        HealthState.IN_MAINTENANCE: "Kohaはメンテナンス中です。終わるまでお待ちください。",
+        HealthState.UNAUTHORIZED: "KohaのAPIキーが違います。client_id と client_secret を確かめてください。",
+        HealthState.PREFERENCE_OFF: "Kohaのシステム設定 {preference} を有効にしてください。",
+        HealthState.FORBIDDEN: "「{ability}」ができません。Kohaのアカウントに権限 {permissions} が必要です。",
+        HealthState.NOT_OFFERED: "このKohaは古く、「{ability}」ができません。{version} が必要です。",
+        HealthState.NOT_KOHA: "応答したのはKohaのREST APIではありません。アドレスは /api/v1 で終わります。",
+    }
+)
+"""``Health.advice`` in Japanese."""
+
+ABILITY_WORDS: Mapping[Ability, str] = MappingProxyType(
+    {
+        Ability.FIND_PATRONS: "利用者の検索と参照",
+        Ability.CHANGE_PATRONS: "利用者の変更と利用者区分の移動",
+    }
+)
+"""The abilities that the bridge needs."""
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What one check found. ``place`` is the library, the CA key or the source that it is about."""
+
+    check: ServerCheck
+    verdict: Verdict
+    place: str = ""
+    details: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_fine(self) -> bool:
+        """Whether the work goes on."""
+        return self.verdict in FINE
+
+    def sentence(self, language: Language) -> str:
+        """Return what is the matter and what to do."""
+        return VERDICT_WORDS[self.check, self.verdict].fill(language, **self.details)
+
+
+def look_at_database(check: Callable[[], object]) -> Observation:
+    """Look whether the database is there and of this version of the program."""
+    try:
+        check()
+    except BridgeError as error:
+        return Observation(ServerCheck.DATABASE, Verdict.UNREADABLE, details={"why": str(error)})
+    return Observation(ServerCheck.DATABASE, Verdict.OK)
+
+
+def look_at_keys(check: Callable[[], object], *, has_database: bool) -> Observation:
+    """Look whether the master keys are those of the data."""
+    try:
+        check()
+    except BridgeError as error:
+        return Observation(ServerCheck.KEYS, Verdict.UNREADABLE, details={"why": str(error)})
+    return Observation(ServerCheck.KEYS, Verdict.OK if has_database else Verdict.NOT_LOOKED_AT)
+
+
+def look_at_anchors(load: Callable[[], Sequence[TrustAnchor]], now: datetime) -> Iterator[Observation]:
+    """Look at every imported CA certificate."""
+    try:
+        anchors = load()
+    except (JpkiError, OSError) as error:
+        yield Observation(ServerCheck.TRUST, Verdict.UNREADABLE, details={"why": reason_of(error)})
+        return
+    if not anchors:
+        yield Observation(ServerCheck.TRUST, Verdict.MISSING)
+    for anchor in anchors:
+        verdict = Verdict.OK
+        if anchor.not_after < now:
+            verdict = Verdict.OVERDUE
+        elif anchor.not_after < now + AUTHORITY_WARNING:
+            verdict = Verdict.ENDS_SOON
+        yield Observation(
+            ServerCheck.TRUST, verdict, _short(anchor.key_identifier), {"day": _day(anchor.not_after)}
+        )
+
+
+def look_at_crls(
+    load: Callable[[], Sequence[CrlHead]], anchors: Sequence[TrustAnchor], now: datetime
+) -> Iterator[Observation]:
+    """Look at the age of every CRL in force, and whether each CA has one."""
+    try:
+        heads = load()
+    except (JpkiError, OSError) as error:
+        yield Observation(ServerCheck.REVOCATION, Verdict.UNREADABLE, "crl", {"why": reason_of(error)})
+        return
+    for head in heads:
+        place = f"crl {_short(head.issuer_key_identifier)}"
+        if head.next_update < now:
+            yield Observation(ServerCheck.REVOCATION, Verdict.OVERDUE, place, {"day": _day(head.next_update)})
+        else:
+            hours = int((now - head.this_update) / timedelta(hours=1))
+            yield Observation(ServerCheck.REVOCATION, Verdict.OK, place, {"detail": f"{hours} h"})
+    covered = {head.issuer_key_identifier for head in heads}
+    for anchor in anchors:
+        if anchor.key_identifier not in covered:
+            place = f"crl {_short(anchor.key_identifier)}"
+            yield Observation(ServerCheck.REVOCATION, Verdict.MISSING, place)
+
+
+def look_at_source(name: str, connect: Callable[[], str]) -> Observation:
+    """Look whether a source that is asked over the network can be reached; *connect* returns its host."""
+    try:
+        host = connect()
+    except JpkiError as error:
+        return Observation(ServerCheck.REVOCATION, Verdict.UNREADABLE, name, {"why": reason_of(error)})
+    except OSError as error:
+        return Observation(ServerCheck.REVOCATION, Verdict.NO_ANSWER, name, {"why": reason_of(error)})
+    return Observation(ServerCheck.REVOCATION, Verdict.OK, name, {"detail": host})
+
+
+def look_at_koha(library_id: str, health: Health) -> Observation:
+    """Say what a check of one ability found."""
+    ability = ABILITY_WORDS[health.ability]
+    if health.state is HealthState.OK:
+        details = {"ja": ability, "en": health.ability.value}
+        return Observation(ServerCheck.KOHA, Verdict.OK, library_id, details)
+    advice = HEALTH_WORDS[health.state].format(
+        ability=ability,
+        permissions=" / ".join(health.missing_permissions),
+        preference=health.preference,
+        version=health.version,
+    )
+    return Observation(ServerCheck.KOHA, Verdict.REFUSED, library_id, {"ja": advice, "en": health.advice})
+
+
+def look_at_clock(
+    library_id: str, ask_time: Callable[[], datetime | None], clock: Callable[[], datetime]
+) -> Observation:
+    """Compare this clock with Koha's."""
+    try:
+        theirs = ask_time()
+    except requests.RequestException:
+        theirs = None
+    if theirs is None:
+        return Observation(ServerCheck.CLOCK, Verdict.NOT_LOOKED_AT, library_id)
+    difference = abs(clock() - theirs)
+    if difference > CLOCK_TOLERANCE:
+        seconds = str(int(difference.total_seconds()))
+        return Observation(ServerCheck.CLOCK, Verdict.CLOCK_WRONG, library_id, {"seconds": seconds})
+    return Observation(ServerCheck.CLOCK, Verdict.OK, library_id)
+
+
+def look_at_sip2(library_id: str, ask: Callable[[], object]) -> Observation:
+    """Look whether Koha's SIP2 server answers."""
+    try:
+        ask()
+    except (Sip2Error, OSError) as error:
+        return Observation(ServerCheck.SIP2, Verdict.NO_ANSWER, library_id, {"why": reason_of(error)})
+    return Observation(ServerCheck.SIP2, Verdict.OK, library_id)
+
+
+def reason_of(error: Exception) -> str:
+    """Return the cause as the system or the program names it; none of these texts carries a secret."""
+    if isinstance(error, OSError):
+        return error.strerror or type(error).__name__
+    return str(error) or type(error).__name__
+
+
+def _short(key_identifier: bytes) -> str:
+    return key_identifier.hex().upper()[:8]
+
+
+def _day(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d}"
