@@ -41,7 +41,7 @@ class ServerCheck(StrEnum):
 
 
 @unique
-class Verdict(StrEnum):
+class ServerVerdict(StrEnum):
     """What came out; each has words for every check that can come to it."""
 
     OK = "ok"
@@ -55,7 +55,7 @@ class Verdict(StrEnum):
     CLOCK_WRONG = "clock_wrong"
 
 
-FINE = frozenset({Verdict.OK, Verdict.NOT_LOOKED_AT, Verdict.ENDS_SOON})
+FINE = frozenset({ServerVerdict.OK, ServerVerdict.NOT_LOOKED_AT, ServerVerdict.ENDS_SOON})
 """Cards are accepted and books are lent in spite of it."""
 
 CHECK_NAMES: Mapping[ServerCheck, Words] = MappingProxyType(
@@ -70,66 +70,68 @@ CHECK_NAMES: Mapping[ServerCheck, Words] = MappingProxyType(
     }
 )
 
-VERDICT_WORDS: Mapping[tuple[ServerCheck, Verdict], Words] = MappingProxyType(
+VERDICT_WORDS: Mapping[tuple[ServerCheck, ServerVerdict], Words] = MappingProxyType(
     {
-        (ServerCheck.DATABASE, Verdict.OK): Words("使えます。", "It can be used."),
-        (ServerCheck.DATABASE, Verdict.UNREADABLE): Words(
+        (ServerCheck.DATABASE, ServerVerdict.OK): Words("使えます。", "It can be used."),
+        (ServerCheck.DATABASE, ServerVerdict.UNREADABLE): Words(
             "使えません。動いているか確かめ、更新の後なら koha-jpki init-db を実行してください。（{why}）",
             "It cannot be used. See whether it runs; after an upgrade run koha-jpki init-db. ({why})",
         ),
-        (ServerCheck.KEYS, Verdict.OK): Words("データに合っています。", "They are those of the data."),
-        (ServerCheck.KEYS, Verdict.NOT_LOOKED_AT): Words(
+        (ServerCheck.KEYS, ServerVerdict.OK): Words("データに合っています。", "They are those of the data."),
+        (ServerCheck.KEYS, ServerVerdict.NOT_LOOKED_AT): Words(
             "データベースが使えないため確認できません。", "They could not be compared: there is no database."
         ),
-        (ServerCheck.KEYS, Verdict.UNREADABLE): Words(
+        (ServerCheck.KEYS, ServerVerdict.UNREADABLE): Words(
             "使えません。正しい鍵を保管場所から戻してください。（{why}）",
             "They cannot be used. Put the right keys back from the safe. ({why})",
         ),
-        (ServerCheck.TRUST, Verdict.OK): Words("{day} まで有効です。", "It is valid until {day}."),
-        (ServerCheck.TRUST, Verdict.ENDS_SOON): Words(
+        (ServerCheck.TRUST, ServerVerdict.OK): Words("{day} まで有効です。", "It is valid until {day}."),
+        (ServerCheck.TRUST, ServerVerdict.ENDS_SOON): Words(
             "{day} に有効期限が切れます。新しい証明書を入手し、koha-jpki trust で取り込んでください。",
             "It ends on {day}. Obtain the new one and import it with koha-jpki trust.",
         ),
-        (ServerCheck.TRUST, Verdict.OVERDUE): Words(
+        (ServerCheck.TRUST, ServerVerdict.OVERDUE): Words(
             "{day} に有効期限が切れました。新しい証明書を koha-jpki trust で取り込んでください。",
             "It ended on {day}. Import the new one with koha-jpki trust.",
         ),
-        (ServerCheck.TRUST, Verdict.MISSING): Words(
+        (ServerCheck.TRUST, ServerVerdict.MISSING): Words(
             "取り込まれていません。すべてのカードが拒否されます。koha-jpki trust で取り込んでください。",
             "None is imported, so every card is refused. Import it with koha-jpki trust.",
         ),
-        (ServerCheck.TRUST, Verdict.UNREADABLE): Words(
+        (ServerCheck.TRUST, ServerVerdict.UNREADABLE): Words(
             "読み取れません。（{why}）", "They cannot be read. ({why})"
         ),
-        (ServerCheck.REVOCATION, Verdict.OK): Words("{detail}", "{detail}"),
-        (ServerCheck.REVOCATION, Verdict.OVERDUE): Words(
+        (ServerCheck.REVOCATION, ServerVerdict.OK): Words("{detail}", "{detail}"),
+        (ServerCheck.REVOCATION, ServerVerdict.OVERDUE): Words(
             "CRLの更新期限（{day}）を過ぎています。koha-jpki crl import で新しいCRLを取り込んでください。",
             "The CRL was to be replaced by {day}. Import the new one with koha-jpki crl import.",
         ),
-        (ServerCheck.REVOCATION, Verdict.MISSING): Words(
+        (ServerCheck.REVOCATION, ServerVerdict.MISSING): Words(
             "この認証局のCRLがありません。koha-jpki crl import で取り込んでください。",
             "There is no CRL of this CA. Import it with koha-jpki crl import.",
         ),
-        (ServerCheck.REVOCATION, Verdict.UNREADABLE): Words(
+        (ServerCheck.REVOCATION, ServerVerdict.UNREADABLE): Words(
             "設定が使えません。（{why}）", "It cannot be used as it is set up. ({why})"
         ),
-        (ServerCheck.REVOCATION, Verdict.NO_ANSWER): Words(
+        (ServerCheck.REVOCATION, ServerVerdict.NO_ANSWER): Words(
             "接続できません。ネットワークと設定を確かめてください。（{why}）",
             "There is no connection. Check the network and the settings. ({why})",
         ),
-        (ServerCheck.KOHA, Verdict.OK): Words("「{ja}」ができます。", "It lets the bridge {en}."),
-        (ServerCheck.KOHA, Verdict.REFUSED): Words("{ja}", "{en}"),
-        (ServerCheck.KOHA, Verdict.NOT_LOOKED_AT): Words(
+        (ServerCheck.KOHA, ServerVerdict.OK): Words("「{ja}」ができます。", "It lets the bridge {en}."),
+        (ServerCheck.KOHA, ServerVerdict.REFUSED): Words("{ja}", "{en}"),
+        (ServerCheck.KOHA, ServerVerdict.NOT_LOOKED_AT): Words(
             "この図書館はREST APIを使っていません。", "This library does without the REST API."
         ),
-        (ServerCheck.CLOCK, Verdict.OK): Words("Kohaの時計と合っています。", "It agrees with Koha's."),
-        (ServerCheck.CLOCK, Verdict.CLOCK_WRONG): Words(
+        (ServerCheck.CLOCK, ServerVerdict.OK): Words("Kohaの時計と合っています。", "It agrees with Koha's."),
+        (ServerCheck.CLOCK, ServerVerdict.CLOCK_WRONG): Words(
             "Kohaの時計と{seconds}秒ずれています。両方のサーバーの時刻合わせ（NTP）を確かめてください。",
             "It differs from Koha's by {seconds} seconds. Look after the time service (NTP) of both servers.",
         ),
-        (ServerCheck.CLOCK, Verdict.NOT_LOOKED_AT): Words("確認できません。", "It could not be compared."),
-        (ServerCheck.SIP2, Verdict.OK): Words("応答があります。", "It answers."),
-        (ServerCheck.SIP2, Verdict.NO_ANSWER): Words(
+        (ServerCheck.CLOCK, ServerVerdict.NOT_LOOKED_AT): Words(
+            "確認できません。", "It could not be compared."
+        ),
+        (ServerCheck.SIP2, ServerVerdict.OK): Words("応答があります。", "It answers."),
+        (ServerCheck.SIP2, ServerVerdict.NO_ANSWER): Words(
             "応答がありません。KohaのSIPサーバー、ポート、ログインを確かめてください。（{why}）",
             "It does not answer. Check Koha's SIP server, its port and the log-in. ({why})",
         ),
@@ -165,7 +167,7 @@ class Observation:
     """What one check found. ``place`` is the library, the CA key or the source that it is about."""
 
     check: ServerCheck
-    verdict: Verdict
+    verdict: ServerVerdict
     place: str = ""
     details: Mapping[str, str] = field(default_factory=dict)
 
@@ -184,8 +186,8 @@ def look_at_database(check: Callable[[], object]) -> Observation:
     try:
         check()
     except BridgeError as error:
-        return Observation(ServerCheck.DATABASE, Verdict.UNREADABLE, details={"why": str(error)})
-    return Observation(ServerCheck.DATABASE, Verdict.OK)
+        return Observation(ServerCheck.DATABASE, ServerVerdict.UNREADABLE, details={"why": str(error)})
+    return Observation(ServerCheck.DATABASE, ServerVerdict.OK)
 
 
 def look_at_keys(check: Callable[[], object], *, has_database: bool) -> Observation:
@@ -193,8 +195,8 @@ def look_at_keys(check: Callable[[], object], *, has_database: bool) -> Observat
     try:
         check()
     except BridgeError as error:
-        return Observation(ServerCheck.KEYS, Verdict.UNREADABLE, details={"why": str(error)})
-    return Observation(ServerCheck.KEYS, Verdict.OK if has_database else Verdict.NOT_LOOKED_AT)
+        return Observation(ServerCheck.KEYS, ServerVerdict.UNREADABLE, details={"why": str(error)})
+    return Observation(ServerCheck.KEYS, ServerVerdict.OK if has_database else ServerVerdict.NOT_LOOKED_AT)
 
 
 def look_at_anchors(load: Callable[[], Sequence[TrustAnchor]], now: datetime) -> Iterator[Observation]:
@@ -202,16 +204,16 @@ def look_at_anchors(load: Callable[[], Sequence[TrustAnchor]], now: datetime) ->
     try:
         anchors = load()
     except (JpkiError, OSError) as error:
-        yield Observation(ServerCheck.TRUST, Verdict.UNREADABLE, details={"why": reason_of(error)})
+        yield Observation(ServerCheck.TRUST, ServerVerdict.UNREADABLE, details={"why": reason_of(error)})
         return
     if not anchors:
-        yield Observation(ServerCheck.TRUST, Verdict.MISSING)
+        yield Observation(ServerCheck.TRUST, ServerVerdict.MISSING)
     for anchor in anchors:
-        verdict = Verdict.OK
+        verdict = ServerVerdict.OK
         if anchor.not_after < now:
-            verdict = Verdict.OVERDUE
+            verdict = ServerVerdict.OVERDUE
         elif anchor.not_after < now + AUTHORITY_WARNING:
-            verdict = Verdict.ENDS_SOON
+            verdict = ServerVerdict.ENDS_SOON
         yield Observation(
             ServerCheck.TRUST, verdict, _short(anchor.key_identifier), {"day": _day(anchor.not_after)}
         )
@@ -224,20 +226,22 @@ def look_at_crls(
     try:
         heads = load()
     except (JpkiError, OSError) as error:
-        yield Observation(ServerCheck.REVOCATION, Verdict.UNREADABLE, "crl", {"why": reason_of(error)})
+        yield Observation(ServerCheck.REVOCATION, ServerVerdict.UNREADABLE, "crl", {"why": reason_of(error)})
         return
     for head in heads:
         place = f"crl {_short(head.issuer_key_identifier)}"
         if head.next_update < now:
-            yield Observation(ServerCheck.REVOCATION, Verdict.OVERDUE, place, {"day": _day(head.next_update)})
+            yield Observation(
+                ServerCheck.REVOCATION, ServerVerdict.OVERDUE, place, {"day": _day(head.next_update)}
+            )
         else:
             hours = int((now - head.this_update) / timedelta(hours=1))
-            yield Observation(ServerCheck.REVOCATION, Verdict.OK, place, {"detail": f"{hours} h"})
+            yield Observation(ServerCheck.REVOCATION, ServerVerdict.OK, place, {"detail": f"{hours} h"})
     covered = {head.issuer_key_identifier for head in heads}
     for anchor in anchors:
         if anchor.key_identifier not in covered:
             place = f"crl {_short(anchor.key_identifier)}"
-            yield Observation(ServerCheck.REVOCATION, Verdict.MISSING, place)
+            yield Observation(ServerCheck.REVOCATION, ServerVerdict.MISSING, place)
 
 
 def look_at_source(name: str, connect: Callable[[], str]) -> Observation:
@@ -245,10 +249,10 @@ def look_at_source(name: str, connect: Callable[[], str]) -> Observation:
     try:
         host = connect()
     except JpkiError as error:
-        return Observation(ServerCheck.REVOCATION, Verdict.UNREADABLE, name, {"why": reason_of(error)})
+        return Observation(ServerCheck.REVOCATION, ServerVerdict.UNREADABLE, name, {"why": reason_of(error)})
     except OSError as error:
-        return Observation(ServerCheck.REVOCATION, Verdict.NO_ANSWER, name, {"why": reason_of(error)})
-    return Observation(ServerCheck.REVOCATION, Verdict.OK, name, {"detail": host})
+        return Observation(ServerCheck.REVOCATION, ServerVerdict.NO_ANSWER, name, {"why": reason_of(error)})
+    return Observation(ServerCheck.REVOCATION, ServerVerdict.OK, name, {"detail": host})
 
 
 def look_at_koha(library_id: str, health: Health) -> Observation:
@@ -256,14 +260,16 @@ def look_at_koha(library_id: str, health: Health) -> Observation:
     ability = ABILITY_WORDS[health.ability]
     if health.state is HealthState.OK:
         details = {"ja": ability, "en": health.ability.value}
-        return Observation(ServerCheck.KOHA, Verdict.OK, library_id, details)
+        return Observation(ServerCheck.KOHA, ServerVerdict.OK, library_id, details)
     advice = HEALTH_WORDS[health.state].format(
         ability=ability,
         permissions=" / ".join(health.missing_permissions),
         preference=health.preference,
         version=health.version,
     )
-    return Observation(ServerCheck.KOHA, Verdict.REFUSED, library_id, {"ja": advice, "en": health.advice})
+    return Observation(
+        ServerCheck.KOHA, ServerVerdict.REFUSED, library_id, {"ja": advice, "en": health.advice}
+    )
 
 
 def look_at_clock(
@@ -275,12 +281,12 @@ def look_at_clock(
     except requests.RequestException:
         theirs = None
     if theirs is None:
-        return Observation(ServerCheck.CLOCK, Verdict.NOT_LOOKED_AT, library_id)
+        return Observation(ServerCheck.CLOCK, ServerVerdict.NOT_LOOKED_AT, library_id)
     difference = abs(clock() - theirs)
     if difference > CLOCK_TOLERANCE:
         seconds = str(int(difference.total_seconds()))
-        return Observation(ServerCheck.CLOCK, Verdict.CLOCK_WRONG, library_id, {"seconds": seconds})
-    return Observation(ServerCheck.CLOCK, Verdict.OK, library_id)
+        return Observation(ServerCheck.CLOCK, ServerVerdict.CLOCK_WRONG, library_id, {"seconds": seconds})
+    return Observation(ServerCheck.CLOCK, ServerVerdict.OK, library_id)
 
 
 def look_at_sip2(library_id: str, ask: Callable[[], object]) -> Observation:
@@ -288,8 +294,8 @@ def look_at_sip2(library_id: str, ask: Callable[[], object]) -> Observation:
     try:
         ask()
     except (Sip2Error, OSError) as error:
-        return Observation(ServerCheck.SIP2, Verdict.NO_ANSWER, library_id, {"why": reason_of(error)})
-    return Observation(ServerCheck.SIP2, Verdict.OK, library_id)
+        return Observation(ServerCheck.SIP2, ServerVerdict.NO_ANSWER, library_id, {"why": reason_of(error)})
+    return Observation(ServerCheck.SIP2, ServerVerdict.OK, library_id)
 
 
 def reason_of(error: Exception) -> str:

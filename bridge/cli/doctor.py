@@ -22,7 +22,7 @@ from bridge.doctor import (
     CHECK_NAMES,
     Observation,
     ServerCheck,
-    Verdict,
+    ServerVerdict,
     look_at_anchors,
     look_at_clock,
     look_at_crls,
@@ -116,7 +116,7 @@ def _connect(address: str | None) -> str:
 
 def _koha(library: LibrarySettings) -> Iterator[Observation]:
     if library.koha is None:
-        yield Observation(ServerCheck.KOHA, Verdict.NOT_LOOKED_AT, library.library_id)
+        yield Observation(ServerCheck.KOHA, ServerVerdict.NOT_LOOKED_AT, library.library_id)
         return
     client = build_koha_client(library.koha)
     needed = [Ability.FIND_PATRONS]
@@ -140,7 +140,7 @@ def _sip2(library_id: str, sip2: Sip2Settings) -> Observation:
     try:
         build_koha_tls(sip2)
     except (TlsProblem, OSError) as error:
-        return Observation(ServerCheck.SIP2, Verdict.NO_ANSWER, library_id, {"why": str(error)})
+        return Observation(ServerCheck.SIP2, ServerVerdict.NO_ANSWER, library_id, {"why": str(error)})
     return look_at_sip2(library_id, lambda: asyncio.run(_ask_sip2(sip2)))
 
 

@@ -23,7 +23,7 @@ from bridge.doctor import (
     VERDICT_WORDS,
     Observation,
     ServerCheck,
-    Verdict,
+    ServerVerdict,
     look_at_anchors,
     look_at_clock,
     look_at_crls,
@@ -62,17 +62,25 @@ def test_every_check_has_a_name_and_words_and_every_state_of_koha_japanese_ones(
 @pytest.mark.parametrize(
     ("observation", "verdict", "word"),
     [
-        (look_at_database(lambda: None), Verdict.OK, "使えます"),
-        (look_at_database(fails(StoreProblem("run koha-jpki init-db"))), Verdict.UNREADABLE, "init-db"),
-        (look_at_keys(lambda: None, has_database=True), Verdict.OK, "データに合って"),
-        (look_at_keys(lambda: None, has_database=False), Verdict.NOT_LOOKED_AT, "確認できません"),
-        (look_at_keys(fails(KeyProblem("k1 is missing")), has_database=True), Verdict.UNREADABLE, "k1"),
-        (look_at_source("ocsp", lambda: "ocsp.example.jp"), Verdict.OK, "ocsp.example.jp"),
-        (look_at_source("ocsp", fails(ConnectionRefusedError(111, "refused"))), Verdict.NO_ANSWER, "refused"),
-        (look_at_source("platform", fails(UntrustedIssuer("url"))), Verdict.UNREADABLE, "url"),
-        (look_at_sip2("central", lambda: None), Verdict.OK, "応答があります"),
-        (look_at_sip2("central", fails(AcsNotReached("nobody there"))), Verdict.NO_ANSWER, "nobody there"),
-        (look_at_sip2("central", fails(ssl.SSLError(1, "bad"))), Verdict.NO_ANSWER, "bad"),
+        (look_at_database(lambda: None), ServerVerdict.OK, "使えます"),
+        (look_at_database(fails(StoreProblem("run koha-jpki init-db"))), ServerVerdict.UNREADABLE, "init-db"),
+        (look_at_keys(lambda: None, has_database=True), ServerVerdict.OK, "データに合って"),
+        (look_at_keys(lambda: None, has_database=False), ServerVerdict.NOT_LOOKED_AT, "確認できません"),
+        (look_at_keys(fails(KeyProblem("k1 is missing")), has_database=True), ServerVerdict.UNREADABLE, "k1"),
+        (look_at_source("ocsp", lambda: "ocsp.example.jp"), ServerVerdict.OK, "ocsp.example.jp"),
+        (
+            look_at_source("ocsp", fails(ConnectionRefusedError(111, "refused"))),
+            ServerVerdict.NO_ANSWER,
+            "refused",
+        ),
+        (look_at_source("platform", fails(UntrustedIssuer("url"))), ServerVerdict.UNREADABLE, "url"),
+        (look_at_sip2("central", lambda: None), ServerVerdict.OK, "応答があります"),
+        (
+            look_at_sip2("central", fails(AcsNotReached("nobody there"))),
+            ServerVerdict.NO_ANSWER,
+            "nobody there",
+        ),
+        (look_at_sip2("central", fails(ssl.SSLError(1, "bad"))), ServerVerdict.NO_ANSWER, "bad"),
     ],
 )
 def test_each_failure_is_told_in_words(observation, verdict, word):
@@ -90,9 +98,9 @@ def anchor(pki):
 @pytest.mark.parametrize(
     ("before_its_end", "verdict", "fine"),
     [
-        (AUTHORITY_WARNING * 2, Verdict.OK, True),
-        (timedelta(days=1), Verdict.ENDS_SOON, True),
-        (-timedelta(days=1), Verdict.OVERDUE, False),
+        (AUTHORITY_WARNING * 2, ServerVerdict.OK, True),
+        (timedelta(days=1), ServerVerdict.ENDS_SOON, True),
+        (-timedelta(days=1), ServerVerdict.OVERDUE, False),
     ],
 )
 def test_the_end_of_a_ca_is_told_in_time(anchor, before_its_end, verdict, fine):
@@ -102,25 +110,25 @@ def test_the_end_of_a_ca_is_told_in_time(anchor, before_its_end, verdict, fine):
 
 
 def test_no_ca_and_an_unreadable_one_are_told(anchor):
-    assert [each.verdict for each in look_at_anchors(list, NOW)] == [Verdict.MISSING]
+    assert [each.verdict for each in look_at_anchors(list, NOW)] == [ServerVerdict.MISSING]
     (found,) = look_at_anchors(fails(PermissionError(13, "Permission denied")), NOW)
-    assert found.verdict is Verdict.UNREADABLE
+    assert found.verdict is ServerVerdict.UNREADABLE
     assert "Permission denied" in both(found)
 
 
 def test_crls_that_are_overdue_or_missing_are_told(anchor):
     head = CrlHead(anchor.key_identifier, 1, NOW, NOW + timedelta(days=2), 5, "00", NOW)
     (fresh,) = look_at_crls(lambda: [head], [anchor], NOW + timedelta(hours=3))
-    assert (fresh.verdict, "3 h" in both(fresh)) == (Verdict.OK, True)
+    assert (fresh.verdict, "3 h" in both(fresh)) == (ServerVerdict.OK, True)
     (overdue,) = look_at_crls(lambda: [head], [anchor], NOW + timedelta(days=3))
-    assert overdue.verdict is Verdict.OVERDUE
+    assert overdue.verdict is ServerVerdict.OVERDUE
     other = replace(head, issuer_key_identifier=b"other")
     assert [each.verdict for each in look_at_crls(lambda: [other], [anchor], NOW)] == [
-        Verdict.OK,
-        Verdict.MISSING,
+        ServerVerdict.OK,
+        ServerVerdict.MISSING,
     ]
     (unreadable,) = look_at_crls(fails(OSError(5, "Input/output error")), [anchor], NOW)
-    assert unreadable.verdict is Verdict.UNREADABLE
+    assert unreadable.verdict is ServerVerdict.UNREADABLE
 
 
 @pytest.mark.parametrize("state", HealthState)
@@ -141,10 +149,10 @@ def test_each_state_of_koha_says_what_to_do_in_both_languages(state):
 @pytest.mark.parametrize(
     ("theirs", "verdict"),
     [
-        (NOW + timedelta(seconds=50), Verdict.OK),
-        (NOW + timedelta(seconds=90), Verdict.CLOCK_WRONG),
-        (NOW - timedelta(hours=9), Verdict.CLOCK_WRONG),
-        (None, Verdict.NOT_LOOKED_AT),
+        (NOW + timedelta(seconds=50), ServerVerdict.OK),
+        (NOW + timedelta(seconds=90), ServerVerdict.CLOCK_WRONG),
+        (NOW - timedelta(hours=9), ServerVerdict.CLOCK_WRONG),
+        (None, ServerVerdict.NOT_LOOKED_AT),
     ],
 )
 def test_the_clock_is_held_against_kohas(theirs, verdict):
@@ -153,7 +161,7 @@ def test_the_clock_is_held_against_kohas(theirs, verdict):
 
 def test_a_koha_that_does_not_answer_tells_no_time():
     found = look_at_clock("central", fails(requests.ConnectionError()), lambda: NOW)
-    assert found.verdict is Verdict.NOT_LOOKED_AT
+    assert found.verdict is ServerVerdict.NOT_LOOKED_AT
 
 
 def run(installation, *arguments):
