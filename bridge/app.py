@@ -11,7 +11,7 @@ from flask_wtf.csrf import CSRFProtect
 from werkzeug.exceptions import BadRequest, HTTPException, InternalServerError
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from bridge.admin import init_admin
+from bridge.admin import Calendar, init_admin
 from bridge.admin.lists import SessionFactory
 from bridge.api import API_ROOT, MAXIMUM_BODY, create_blueprint, render_problem
 from bridge.rate_limit import RateLimit
@@ -64,6 +64,7 @@ def create_app_from(services: Services, session_factory: SessionFactory, web: We
         session_factory,
         idle_limit=timedelta(minutes=web.session_idle_minutes),
         log_ins=RateLimit(web.log_ins_per_address, LOG_IN_WINDOW),
+        calendar=Calendar(web.calendar),
     )
     app.add_url_rule(HEALTH, "healthz", _healthz)
     app.register_error_handler(Exception, _on_error)

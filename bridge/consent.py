@@ -8,4 +8,4 @@ from __future__ import annotations
 
 from typing import Final
 
-CONSENT_VERSION: Final = "2026-11-21"
+CONSENT_VERSION: Final = "2026-11-22"

@@ -57,6 +57,7 @@ from bridge.rules import (
     STAFF_SUSPENSIONS,
     Decision,
     LinkEnding,
+    LinkPolicy,
     LinkStep,
     judge_number_of_links,
     judge_step,
@@ -305,6 +306,15 @@ class RegistrationService(CounterService):
             return restore(
                 self._environment, transaction, librarian.library_id, link_id, librarian_actor(librarian)
             )
+
+    def judge_library_card(self, librarian: Librarian, patron: PatronRecord) -> Decision:
+        """Return whether a patron's library card is in order today in the librarian's library."""
+        library = self._environment.library(librarian.library_id)
+        return may_link(patron.standing, library.today(self._environment.clock()))
+
+    def policy(self, librarian: Librarian) -> LinkPolicy:
+        """Return what the librarian's library demands of its links."""
+        return self._environment.library(librarian.library_id).links
 
     def ending_of(self, link: CardLink) -> LinkEnding:
         """Return when a link ends by itself at the latest, and why."""

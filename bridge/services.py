@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bridge.administration import AdministrationService
 from bridge.borrowing import BorrowingService
@@ -20,7 +20,10 @@ from bridge.terminals import TerminalService
 
 @dataclass(frozen=True)
 class Services:
-    """The services, and the names of the libraries by id."""
+    """The services, and the names of the libraries by id.
+
+    ``koha_staff_urls`` gives, by library id, the origin of Koha's staff pages where one is known.
+    """
 
     registration: RegistrationService
     identification: IdentificationService
@@ -34,3 +37,4 @@ class Services:
     library_names: Mapping[str, str]
     clock: Clock
     desk: DeskService
+    koha_staff_urls: Mapping[str, str] = field(default_factory=dict)

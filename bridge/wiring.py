@@ -139,6 +139,11 @@ def build_bridge(settings: Settings) -> Bridge:
         library_names={library.library_id: library.name for library in settings.libraries},
         clock=environment.clock,
         desk=DeskService(environment, staff, own_account),
+        koha_staff_urls={
+            library.library_id: library.koha_origins[0]
+            for library in settings.libraries
+            if library.koha_origins
+        },
     )
     return Bridge(services, store.scoped_session(), store)
 

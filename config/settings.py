@@ -36,6 +36,7 @@ class WebSettings:
     proxy_hops: int = 0
     log_ins_per_address: int = 60
     secure_cookies: bool = True
+    calendar: str = "both"
 
 
 @dataclass(frozen=True)

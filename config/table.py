@@ -115,6 +115,7 @@ _REVOCATION_SOURCES = list_of(choice(("crl", "ocsp", "platform")), "list of `crl
 _MAXIMUM_AGE = whole_number(1, 10080)
 _OUTAGE_POLICY = choice(("refuse", "last_known_good"))
 _LAST_KNOWN_GOOD_HOURS = whole_number(1, 168)
+CALENDARS = ("both", "era", "western")
 PIN_POLICIES = ("pin_and_signature", "tap_after_first_pin")
 _MAXIMUM_PER_PATRON = whole_number(1, 10)
 _LINK_DAYS = whole_number(1, 3650)
@@ -182,6 +183,12 @@ WEB = Section(
             "secure_cookies",
             BOOLEAN,
             "Send the admin's cookies over HTTPS only. Must be `true` in production.",
+        ),
+        Setting(
+            "calendar",
+            choice(CALENDARS),
+            "How the day stands on the printed application form: 令和8年11月20日 (`era`), 2026年11月20日 "
+            "(`western`) or both.",
         ),
     ),
 )
@@ -464,8 +471,8 @@ LIBRARY = Section(
         Setting(
             "koha_origins",
             list_of(ORIGIN, "list of origins such as `https://koha.example.jp`"),
-            "Where Koha's staff pages are: the desk answers pages from there alone. Must be https in "
-            "production.",
+            "Where Koha's staff pages are: the desk answers pages from there alone, and the counter opens a "
+            "patron at the first of them. Must be https in production.",
         ),
         Setting(
             "card_application_number",

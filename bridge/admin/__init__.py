@@ -19,6 +19,7 @@ from flask_babel import Babel, lazy_gettext
 
 from bridge.admin.account import AccountView
 from bridge.admin.auth import ADMIN_URL, FrontDoor, choose_locale, enter, init_auth
+from bridge.admin.days import Calendar
 from bridge.admin.desk_window import DeskWindow
 from bridge.admin.libraries import LibrariesView
 from bridge.admin.lists import (
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from bridge.rate_limit import RateLimit
     from bridge.services import Services
 
-__all__ = ["init_admin"]
+__all__ = ["Calendar", "init_admin"]
 
 TIME_ZONE = "Asia/Tokyo"
 
@@ -58,11 +59,13 @@ def init_admin(
     *,
     idle_limit: timedelta,
     log_ins: RateLimit,
+    calendar: Calendar = Calendar.BOTH,
 ) -> None:
     """Put the admin on *app*, under ``/admin``.
 
     *session_factory* is for the lists, which read the mapped classes. A session ends when its
-    librarian has done nothing for *idle_limit*; *log_ins* bounds the tries of each address.
+    librarian has done nothing for *idle_limit*; *log_ins* bounds the tries of each address. *calendar* is
+    for the printed application form.
     """
     if "csrf" not in app.extensions:
         raise RuntimeError("CSRFProtect must guard the application before the admin is put on it")
@@ -85,7 +88,7 @@ def init_admin(
     )
     database = Database(session_factory)
     admin.add_views(
-        CounterView(services),
+        CounterView(services, calendar),
         LinkList(services, database),
         RenewalList(services, database),
         CategoryMoveList(services, database),

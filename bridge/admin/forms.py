@@ -207,6 +207,22 @@ class StartLinkForm(FlaskForm):
         return Representation(self.fifteenth_birthday.data, checks)
 
 
+class ChooseTerminalForm(FlaskForm):
+    """At which counter terminal this browser stands."""
+
+    terminal_id = RadioField(
+        lazy_gettext("Counter terminal"),
+        validators=[DataRequired(lazy_gettext("Please choose the counter terminal."))],
+    )
+
+
+class RestoreForm(FlaskForm):
+    """The order to let a suspended link of the patron shown be used again."""
+
+    cardnumber = HiddenField(filters=[half_width], validators=CARDNUMBER_VALIDATORS)
+    link_id = HiddenField(validators=[DataRequired()])
+
+
 class LostCardForm(FlaskForm):
     """The order to end every link of the patron shown: the My Number Card is lost."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from flask_babel import format_date, format_decimal, gettext
@@ -17,9 +17,12 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from bridge.models import CardLink
-    from bridge.ports import CategoryDetails
+    from bridge.ports import CategoryDetails, PatronRecord
     from bridge.registration import PatronSummary
-    from bridge.rules import LinkEnding
+    from bridge.rules import Decision, LinkEnding
+
+KOHA_CIRCULATION = "/cgi-bin/koha/circ/circulation.pl"
+"""Koha's page for lending to a patron (Koha, ``circ/circulation.pl``)."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class ShownPatron:
     """
 
     name: str
+    cardnumber: str = field(repr=False)
     patron_number: str
     category: str
     expiry: str
@@ -67,15 +71,56 @@ def show_patron(
     patron = summary.patron
     return ShownPatron(
         name=patron.name,
-        patron_number=gettext("not known") if patron.patron_id is None else str(patron.patron_id),
+        cardnumber=patron.cardnumber,
+        patron_number=patron_number(patron),
         category=patron.category_id,
-        expiry=_expiry(summary),
-        warnings=tuple(_warnings(summary)),
+        expiry=_expiry(patron),
+        warnings=tuple(_warnings(patron, summary.decision)),
         links=tuple(show_link(link, ending_of(link), now) for link in summary.open_links),
         may_link=summary.decision.allowed,
         move=() if preview is None else tuple(_move(preview)),
         notes=tuple(_notes(summary)),
     )
+
+
+@dataclass(frozen=True)
+class IdentifiedPatron:
+    """Whose card it was. ``cardnumber`` is what the library card's barcode gives.
+
+    ``koha_address`` is where Koha's staff interface lends to this patron, None where that is not known.
+    """
+
+    name: str
+    cardnumber: str = field(repr=False)
+    patron_number: str
+    expiry: str
+    warnings: tuple[str, ...]
+    koha_address: str | None
+
+
+def show_identified(
+    patron: PatronRecord, library_card: Decision, koha_staff_url: str | None
+) -> IdentifiedPatron:
+    """Return how a patron is shown whose card it was; *library_card* says whether that one is in order."""
+    return IdentifiedPatron(
+        name=patron.name,
+        cardnumber=patron.cardnumber,
+        patron_number=patron_number(patron),
+        expiry=_expiry(patron),
+        warnings=tuple(_warnings(patron, library_card)),
+        koha_address=_koha_address(patron, koha_staff_url),
+    )
+
+
+def patron_number(patron: PatronRecord) -> str:
+    """Return Koha's number of a patron in words."""
+    return gettext("not known") if patron.patron_id is None else str(patron.patron_id)
+
+
+def _koha_address(patron: PatronRecord, koha_staff_url: str | None) -> str | None:
+    if koha_staff_url is None or patron.patron_id is None:
+        return None
+    return f"{koha_staff_url.rstrip('/')}{KOHA_CIRCULATION}?borrowernumber={patron.patron_id}"
 
 
 def show_link(link: CardLink, ending: LinkEnding, now: datetime) -> ShownLink:
@@ -108,8 +153,7 @@ def _warning(link: CardLink, ending: LinkEnding, now: datetime) -> str:
     return ""
 
 
-def _expiry(summary: PatronSummary) -> str:
-    patron = summary.patron
+def _expiry(patron: PatronRecord) -> str:
     if patron.expiry_date is not None:
         return str(format_date(patron.expiry_date, "long"))
     return str(gettext("no end") if patron.patron_id is not None else gettext("not known"))
@@ -148,8 +192,8 @@ def _notes(summary: PatronSummary) -> list[str]:
     ]
 
 
-def _warnings(summary: PatronSummary) -> list[str]:
-    reasons = [summary.decision.denial] if summary.decision.denial else []
-    if summary.patron.restricted:
+def _warnings(patron: PatronRecord, library_card: Decision) -> list[str]:
+    reasons = [library_card.denial] if library_card.denial else []
+    if patron.restricted:
         reasons.append(DenialReason.PATRON_RESTRICTED)
     return [str(PROBLEMS[reason]) for reason in dict.fromkeys(reasons)]

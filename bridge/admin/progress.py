@@ -1,4 +1,4 @@
-"""How the counter page shows a link request: four steps and one sentence. Pure, but for the words."""
+"""How the counter page shows an order for a card: four steps and one sentence. Pure, but for the words."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Step(IntEnum):
     CARD = 0
     CERTIFICATE = 1
     PIN = 2
-    LINK = 3
+    END = 3
 
 
 STEP_NAMES: Mapping[Step, LazyString] = MappingProxyType(
@@ -37,8 +37,19 @@ STEP_NAMES: Mapping[Step, LazyString] = MappingProxyType(
         Step.CARD: lazy_gettext("Card on the reader"),
         Step.CERTIFICATE: lazy_gettext("Certificate checked"),
         Step.PIN: lazy_gettext("PIN entered by the patron"),
-        Step.LINK: lazy_gettext("Link made"),
     }
+)
+
+END_NAMES: Mapping[ChallengePurpose, LazyString] = MappingProxyType(
+    {
+        ChallengePurpose.LINK: lazy_gettext("Link made"),
+        ChallengePurpose.IDENTIFY: lazy_gettext("Patron found"),
+    }
+)
+"""What the last step is called, by what the card is wanted for at a counter."""
+
+STATE_WORDS: Mapping[ChallengePurpose, Mapping[LinkRequestState, LazyString]] = MappingProxyType(
+    {ChallengePurpose.LINK: REQUEST_STATES, ChallengePurpose.IDENTIFY: IDENTIFICATION_STATES}
 )
 
 
@@ -72,10 +83,10 @@ STOPPED_AT: Mapping[str, Step] = MappingProxyType(
         "pin-wrong": Step.PIN,
         "pin-blocked": Step.PIN,
         "given-up": Step.PIN,
-        "invalid-signature": Step.LINK,
+        "invalid-signature": Step.END,
         "challenge-expired": Step.PIN,
-        "challenge-already-used": Step.LINK,
-        "wrong-certificate": Step.LINK,
+        "challenge-already-used": Step.END,
+        "wrong-certificate": Step.END,
     }
 )
 """The step at which a problem stops a request; any other is a matter of the certificate."""
@@ -94,10 +105,12 @@ class ShownStep:
 class Progress:
     """What the counter page shows, and what it polls for.
 
+    ``at_the_card`` says that the card lies there and the patron is being asked: things go on quickly now.
     ``tone`` (``waiting``, ``warning``, ``success``, ``danger``) chooses the colour; the words say the same.
     """
 
     is_open: bool
+    at_the_card: bool
     tone: str
     headline: str
     details: tuple[str, ...]
@@ -113,15 +126,12 @@ def present(
     """
     return Progress(
         is_open=request.state.is_open or (move is not None and move.state is MoveState.PENDING),
+        at_the_card=request.state is LinkRequestState.WAITING_FOR_PIN,
         tone=_tone(request),
-        headline=str(_states_of(request)[request.state]),
+        headline=str(STATE_WORDS[request.purpose][request.state]),
         details=(*_details(request, linked_until), *describe_move(move)),
-        steps=tuple(_show(step, _status(step, request)) for step in Step),
+        steps=tuple(_show(_name(step, request.purpose), _status(step, request)) for step in Step),
     )
-
-
-def _states_of(request: LinkRequest) -> Mapping[LinkRequestState, LazyString]:
-    return IDENTIFICATION_STATES if request.purpose is ChallengePurpose.IDENTIFY else REQUEST_STATES
 
 
 def describe_move(move: CategoryMove | None) -> list[str]:
@@ -168,5 +178,9 @@ def _at(step: Step, reached: Step, status: StepStatus) -> StepStatus:
     return status if step == reached else StepStatus.TO_DO
 
 
-def _show(step: Step, status: StepStatus) -> ShownStep:
-    return ShownStep(str(STEP_NAMES[step]), status.value, str(STATUS_WORDS[status]))
+def _name(step: Step, purpose: ChallengePurpose) -> str:
+    return str(END_NAMES[purpose] if step is Step.END else STEP_NAMES[step])
+
+
+def _show(name: str, status: StepStatus) -> ShownStep:
+    return ShownStep(name, status.value, str(STATUS_WORDS[status]))

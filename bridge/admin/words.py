@@ -7,6 +7,7 @@ says what is the matter and what the librarian can do; none blames the patron.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 
 from flask_babel import LazyString, lazy_gettext
@@ -342,24 +343,56 @@ SUSPENSION_REASONS: Mapping[str, LazyString] = MappingProxyType(
     }
 )
 
-CONSENT: tuple[LazyString, ...] = (
-    lazy_gettext(
-        "The library links this My Number Card to the library card. At each use the card's certificate for "
-        "user authentication and the PIN show who it is, and it is asked whether the certificate is valid."
+
+@dataclass(frozen=True)
+class ConsentPoint:
+    """One thing that the patron agrees to, under its heading on the application form."""
+
+    heading: LazyString
+    wording: LazyString
+
+
+CONSENT: tuple[ConsentPoint, ...] = (
+    ConsentPoint(
+        lazy_gettext("How the service works"),
+        lazy_gettext(
+            "The service is provided by supplying the library with the issue number (serial number) of the "
+            "My Number Card's certificate for user authentication. At each use the card and its PIN show who "
+            "it is, and it is asked whether the certificate is still valid."
+        ),
     ),
-    lazy_gettext(
-        "Kept are a code made from the certificate's number, that number encrypted, the last valid day, the "
-        "patron number in Koha, and the times of the link and its uses."
+    ConsentPoint(
+        lazy_gettext("What is kept"),
+        lazy_gettext(
+            "A code made from the issue number, the issue number encrypted, the issuing authority, the last "
+            "valid day, the patron number in Koha, the version of this wording, and the times of the link "
+            "and its uses; of a child under 15 also the 15th birthday and what was checked."
+        ),
     ),
-    lazy_gettext(
-        "The 12-digit number, and the name, address, date of birth, sex and photograph on the card are "
-        "neither read nor kept."
+    ConsentPoint(
+        lazy_gettext("What is never read"),
+        lazy_gettext(
+            "The 12-digit number, and the name, address, date of birth, sex and photograph on the card are "
+            "neither read nor kept. The PIN is checked by the card alone and kept nowhere."
+        ),
     ),
-    lazy_gettext(
-        "The patron can end the link at the counter at any time. What the card is recognised by is deleted "
-        "at once."
+    ConsentPoint(
+        lazy_gettext("For how long"),
+        lazy_gettext(
+            "Until the link ends, at the latest when the certificate expires. What the card is recognised by "
+            "is deleted at once then, the rest of the record after the time that the library has set."
+        ),
     ),
-    lazy_gettext("Nobody has to link a card. The library card goes on working as before."),
+    ConsentPoint(
+        lazy_gettext("How to withdraw"),
+        lazy_gettext(
+            "The patron can end the link at the counter at any time. The library card is enough for it."
+        ),
+    ),
+    ConsentPoint(
+        lazy_gettext("Nobody has to"),
+        lazy_gettext("Nobody has to link a card. The library card goes on working as before."),
+    ),
 )
 """To what the patron agrees. A changed wording needs a new ``bridge.consent.CONSENT_VERSION``."""
 

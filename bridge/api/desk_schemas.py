@@ -128,7 +128,7 @@ def desk_answer(librarian: Librarian, library_name: str, terminals: Sequence[Ter
         "librarian_name": librarian.display_name,
         "terminals": [{"terminal_id": each.terminal_id, "name": each.name} for each in terminals],
         "consent_version": CONSENT_VERSION,
-        "consent": [str(sentence) for sentence in CONSENT],
+        "consent": [str(point.wording) for point in CONSENT],
     }
 
 

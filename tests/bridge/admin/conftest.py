@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 import shutil
+import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -12,7 +13,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from argon2 import PasswordHasher
+from playwright.sync_api import expect
 from sqlalchemy.orm import Session
+from werkzeug.serving import make_server
 
 from bridge.administration import AdministrationService
 from bridge.app import create_app_from
@@ -144,17 +147,28 @@ class World:
     def reader(self, card, terminal=None):
         return Reader(self.services.registration, terminal or self.counter, card)
 
-    def link(self, librarian=None, cardnumber="2000100000017", terminal_id="counter-1"):
-        """Link a new card, start to end."""
+    def identifying_reader(self, card):
+        return Reader(self.services.identification, self.counter, card)
+
+    def linked_card(self, cardnumber="2000100000017"):
+        """Return a card that is linked to a patron."""
+        card = self.card()
+        self.link(cardnumber=cardnumber, terminal_id="counter-2", card=card)
+        return card
+
+    def link(self, librarian=None, cardnumber="2000100000017", terminal_id="counter-1", card=None):
+        """Link a card, a new one where none is given, start to end."""
         librarian = librarian or self.hanako
         request = self.services.registration.start(
             librarian, terminal_id=terminal_id, cardnumber=cardnumber, consent_version=CONSENT_VERSION
         )
         terminals = self.services.staff.terminals(librarian.library_id)
         terminal = next(terminal for terminal in terminals if terminal.terminal_id == request.terminal_id)
-        reader = self.reader(self.card(), terminal)
+        reader = self.reader(card or self.card(), terminal)
         reader.lay_card()
-        return reader.enter_pin("1234")
+        link = reader.enter_pin("1234")
+        reader.connection.close()
+        return link
 
 
 def patrons_of_the_demo():
@@ -301,6 +315,10 @@ class Browser:
         form = {"csrf_token": token, **(data or {})}
         return self.client.post(path, data=form, headers=headers, follow_redirects=follow)
 
+    def choose_counter(self, terminal_id="counter-1"):
+        """Say at which counter this browser stands."""
+        return self.post("/admin/counter/terminal", "/admin/counter/", {"terminal_id": terminal_id})
+
     def log_in(self, login_name="hanako", password=PASSWORD, *, aim=""):
         path = f"/admin/login{aim}"
         return self.post(path, path, {"login_name": login_name, "password": password})
@@ -319,9 +337,10 @@ def stranger(world):
 
 @pytest.fixture
 def desk(world):
-    """Hanako's browser, logged in, in Japanese."""
+    """Hanako's browser at the first counter, logged in, in Japanese."""
     browser = Browser(world.app)
     assert browser.log_in().status_code == 303
+    assert browser.choose_counter().status_code == 303
     return browser
 
 
@@ -361,3 +380,99 @@ def links_of(world):
             )
 
     return add
+
+
+# What a person does in Chromium
+
+WINDOW = {"width": 1280, "height": 860}
+TIME_LIMIT = 20_000  # milliseconds
+expect.set_options(timeout=TIME_LIMIT)
+
+
+@pytest.fixture
+def address(world):
+    server = make_server("127.0.0.1", 0, world.app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture(params=["ja", "en"])
+def language(request):
+    return request.param
+
+
+@pytest.fixture
+def page(chromium, address, language):
+    """A page that must not load from elsewhere, and must not break its own security policy."""
+    context = chromium.new_context(base_url=address, locale=language, viewport=WINDOW)
+    context.set_default_timeout(TIME_LIMIT)
+    page = context.new_page()
+    requests, complaints = [], []
+    page.on("request", lambda request: requests.append(request.url))
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    yield page
+    context.close()
+    assert [url for url in requests if not url.startswith(address)] == []
+    assert complaints == []
+
+
+@pytest.fixture
+def photograph(page, language, assert_accessible, keep_screenshot):
+    """Hold a page to the rules of accessibility as it stands; keep its picture where *keep* says so."""
+
+    def take(name, *, keep=True, full_page=False):
+        assert_accessible(page)
+        if keep:
+            keep_screenshot(page, f"{name}-{language}", full_page=full_page)
+
+    return take
+
+
+class Staff:
+    """A librarian's hands at the desk: no mouse. ``actions`` counts keys, and a scan as one."""
+
+    def __init__(self, page):
+        self.page = page
+        self.actions = 0
+
+    def log_in(self, login_name="hanako"):
+        self.page.goto("/admin/")
+        expect(self.page.locator("#login_name")).to_be_focused()
+        self.page.keyboard.type(login_name)
+        self.page.keyboard.press("Tab")
+        self.page.keyboard.type(PASSWORD)
+        self.page.keyboard.press("Enter")
+
+    def come_to_the_desk(self):
+        """Log in, choose the first counter."""
+        self.log_in()
+        expect(self.page.locator("[data-key='1']")).to_be_focused()
+        self.page.wait_for_load_state()  # the keys work when the script is there
+        self.page.keyboard.press("1")
+        self.await_the_next()
+
+    def await_the_next(self):
+        expect(self.page.locator("#cardnumber")).to_be_focused()
+        expect(self.page.locator("#cardnumber")).to_have_value("")
+
+    def scan(self, cardnumber="2000100000017"):
+        """Do what a barcode scanner does."""
+        self.actions += 1
+        self.page.keyboard.type(cardnumber)
+        self.page.keyboard.press("Enter")
+        expect(self.page.locator("h1")).to_be_focused()
+
+    def press(self, *keys):
+        for key in keys:
+            self.actions += 1
+            self.page.keyboard.press(key)
+
+
+@pytest.fixture
+def staff(page):
+    return Staff(page)

@@ -9,11 +9,21 @@ from hashlib import sha256
 
 import pytest
 
+from bridge.admin.days import Calendar, japanese_day
 from bridge.admin.progress import present
-from bridge.admin.words import CONSENT, PROBLEMS
+from bridge.admin.words import CONSENT, PROBLEMS, REPRESENTATIVE_CHECKS
 from bridge.consent import CONSENT_VERSION
-from bridge.errors import AlreadyLinked, BridgeError, Denied, KohaNotReachable
-from bridge.models import Actor, ActorKind, AgentStep, LinkRequestState, RepresentativeCheck
+from bridge.errors import AlreadyLinked, BridgeError, Denied, KohaNotReachable, NotLinked
+from bridge.models import (
+    Actor,
+    ActorKind,
+    AgentStep,
+    LinkRequestState,
+    LinkState,
+    RepresentativeCheck,
+    SuspensionReason,
+)
+from bridge.rules import LinkPolicy
 from jpki.errors import JpkiError
 from jpki.revocation import RevocationStatus, UnknownReason
 from jpki.simulator.pki import CardProfile
@@ -89,14 +99,14 @@ def test_a_card_number_is_in_no_address_cookie_or_log(desk, caplog):
 def test_a_library_card_out_of_order_cannot_be_linked(desk, cardnumber, words):
     page = find(desk, cardnumber).text
     assert words in page
-    assert "マイナンバーカードを連携する" not in page
+    assert "同意を確認して連携する" not in page
     assert words in start(desk, cardnumber, follow=True).text
 
 
 def test_a_restricted_patron_is_named_as_such_and_can_be_linked(desk):
     page = find(desk, RESTRICTED).text
     assert "Kohaで利用が制限されている利用者です。" in page
-    assert "マイナンバーカードを連携する" in page
+    assert "同意を確認して連携する" in page
 
 
 def test_koha_not_answering_is_told(world, desk, monkeypatch):
@@ -120,25 +130,55 @@ def test_what_nobody_foresaw_is_told_without_its_text(world, desk, monkeypatch, 
 
 
 def test_only_counters_of_this_library_are_offered(desk):
-    page = find(desk, GOOD).text
+    page = desk.get("/admin/counter/terminal").text
     assert "1階総合カウンター" in page
     assert "児童カウンター" in page
     assert "自動貸出機" not in page
     assert "きたカウンター" not in page
 
 
-def test_the_counter_terminal_is_remembered_by_this_browser(desk):
-    assert "checked" not in find(desk, GOOD).text
-    answer = start(desk, terminal_id="counter-2")
+def test_which_counter_this_is_is_asked_once_and_shown(browser_of):
+    desk = browser_of("hanako")
+    assert "このパソコンはどの窓口にありますか" in desk.get("/admin/counter/").text
+    answer = desk.choose_counter("counter-2")
     cookie = next(c for c in answer.headers.getlist("Set-Cookie") if c.startswith("counter_terminal="))
     assert "HttpOnly" in cookie
     assert "SameSite=Strict" in cookie
     assert "Path=/admin/counter/" in cookie
-    assert 'checked id="terminal_id-1"' in find(desk, GOOD).text
+    for page in (desk.get("/admin/counter/").text, find(desk, GOOD).text):
+        assert "児童カウンター" in page
+        assert "窓口を選び直す" in page
+    assert 'name="terminal_id" value="counter-2"' in find(desk, GOOD).text
+
+
+@pytest.mark.parametrize("terminal_id", ["", "jidou-1", "no-such"])
+def test_a_counter_that_is_not_offered_is_not_remembered(browser_of, terminal_id):
+    answer = browser_of("hanako").choose_counter(terminal_id)
+    assert "field-error" in answer.text
+    assert "counter_terminal" not in str(answer.headers)
+
+
+def test_before_a_counter_is_chosen_a_card_can_be_lost_but_not_linked(browser_of, world):
+    world.link()
+    desk = browser_of("hanako")
+    page = find(desk, GOOD).text
+    assert "このパソコンのある窓口を選んでください" in page
+    assert "同意を確認して" not in page
+    assert "カードの紛失" in page
+    asked = desk.post("/admin/counter/identify", "/admin/counter/", follow=True)
+    assert "このパソコンはどの窓口にありますか" in asked.text
+
+
+def test_another_library_s_counter_in_the_cookie_is_no_choice(world, browser_of):
+    desk = browser_of("kita")
+    desk.client.set_cookie("counter_terminal", "counter-2", path="/admin/counter/")
+    assert 'name="terminal_id" value="counter-1"' in find(desk, GOOD).text
 
 
 def test_the_only_counter_terminal_is_chosen_already(browser_of):
-    assert 'checked id="terminal_id-0"' in find(browser_of("kita"), GOOD).text
+    page = find(browser_of("kita"), GOOD).text
+    assert 'name="terminal_id" value="counter-1"' in page
+    assert "窓口を選び直す" not in page
 
 
 def test_a_library_without_a_counter_terminal_is_told_so(world, browser_of):
@@ -288,12 +328,15 @@ def test_a_problem_without_words_is_the_systems(world, desk):
 
 # The life of a link at the desk
 
-WORDINGS = {"2026-11-21": "fe0c8a68091009d3a370b5ea5be0714afe6325218a6cc2334e10a2b019b1e1fa"}
+WORDINGS = {
+    "2026-11-21": "fe0c8a68091009d3a370b5ea5be0714afe6325218a6cc2334e10a2b019b1e1fa",
+    "2026-11-22": "93e312b92bd561bb81a3d9426ab43efdafdfdd16bf86d66a72fe255f25f9ab0a",
+}
 """By version of the consent: SHA-256 of its English wording. A changed wording needs a new version."""
 
 
 def test_a_wording_of_the_consent_has_a_version_of_its_own():
-    wording = "\n".join(words._args[0] for words in CONSENT)
+    wording = "\n".join(point.wording._args[0] for point in CONSENT)
     assert sha256(wording.encode()).hexdigest() == WORDINGS[CONSENT_VERSION]
 
 
@@ -361,3 +404,147 @@ def test_a_child_s_card_is_linked_with_every_point_and_the_15th_birthday(desk, w
     reader.lay_card()
     assert reader.enter_pin("1234").representation.until == date(2027, 1, 31)
     assert state(desk, watch)["details"] == ["2027年1月31日まで使えます。"]
+
+
+# Whose card is this?
+
+
+def ask_whose(desk):
+    return desk.post("/admin/counter/identify", "/admin/counter/").location
+
+
+def test_a_card_tells_whose_it_is(world, desk):
+    card = world.linked_card()
+    watch = ask_whose(desk)
+    assert state(desk, watch)["headline"] == "マイナンバーカードを読取部に置いてください。"
+    reader = world.identifying_reader(card)
+    reader.lay_card()
+    assert state(desk, watch)["at_the_card"]
+    reader.enter_pin("1234")
+    progress = state(desk, watch)
+    assert progress["headline"] == "利用者を確認しました。"
+    assert progress["steps"][-1] == {"name": "利用者の確認", "status": "done", "status_words": "済み"}
+    assert GOOD not in str(progress)
+    assert "友子" not in str(progress)
+    page = desk.get(watch).text
+    assert f'<dd id="number">{GOOD}</dd>' in page
+    assert "図書 友子" in page
+    assert "Kohaで開く" not in page
+
+
+def test_the_patron_is_opened_in_koha_where_its_address_is_known(world, desk):
+    world.services.koha_staff_urls["chuo"] = "https://staff.koha.test/"
+    card = world.linked_card()
+    watch = ask_whose(desk)
+    reader = world.identifying_reader(card)
+    reader.lay_card()
+    reader.enter_pin("1234")
+    address = "https://staff.koha.test/cgi-bin/koha/circ/circulation.pl?borrowernumber=17"
+    assert f'href="{address}" target="_blank" rel="noopener noreferrer"' in desk.get(watch).text
+
+
+def test_whose_card_it_was_is_told_to_nobody_else_and_not_for_long(world, desk, browser_of):
+    card = world.linked_card()
+    watch = ask_whose(desk)
+    reader = world.identifying_reader(card)
+    reader.lay_card()
+    reader.enter_pin("1234")
+    for page in (
+        browser_of("kanri").get(watch).text,
+        browser_of("kita").get(watch, follow_redirects=True).text,
+    ):
+        assert GOOD not in page
+        assert "友子" not in page
+    world.clock.now += timedelta(minutes=6)
+    page = desk.get(watch).text
+    assert GOOD not in page
+    assert "すでに終わった可能性があります" in page
+
+
+def test_an_expired_library_card_is_told_with_the_answer(world, desk):
+    card = world.linked_card()
+    patrons = world.services.registration._environment.library("chuo").patrons
+    patrons.records[GOOD] = replace(patrons.records[GOOD], expiry_date=date(2026, 1, 31), restricted=True)
+    watch = ask_whose(desk)
+    reader = world.identifying_reader(card)
+    reader.lay_card()
+    reader.enter_pin("1234")
+    page = desk.get(watch).text
+    assert "利用者カードの有効期限が切れています。" in page
+    assert "Kohaで利用が制限されている利用者です。" in page
+
+
+def test_a_card_that_is_not_linked_is_nobody_s(world, desk):
+    watch = ask_whose(desk)
+    with pytest.raises(NotLinked):
+        world.identifying_reader(world.card()).lay_card()
+    progress = state(desk, watch)
+    assert progress["headline"] == "だれのカードか確認できませんでした。"
+    assert progress["details"] == ["このカードは連携されていません。"]
+
+
+# A link that rests
+
+
+def test_a_suspended_link_is_restored_at_the_desk(world, desk):
+    link = world.link()
+    world.services.registration.suspend(world.hanako, link.link_id, reason=SuspensionReason.CARD_MISLAID)
+    page = find(desk, GOOD).text
+    assert "停止中です（カードが今見つからない）" in page
+    order = {"cardnumber": GOOD, "link_id": link.link_id}
+    page = desk.post("/admin/counter/restore", "/admin/counter/", order).text
+    assert "連携をまた使えるようにしました。" in page
+    assert "図書 友子" in page
+    assert world.services.registration.link(world.hanako, link.link_id).state is LinkState.ACTIVE
+
+
+def test_what_staff_cannot_restore_is_not_offered_and_refused(world, desk):
+    link = world.link()
+    with world.store.transaction() as transaction:
+        transaction.suspend_links("chuo", [link.link_id], SuspensionReason.ACCOUNT_GONE, world.clock())
+    assert 'name="link_id"' not in find(desk, GOOD).text
+    order = {"cardnumber": GOOD, "link_id": link.link_id}
+    desk.post("/admin/counter/restore", "/admin/counter/", order)
+    assert world.services.registration.link(world.hanako, link.link_id).state is LinkState.SUSPENDED
+
+
+# The application form
+
+
+@pytest.mark.parametrize(
+    ("calendar", "words"),
+    [
+        (Calendar.BOTH, "令和8年11月20日（2026年）"),
+        (Calendar.ERA, "令和8年11月20日"),
+        (Calendar.WESTERN, "2026年11月20日"),
+    ],
+)
+def test_a_day_stands_on_paper_as_the_library_writes_it(calendar, words):
+    assert japanese_day(date(2026, 11, 20), calendar) == words
+
+
+def test_the_first_year_of_an_era_has_a_name():
+    assert japanese_day(date(2019, 12, 31), Calendar.ERA) == "令和元年12月31日"
+
+
+@pytest.mark.parametrize("variant", ["", "/child"])
+def test_the_application_form_says_all_that_is_agreed_to(desk, variant):
+    page = desk.get(f"/admin/counter/form{variant}").text
+    assert "令和8年11月20日（2026年）" in page
+    assert "みどり市立中央図書館 あて" in page
+    assert "利用者証明用電子証明書の発行番号を図書館に提供していただくことで行います" in page
+    assert "12桁の個人番号と、カードにある氏名・住所・生年月日・性別・顔写真は、読み取らず" in page
+    assert "365日後に消去します" in page
+    assert f"同意文面 {CONSENT_VERSION} 版" in page
+    with desk.client.application.test_request_context(headers={"Accept-Language": "ja"}):
+        for point in CONSENT:
+            assert str(point.wording) in page
+        checks = [str(words) in page for words in REPRESENTATIVE_CHECKS.values()]
+    assert checks == [bool(variant)] * 6
+
+
+def test_the_form_says_for_how_long_this_library_keeps_its_records(world, desk):
+    library = world.services.registration._environment.libraries["chuo"]
+    changed = replace(library, links=LinkPolicy(retention=timedelta(days=90)))
+    world.services.registration._environment.libraries["chuo"] = changed
+    assert "90日後に消去します" in desk.get("/admin/counter/form").text

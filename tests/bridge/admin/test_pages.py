@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from datetime import timedelta
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,10 +15,18 @@ from babel.messages.pofile import read_po
 
 import bridge.admin
 from bridge.admin import words
-from bridge.admin.progress import STATUS_WORDS, STEP_NAMES, STOPPED_AT, Step, StepStatus
+from bridge.admin.progress import (
+    END_NAMES,
+    STATE_WORDS,
+    STATUS_WORDS,
+    STEP_NAMES,
+    STOPPED_AT,
+    Step,
+    StepStatus,
+)
 from bridge.consent import CONSENT_VERSION
 from bridge.counter import AGENT_STEPS
-from bridge.errors import JPKI_SLUGS, BridgeError, Denied
+from bridge.errors import JPKI_SLUGS, BridgeError, Denied, NotLinked
 from bridge.models import (
     ActorKind,
     AuditTag,
@@ -34,17 +43,21 @@ from bridge.models import (
     UnlinkReason,
 )
 from bridge.rules import DenialReason
+from jpki.challenge import ChallengePurpose
 from jpki.crl import REASON_NAMES
 from jpki.revocation import UnknownReason
 from sip2_adapter.resolver import SessionEnd
 
+AT_A_COUNTER = {ChallengePurpose.LINK, ChallengePurpose.IDENTIFY}
 ADMIN = Path(bridge.admin.__file__).parent
 TRANSLATIONS = ADMIN / "translations"
 JAPANESE = TRANSLATIONS / "ja" / "LC_MESSAGES"
 
 ALLOWED_ENGLISH = {
     "English",  # the language, by its own name
-    "Enter",  # the key
+    "Enter",  # keys
+    "Esc",
+    "F2",
     "Koha",
     "SIP2",
     "ID",
@@ -113,6 +126,11 @@ def every_page(world, browser_of, stranger):
         desk.get("/admin/links/export.csv")
         for page in ("counter", "nowhere", *OWN_LISTS):
             yield desk.get(f"/admin/{page}/")
+        yield desk.post(counter, counter, {"cardnumber": "2000100000017"})
+        yield desk.post("/admin/counter/terminal", counter)
+        desk.choose_counter()
+        for page in ("", "terminal", "form", "form/child"):
+            yield desk.get(f"/admin/counter/{page}")
         yield desk.get("/admin/links/?flt0_0=x&flt1_1=ended")
         unlink = f"/admin/links/{link.link_id}/unlink"
         yield desk.get(unlink)
@@ -141,11 +159,29 @@ def every_page(world, browser_of, stranger):
         reader.enter_pin("0000")
         yield desk.get(watch)
         yield desk.post(f"{watch}/cancel", watch, follow=True)
+        yield from answers_of(world, desk)
         yield desk.client.post(start, headers={"Accept-Language": language})
         yield desk.post("/admin/logout", counter, follow=True)
         yield from administration_pages(world, browser_of("kouiki", language))
 
     return open_pages
+
+
+def answers_of(world, desk):
+    """Whose card it is: asked, waiting, answered, refused, and read too late."""
+    asked = desk.post("/admin/counter/identify", "/admin/counter/").location
+    yield desk.get(asked)
+    reader = world.identifying_reader(world.linked_card())
+    reader.lay_card()
+    yield desk.get(asked)
+    reader.enter_pin("1234")
+    yield desk.get(asked)
+    world.clock.now += timedelta(minutes=6)
+    yield desk.get(asked)
+    refused = desk.post("/admin/counter/identify", "/admin/counter/").location
+    with pytest.raises(NotLinked):
+        world.identifying_reader(world.card()).lay_card()
+    yield desk.get(refused)
 
 
 def administration_pages(world, region):
@@ -276,7 +312,10 @@ def test_every_problem_has_words():
         (words.REVOCATION_SOURCES, ["crl", "ocsp", "platform"]),
         (words.REASONS, [*(why.value for why in UnknownReason), *REASON_NAMES.values()]),
         (words.SESSION_ENDS, [*SessionEnd, "superseded", "overdue"]),
-        (STEP_NAMES, Step),
+        (STEP_NAMES, set(Step) - {Step.END}),
+        (END_NAMES, AT_A_COUNTER),
+        (STATE_WORDS, AT_A_COUNTER),
+        *((table, LinkRequestState) for table in STATE_WORDS.values()),
         (STATUS_WORDS, StepStatus),
     ],
 )

@@ -37,23 +37,10 @@ def server(page):
         yield server
 
 
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path="/usr/bin/chromium",
-            args=["--no-sandbox", "--autoplay-policy=no-user-gesture-required"],
-        )
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
-def display(browser, server):
+def display(chromium, server):
     """The browser on the patron's display; nothing may go wrong in it."""
-    context = browser.new_context(viewport={"width": 1024, "height": 768})
+    context = chromium.new_context(viewport={"width": 1024, "height": 768})
     display = context.new_page()
     trouble = []
     display.on("pageerror", lambda error: trouble.append(str(error)))
@@ -169,8 +156,8 @@ def test_the_barcode_is_a_picture_until_the_next_patron(page, display, monkeypat
     assert display.locator("#picture[src]").count() == 0
 
 
-def test_a_page_whose_agent_is_gone_says_so(browser, page):
-    context = browser.new_context()
+def test_a_page_whose_agent_is_gone_says_so(chromium, page):
+    context = chromium.new_context()
     display = context.new_page()
     with serving(PageServer(page, port=0, key="key", language=PageLanguage.JAPANESE)) as server:
         display.goto(server.url)
@@ -192,5 +179,37 @@ def test_the_pad_fits_the_display(page, display, width, height):
         box = button.bounding_box()
         assert box["width"] >= 64
         assert box["height"] >= 48
+    display.keyboard.press("Escape")
+    asking.join()
+
+
+STATES = {
+    "置いて": lambda page: page.show_step(VisitStep.LAY_CARD),
+    "読んでいます": lambda page: page.show_step(VisitStep.READING),
+    "登録": lambda page: page.show_step(VisitStep.LINKED, date="2031-01-01"),
+    "違います": lambda page: page.show_error(InvalidPinError(0x63C2, attempts_remaining=2)),
+}
+"""A word of the headline, and what brings it."""
+
+
+@pytest.mark.parametrize("word", STATES)
+def test_every_state_is_accessible(page, display, assert_accessible, word):
+    STATES[word](page)
+    display.wait_for_selector(f"#headline:has-text('{word}')", timeout=SECONDS)
+    assert_accessible(display)
+
+
+@pytest.mark.parametrize("language", ["ja", "en"])
+def test_the_pin_pad_is_accessible_in_the_middle_of_a_pin(
+    page, display, assert_accessible, language, keep_screenshot
+):
+    asking = Asking(page)
+    display.wait_for_selector("#pad button")
+    display.locator(f'#languages button[lang="{language}"]').click()
+    display.wait_for_selector(f"html[lang='{language}']")
+    display.keyboard.type("49")
+    assert display.locator("#dots .typed").count() == 2
+    assert_accessible(display)
+    keep_screenshot(display, f"pin-pad-{language}")
     display.keyboard.press("Escape")
     asking.join()

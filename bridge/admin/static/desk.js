@@ -1,0 +1,170 @@
+// The counter's desk as one page: what a form or a link of the desk leads to is fetched and put in place of
+// the main part, the keys work, and while an order waits its live steps are asked for. The server makes every
+// page and has all the words; without this script the same pages follow each other.
+"use strict";
+
+const CARD_AWAITED = 500; // milliseconds between two questions while no card lies on the reader
+const AT_THE_CARD = 60; // and while the patron is at work: the answer is wanted as soon as it is there
+
+const main = document.getElementById("main");
+const byId = (id) => document.getElementById(id);
+let underWay = false;
+
+// ---- one page ----------------------------------------------------------------------------------------
+
+async function go(url, options = {}) {
+  if (underWay) return; // a scanner may press Enter twice
+  underWay = true;
+  main.setAttribute("aria-busy", "true");
+  try {
+    const response = await fetch(url, options);
+    show(new DOMParser().parseFromString(await response.text(), "text/html"), response);
+  } catch {
+    byId("unsent").hidden = false;
+  } finally {
+    underWay = false;
+    main.removeAttribute("aria-busy");
+  }
+}
+
+function show(page, response) {
+  if (!page.getElementById("desk") && response.redirected) {
+    window.location.assign(response.url); // logged out meanwhile: the server shows where to go on
+    return;
+  }
+  const first = page.querySelector("main [autofocus]");
+  first?.removeAttribute("autofocus"); // the browser minds it while a page is loaded, and complains later
+  main.replaceChildren(...page.getElementById("main").childNodes);
+  window.scrollTo(0, 0);
+  (first ?? main).focus();
+  arrive();
+}
+
+function arrive() {
+  for (const button of main.querySelectorAll("[data-copy]")) button.hidden = false;
+  const panel = byId("watch");
+  if (panel?.dataset.open === "true") watch(panel);
+}
+
+function belongsToTheDesk(address) {
+  const root = byId("desk")?.dataset.root;
+  return root !== undefined && new URL(address, window.location.href).pathname.startsWith(root);
+}
+
+main.addEventListener("submit", (event) => {
+  if (!belongsToTheDesk(event.target.action)) return;
+  event.preventDefault();
+  go(event.target.action, { method: "POST", body: new URLSearchParams(new FormData(event.target, event.submitter)) });
+});
+
+main.addEventListener("click", (event) => {
+  const link = event.target.closest("a[data-desk]");
+  if (link && event.button === 0 && !event.ctrlKey && !event.shiftKey && !event.metaKey) {
+    event.preventDefault();
+    go(link.href);
+  }
+  const copying = event.target.closest("[data-copy]");
+  if (copying) copy(byId(copying.dataset.copy));
+});
+
+// ---- keys: at work only while the focus is in the main part, and letters not in a field (WCAG 2.1.4) ----
+
+const isField = (element) => element.matches("input:not([type='radio'], [type='checkbox']), select");
+
+main.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.altKey || event.metaKey || event.isComposing || event.repeat) return;
+  const isCharacter = event.key.length === 1;
+  if (isCharacter && isField(event.target)) return;
+  const name = isCharacter ? event.key.toUpperCase() : event.key;
+  const wanted = [...main.querySelectorAll("[data-key]")].find(
+    (element) => element.dataset.key === name && element.closest("[hidden]") === null,
+  );
+  if (wanted) {
+    event.preventDefault();
+    wanted.click();
+    if (wanted.matches("summary")) openedBy(wanted);
+  } else if (/^[0-9]$/.test(event.key)) {
+    byId("cardnumber")?.focus(); // the next patron's library card, scanned wherever the focus is
+    byId("cardnumber")?.select();
+  }
+});
+
+function openedBy(summary) {
+  const details = summary.parentElement;
+  // What a click opens is open when the browser has told so.
+  details.addEventListener("toggle", () => {
+    if (details.open) details.querySelector("input:not([type='hidden']), form button").focus();
+    else summary.focus();
+  }, { once: true });
+}
+
+async function copy(element) {
+  try {
+    await navigator.clipboard.writeText(element.textContent);
+    byId("copied").textContent = byId("copied").dataset.words;
+  } catch { // no secure connection, or not allowed: the number is marked for Ctrl+C
+    window.getSelection().selectAllChildren(element);
+  }
+}
+
+// ---- live steps ----------------------------------------------------------------------------------------
+
+function element(name, className, text) {
+  const made = document.createElement(name);
+  made.className = className;
+  made.textContent = text;
+  return made;
+}
+
+function showStatus(panel, progress) {
+  const words = [progress.headline, ...progress.details].join("\n");
+  if (panel.dataset.words === words) return; // a screen reader speaks only what is new
+  panel.dataset.words = words;
+  byId("status").className = `status ${progress.tone}`;
+  byId("headline").textContent = progress.headline;
+  byId("details").replaceChildren(...progress.details.map((detail) => element("p", "", detail)));
+  byId("steps").replaceChildren(
+    ...progress.steps.map((step) => {
+      const item = element("li", step.status, "");
+      item.append(element("span", "name", step.name), " ", element("span", "state", step.status_words));
+      return item;
+    }),
+  );
+}
+
+function finish() {
+  byId("cancel").hidden = true;
+  byId("next").hidden = false;
+  byId("next").focus(); // one key (Enter or Esc) leads on to the next patron
+}
+
+async function ask(panel) {
+  const response = await fetch(panel.dataset.state, { headers: { Accept: "application/json" } });
+  if (response.redirected) {
+    window.location.reload(); // logged out meanwhile
+    return null;
+  }
+  if (!response.ok) throw new Error(`HTTP ${response.status}`);
+  return response.json();
+}
+
+async function watch(panel) {
+  let pause = CARD_AWAITED;
+  try {
+    const progress = await ask(panel);
+    if (progress === null || !panel.isConnected) return;
+    byId("offline").hidden = true;
+    showStatus(panel, progress);
+    if (!progress.is_open) {
+      if (progress.tone === "success" && panel.dataset.answer) await go(panel.dataset.answer);
+      else finish();
+      return;
+    }
+    if (progress.at_the_card) pause = AT_THE_CARD;
+  } catch {
+    if (panel.isConnected) byId("offline").hidden = false;
+  }
+  window.setTimeout(() => panel.isConnected && watch(panel), pause);
+}
+
+arrive();
