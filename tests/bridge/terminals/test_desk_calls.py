@@ -233,7 +233,7 @@ def test_the_desk_names_its_own_counters_and_the_wording(page):
     assert told["consent_version"] == CONSENT_VERSION
     assert len(told["consent"]) > 3
     page.language = "en"
-    assert page.get().json["consent"][0].startswith("The library links")
+    assert page.get().json["consent"][0].startswith("The service is provided")
 
 
 def test_a_card_is_linked_and_its_patron_found_by_it(page, bridge, make_card):
