@@ -68,8 +68,8 @@ class AuditService:
         with self._reader.snapshot(library_id) as snapshot:
             if snapshot.head is None and not snapshot.total:
                 raise LibraryNotFound(library_id)
-            for event in snapshot.events:
-                yield _line(library_id, event)
+            for row in snapshot.events:
+                yield _line(library_id, ChainedEvent(*row))
 
     def seal(self, actor: Actor, library_id: str) -> None:
         """Seal a library's log as it stands now, and say so in it. Raises ``LibraryNotFound``."""

@@ -45,6 +45,10 @@ class ChainedEvent(NamedTuple):
     hash: bytes
 
 
+ChainedRow = tuple[int, str, str, str, str, str, str, str, bytes]
+"""The fields of a ``ChainedEvent`` as a database's driver gives them, without a copy of each."""
+
+
 @dataclass(frozen=True)
 class ChainHead:
     """The last event of a library: its number and its hash. ``sequence`` 0 is the beginning."""
@@ -120,7 +124,7 @@ class ChainVerifier:
         self._anchor = anchor or self.head
         self._beginning = _beginning(library_id)
 
-    def follow(self, events: Iterable[ChainedEvent]) -> Iterator[Finding]:
+    def follow(self, events: Iterable[ChainedRow]) -> Iterator[Finding]:
         """Yield what is wrong with *events*, of which the first follows the last one so far."""
         beginning, anchored, hash_of = self._beginning, self._anchor.sequence, sha256
         sequence, previous = self.head.sequence, self.head.hash
@@ -179,7 +183,7 @@ def _beginning(library_id: str) -> str:
     return f"{FORMAT}\n{library_id}"
 
 
-def _message(beginning: str, event: ChainedEvent) -> str:
+def _message(beginning: str, event: ChainedRow) -> str:
     sequence, at, tag, actor_kind, actor_id, subject, terminal_id, details, _ = event
     return (
         f"{beginning}\n{sequence}\n{at}\n{tag}\n{actor_kind}\n{actor_id}\n{subject}\n{terminal_id}\n{details}"

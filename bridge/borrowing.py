@@ -166,14 +166,14 @@ class BorrowingService:
         _require_self_check(terminal)
         link = None
         try:
-            pending = self._verification.take(challenge_id, ChallengePurpose.BORROW, terminal)
-            verified = self._verification.prove(pending, terminal, certificate_der, signature)
-            answer = self._verification.await_answer(pending)
-            link = self._require_alive(self._find_link(terminal.library_id, verified.certificate))
-            reliance = self._verification.rely_on(
-                terminal.library_id, verified.certificate.not_after, answer, link.revocation
-            )
-            return self._open(terminal, link, reliance)
+            with self._verification.answering(challenge_id, ChallengePurpose.BORROW, terminal) as pending:
+                verified = self._verification.prove(pending, terminal, certificate_der, signature)
+                answer = self._verification.await_answer(pending)
+                link = self._require_alive(self._find_link(terminal.library_id, verified.certificate))
+                reliance = self._verification.rely_on(
+                    terminal.library_id, verified.certificate.not_after, answer, link.revocation
+                )
+                return self._open(terminal, challenge_id, link, reliance)
         except (BridgeError, JpkiError) as error:
             self._deny(terminal, error, link)
             raise
@@ -213,7 +213,7 @@ class BorrowingService:
 
     def touch(self, used: Mapping[str, datetime]) -> None:
         """Write down when sessions, by id, were last used; see ``USE_WRITTEN_WITHIN``."""
-        with self._environment.store.transaction() as transaction:
+        with self._environment.store.transaction(durable=False) as transaction:
             for session_id, at in used.items():
                 transaction.touch_session(session_id, at)
 
@@ -243,7 +243,9 @@ class BorrowingService:
         with self._environment.store.reading() as transaction:
             return transaction.find_open_link(library_id, identifiers)
 
-    def _open(self, terminal: Terminal, link: CardLink, reliance: Reliance) -> OpenedSession:
+    def _open(
+        self, terminal: Terminal, challenge_id: str, link: CardLink, reliance: Reliance
+    ) -> OpenedSession:
         library = self._environment.library(terminal.library_id)
         patron = self._environment.patron_of(link)
         upgrade_link(self._environment, link, patron, Actor(ActorKind.TERMINAL, terminal.terminal_id))
@@ -261,12 +263,13 @@ class BorrowingService:
             cardnumber=patron.cardnumber,
             revocation=reliance.answer,
         )
-        with self._environment.store.transaction() as transaction:
-            transaction.touch_link(link.link_id, now)  # first: of two at once, one waits here for the other
-            self._require_alive(transaction.find_link(library.library_id, link.link_id))
+        with self._environment.store.transaction(durable=False) as transaction:
+            transaction.consume_challenge(challenge_id, now)
+            # Before the sessions: of two machines at once, one waits here for the other.
+            if not transaction.use_link(link.link_id, now, reliance.answer):
+                self._require_alive(transaction.find_link(library.library_id, link.link_id))
             self._close_others(transaction, link)
             token = self._keep(transaction, session, terminal)
-            transaction.remember_revocation([link.link_id], reliance.answer)
             transaction.add_audit_event(
                 self._environment.event(
                     AuditTag.SESSION_OPENED,
@@ -305,8 +308,7 @@ class BorrowingService:
         while True:
             token = shape.draw(self._environment.random_bytes)
             digests = keys.token_digests(session.library_id, token)
-            taken = transaction.find_session_by_token(session.library_id, [each.digest for each in digests])
-            if taken is None:
+            if not transaction.is_token_taken(session.library_id, [each.digest for each in digests]):
                 break
         cardnumber = keys.encrypt(
             KeyUse.CARDNUMBER_ENCRYPTION,

@@ -30,7 +30,7 @@ from bridge.models import (
     LinkRequestState,
     Terminal,
 )
-from bridge.ports import PatronRecord
+from bridge.ports import PatronRecord, PendingChallenge
 from bridge.verification import CardVerification, Reliance
 from jpki.certificate import UserAuthenticationCertificate
 from jpki.challenge import Challenge, ChallengePurpose
@@ -111,15 +111,15 @@ class IdentificationService(CounterService):
         require_counter(terminal)
         request_id, link = None, None
         try:
-            pending = self._verification.take(challenge_id, self.purpose, terminal)
-            request_id = pending.link_request_id
-            verified = self._verification.prove(pending, terminal, certificate_der, signature)
-            answer = self._verification.await_answer(pending)
-            link = self._require_alive(terminal, verified.certificate)
-            reliance = self._verification.rely_on(
-                terminal.library_id, verified.certificate.not_after, answer, link.revocation
-            )
-            return self._answer(terminal, request_id, link, reliance)
+            with self._verification.answering(challenge_id, self.purpose, terminal) as pending:
+                request_id = pending.link_request_id
+                verified = self._verification.prove(pending, terminal, certificate_der, signature)
+                answer = self._verification.await_answer(pending)
+                link = self._require_alive(terminal, verified.certificate)
+                reliance = self._verification.rely_on(
+                    terminal.library_id, verified.certificate.not_after, answer, link.revocation
+                )
+                return self._answer(terminal, pending, link, reliance)
         except (BridgeError, JpkiError) as error:
             self._deny(terminal, request_id, error, link)
             raise
@@ -154,15 +154,16 @@ class IdentificationService(CounterService):
         )
 
     def _answer(
-        self, terminal: Terminal, request_id: str | None, link: CardLink, reliance: Reliance
+        self, terminal: Terminal, pending: PendingChallenge, link: CardLink, reliance: Reliance
     ) -> LinkRequest:
         now = self._environment.clock()
         with self._environment.store.transaction() as transaction:
-            request = self._open(transaction, terminal.library_id, request_id)
+            transaction.consume_challenge(pending.challenge.challenge_id, now)
+            request = self._open(transaction, terminal.library_id, pending.link_request_id)
             answered = replace(request, state=LinkRequestState.COMPLETED, problem=None, link_id=link.link_id)
             transaction.update_link_request(answered)
-            transaction.touch_link(link.link_id, now)
-            transaction.remember_revocation([link.link_id], reliance.answer)
+            if not transaction.use_link(link.link_id, now, reliance.answer):
+                raise NotLinked
             actor = Actor(ActorKind.TERMINAL, terminal.terminal_id)
             details = {"review": reliance.why or "unknown"} if reliance.for_review else {}
             self._record(transaction, AuditTag.PATRON_IDENTIFIED, request, actor, link.link_id, **details)

@@ -19,7 +19,6 @@ import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum, unique
-from hashlib import sha256
 from itertools import chain
 from pathlib import Path
 from struct import Struct
@@ -109,8 +108,9 @@ class KeyRing:
             raise KeyProblem("two master keys have the same id")
         self._current = keys[0]
         self._random_bytes = random_bytes
-        # Derived once for each key, use and library: a sweep opens a million values.
-        self._opening: dict[tuple[str, KeyUse, str], AESGCM] = {}
+        # Made once for each key, use and library: every visit needs several, a sweep a million.
+        self._derived: dict[tuple[str, KeyUse, str], bytes] = {}
+        self._ciphers: dict[tuple[str, KeyUse, str], AESGCM] = {}
 
     def __repr__(self) -> str:
         return f"KeyRing({', '.join(self._keys)})"
@@ -142,7 +142,9 @@ class KeyRing:
         """
         message = _join(kind.encode(), issuer_key_identifier, serial_number.to_bytes())
         return tuple(
-            CardIdentifier(kind, key.key_id, _hmac(key.derive(KeyUse.IDENTIFIER_DIGEST, library_id), message))
+            CardIdentifier(
+                kind, key.key_id, _hmac(self._derive(key, KeyUse.IDENTIFIER_DIGEST, library_id), message)
+            )
             for key in self._keys.values()
         )
 
@@ -155,7 +157,7 @@ class KeyRing:
             CardIdentifier(
                 identifier.kind,
                 key.key_id,
-                _hmac(key.derive(KeyUse.IDENTIFIER_DIGEST, library_id), message),
+                _hmac(self._derive(key, KeyUse.IDENTIFIER_DIGEST, library_id), message),
             )
             for key in self._keys.values()
         )
@@ -180,7 +182,7 @@ class KeyRing:
         return tuple(
             TokenDigest(
                 key.key_id,
-                _hmac(key.derive(KeyUse.TOKEN_DIGEST, library_id), token.value.encode()),
+                _hmac(self._derive(key, KeyUse.TOKEN_DIGEST, library_id), token.value.encode()),
             )
             for key in self._keys.values()
         )
@@ -221,7 +223,7 @@ class KeyRing:
     def encrypt(self, use: KeyUse, library_id: str, record_id: str, plaintext: bytes) -> EncryptedValue:
         """Encrypt *plaintext* for one record: it opens for that library and that record only."""
         nonce = self._random_bytes(NONCE_LENGTH)
-        cipher = AESGCM(self._current.derive(use, library_id))
+        cipher = self._cipher(self._current, use, library_id)
         ciphertext = cipher.encrypt(nonce, plaintext, _join(library_id.encode(), record_id.encode()))
         return EncryptedValue(self._current.key_id, nonce, ciphertext)
 
@@ -235,12 +237,7 @@ class KeyRing:
         if key is None:
             raise KeyProblem(f"the master key {encrypted.key_id} is missing")
         try:
-            cipher = self._opening[encrypted.key_id, use, library_id]
-        except KeyError:
-            cipher = AESGCM(key.derive(use, library_id))
-            self._opening[encrypted.key_id, use, library_id] = cipher
-        try:
-            return cipher.decrypt(
+            return self._cipher(key, use, library_id).decrypt(
                 encrypted.nonce,
                 encrypted.ciphertext,
                 _join(library_id.encode(), record_id.encode()),
@@ -271,14 +268,14 @@ class KeyRing:
 
     def seal_head(self, head: ChainHead) -> AuditSeal:
         """Return the seal of an audit log's last event: only who has the key can make it."""
-        return _seal(self._current, head)
+        return self._seal(self._current, head)
 
     def is_sealed(self, head: ChainHead, seal: AuditSeal) -> bool:
         """Say whether *seal* belongs to *head*. Raises ``KeyProblem`` where its key is not in the ring."""
         key = self._keys.get(seal.key_id)
         if key is None:
             raise KeyProblem(f"the master key {seal.key_id} is missing")
-        return hmac.compare_digest(_seal(key, head).mac, seal.mac)
+        return hmac.compare_digest(self._seal(key, head).mac, seal.mac)
 
     @property
     def current_key_id(self) -> str:
@@ -316,6 +313,24 @@ class KeyRing:
             self._confirm(store)
         except NameTaken:  # another program met the same new key at this moment: compare with it
             self._confirm(store)
+
+    def _seal(self, key: MasterKey, head: ChainHead) -> AuditSeal:
+        message = _join(head.library_id.encode(), head.sequence.to_bytes(8, "big"), head.hash)
+        derived = self._derive(key, KeyUse.AUDIT_SEAL, head.library_id)
+        return AuditSeal(key.key_id, hmac.digest(derived, message, "sha256"))
+
+    def _derive(self, key: MasterKey, use: KeyUse, library_id: str) -> bytes:
+        try:
+            return self._derived[key.key_id, use, library_id]
+        except KeyError:
+            return self._derived.setdefault((key.key_id, use, library_id), key.derive(use, library_id))
+
+    def _cipher(self, key: MasterKey, use: KeyUse, library_id: str) -> AESGCM:
+        try:
+            return self._ciphers[key.key_id, use, library_id]
+        except KeyError:
+            cipher = AESGCM(key.derive(use, library_id))
+            return self._ciphers.setdefault((key.key_id, use, library_id), cipher)
 
     def _confirm(self, store: Store) -> None:
         with store.transaction() as transaction:
@@ -450,15 +465,8 @@ def _reference_cipher(key: MasterKey, library_id: str) -> AESSIV:
     return AESSIV(key.derive(KeyUse.PATRON_REFERENCE, library_id, SIV_KEY_LENGTH))
 
 
-def _seal(key: MasterKey, head: ChainHead) -> AuditSeal:
-    message = _join(head.library_id.encode(), head.sequence.to_bytes(8, "big"), head.hash)
-    return AuditSeal(
-        key.key_id, hmac.digest(key.derive(KeyUse.AUDIT_SEAL, head.library_id), message, "sha256")
-    )
-
-
 def _hmac(key: bytes, message: bytes) -> str:
-    return hmac.new(key, message, sha256).hexdigest()
+    return hmac.digest(key, message, "sha256").hex()
 
 
 def _join(*parts: bytes) -> bytes:

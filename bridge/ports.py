@@ -14,7 +14,7 @@ from decimal import Decimal
 from enum import StrEnum, unique
 from typing import NamedTuple, Protocol
 
-from bridge.audit_chain import ChainedEvent, ChainHead
+from bridge.audit_chain import ChainedEvent, ChainedRow, ChainHead
 from bridge.guessing import Guesses
 from bridge.models import (
     AuditEvent,
@@ -163,7 +163,7 @@ class AuditSnapshot:
     head: ChainHead | None
     seal: AuditSeal | None
     total: int
-    events: Iterator[ChainedEvent]
+    events: Iterator[ChainedRow]
 
 
 class AuditReader(Protocol):
@@ -467,7 +467,12 @@ class Transaction(Protocol):
         Raises ``LinkNotFound`` where there is none or it has ended already.
         """
 
-    def touch_link(self, link_id: str, at: datetime) -> None: ...
+    def use_link(self, link_id: str, at: datetime, answer: RevocationAnswer) -> bool:
+        """Keep when an active link was last used, and what is known of its certificate, as below.
+
+        Say False where it is not active. Nobody can suspend or end it until the transaction is over.
+        """
+
     def remember_revocation(self, link_ids: Sequence[str], answer: RevocationAnswer) -> None:
         """Keep what is known of the certificates of links, unless something newer is."""
 
@@ -590,12 +595,20 @@ class Transaction(Protocol):
 
     # challenges
     def add_challenge(self, pending: PendingChallenge) -> None: ...
-    def find_challenge(self, challenge_id: str) -> PendingChallenge | None: ...
+    def find_challenge(self, challenge_id: str) -> PendingChallenge | None:
+        """Return a challenge, used or not."""
+
+    def unused_challenge(self, challenge_id: str) -> PendingChallenge:
+        """Return a challenge that may be answered. Raises what ``consume_challenge`` raises."""
+
     def set_challenge_revocation(self, challenge_id: str, answer: RevocationAnswer) -> None:
         """Keep the revocation answer that came after the challenge was given out."""
 
-    def consume_challenge(self, challenge_id: str, now: datetime) -> PendingChallenge:
-        """Take a challenge, once. Raises ``jpki``'s ``ChallengeUnknown``, ``ChallengeAlreadyUsed``."""
+    def consume_challenge(self, challenge_id: str, now: datetime) -> None:
+        """Use a challenge up, once: of two at the same moment, one wins.
+
+        Raises ``jpki``'s ``ChallengeUnknown``, ``ChallengeAlreadyUsed``.
+        """
 
     def purge_challenges(self, before: datetime) -> int: ...
 
@@ -611,6 +624,9 @@ class Transaction(Protocol):
         self, library_id: str, token_digests: Sequence[str]
     ) -> tuple[CardSession, EncryptedValue | None] | None:
         """Return the session and its card number; a closed one has none left."""
+
+    def is_token_taken(self, library_id: str, token_digests: Sequence[str]) -> bool:
+        """Say whether any session, open or not, has a token under any of these."""
 
     def touch_session(self, session_id: str, at: datetime) -> None: ...
     def close_session(self, session_id: str, at: datetime, reason: str) -> CardSession | None:
@@ -692,8 +708,13 @@ class Transaction(Protocol):
 class Store(Protocol):
     """Where the bridge remembers."""
 
-    def transaction(self) -> AbstractContextManager[Transaction]:
+    def transaction(self, *, durable: bool = True) -> AbstractContextManager[Transaction]:
         """Commit at the end of the block; roll back on any exception.
+
+        A power cut takes nothing away that was committed. Without *durable* it may take the last such
+        transactions, so that nobody waits for the disk: for challenges and sessions, which are worth
+        nothing after it, and for no link and no key. Everything else, such as the death of this program,
+        takes nothing away either.
 
         Raises ``StoreUnavailable`` where the database cannot do it now; then nothing was stored.
         """

@@ -220,16 +220,16 @@ class RegistrationService(CounterService):
         require_counter(terminal)
         request_id = None
         try:
-            pending = self._verification.take(challenge_id, ChallengePurpose.LINK, terminal)
-            request_id = pending.link_request_id
-            verified = self._verification.prove(pending, terminal, certificate_der, signature)
-            with self._environment.store.reading() as transaction:
-                request = self._open(transaction, terminal.library_id, request_id)
-            patron = self._ask_koha(request)
-            answer = self._verification.await_answer(pending)
-            # Nothing was known before: in an outage there is nothing that could stand for the answer.
-            self._verification.rely_on(terminal.library_id, verified.certificate.not_after, answer)
-            link = self._link(request, patron, verified, answer, card_number)
+            with self._verification.answering(challenge_id, ChallengePurpose.LINK, terminal) as pending:
+                request_id = pending.link_request_id
+                verified = self._verification.prove(pending, terminal, certificate_der, signature)
+                with self._environment.store.reading() as transaction:
+                    request = self._open(transaction, terminal.library_id, request_id)
+                patron = self._ask_koha(request)
+                answer = self._verification.await_answer(pending)
+                # Nothing was known before: in an outage there is nothing that could stand for the answer.
+                self._verification.rely_on(terminal.library_id, verified.certificate.not_after, answer)
+                link = self._link(challenge_id, request, patron, verified, answer, card_number)
         except (BridgeError, JpkiError) as error:
             self._refuse(terminal, request_id, slug_of(error), why=why_of(error))
             raise
@@ -377,6 +377,7 @@ class RegistrationService(CounterService):
 
     def _link(
         self,
+        challenge_id: str,
         request: LinkRequest,
         patron: PatronRecord,
         verified: VerifiedCard,
@@ -412,6 +413,7 @@ class RegistrationService(CounterService):
             self._environment.keys.revocation_tag(link.library_id, serial.key_id, certificate.serial_number),
         )
         with self._environment.store.transaction() as transaction:
+            transaction.consume_challenge(challenge_id, link.linked_at)
             self._open(transaction, request.library_id, request.request_id)
             actor = Actor(ActorKind.LIBRARIAN, request.librarian_id)
             if request.replaces is not None:

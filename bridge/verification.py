@@ -1,20 +1,21 @@
 """Checking a card, before and after the PIN: what linking and borrowing have in common.
 
 Before: certificate, chain, and the question about revocation, for whose answer a short grace is waited.
-After: the challenge is taken, once, the signature proven, and the answer must be there. What a good card
-may then do is the business of the two services.
+After: the challenge is looked up, the signature proven, and the answer must be there; the challenge is used
+up once, with what comes of it. What a good card may then do is the business of the services.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from bridge.environment import Environment
-from bridge.errors import Denied, LibraryNotFound
+from bridge.errors import Denied, LibraryNotFound, StoreUnavailable
 from bridge.inquiries import RevocationInquiries, RevocationInquiry
 from bridge.models import CardIdentifier, IdentifierKind, Terminal
 from bridge.ports import PendingChallenge
@@ -29,7 +30,7 @@ from bridge.rules import (
 from jpki import challenge as card_challenge
 from jpki.certificate import UserAuthenticationCertificate
 from jpki.challenge import CardResponse, Challenge, ChallengeNonce, ChallengePurpose, VerifiedCard
-from jpki.errors import ChallengeUnknown, WrongTerminal
+from jpki.errors import ChallengeAlreadyUsed, ChallengeUnknown, WrongTerminal
 from jpki.proven import ProvenCertificates
 from jpki.revocation import RevocationAnswer, RevocationSource, UnknownReason, unknown_answer
 from jpki.trust import TrustAnchor, TrustStore
@@ -158,28 +159,41 @@ class CardVerification:
             policy=self._policy.certificate,
             proven=self._proven,
         )
-        with self._environment.store.transaction() as transaction:
+        with self._environment.store.transaction(durable=False) as transaction:
             transaction.purge_challenges(now - REMEMBERED_AFTER_EXPIRY)
             transaction.add_challenge(PendingChallenge(challenge, answer, link_request_id))
         if answer is None:
             self._keep_when_answered(inquiry, challenge.challenge_id)
         return challenge
 
-    def take(self, challenge_id: str, purpose: ChallengePurpose, terminal: Terminal) -> PendingChallenge:
-        """Take a challenge of *terminal* out of use for good, whatever becomes of the answer to it.
+    @contextmanager
+    def answering(
+        self, challenge_id: str, purpose: ChallengePurpose, terminal: Terminal
+    ) -> Iterator[PendingChallenge]:
+        """Yield a challenge of *terminal*, to be proven and then used up in this block.
+
+        What comes of a good answer is stored in one transaction with ``consume_challenge``: of two answers
+        at the same moment one wins. Where the block refuses the answer, the challenge is used up here, so
+        that an answer is tried once; it stays good only where the database failed.
 
         Raises ``ChallengeUnknown`` (also for the other purpose), ``ChallengeAlreadyUsed``, and
         ``WrongTerminal`` for another terminal's challenge, which stays good there.
         """
-        now = self._environment.clock()
-        with self._environment.store.transaction() as transaction:
-            pending = transaction.consume_challenge(challenge_id, now)
-            # Raised in here, a refusal undoes the taking.
-            if pending.challenge.purpose is not purpose:
-                raise ChallengeUnknown("the challenge was made for another purpose")
-            if not was_made_for(pending.challenge, terminal):
-                raise WrongTerminal("the response came from another place")
-        return pending
+        store = self._environment.store
+        with store.reading() as transaction:
+            pending = transaction.unused_challenge(challenge_id)
+        if pending.challenge.purpose is not purpose:
+            raise ChallengeUnknown("the challenge was made for another purpose")
+        if not was_made_for(pending.challenge, terminal):
+            raise WrongTerminal("the response came from another place")
+        try:
+            yield pending
+        except StoreUnavailable:
+            raise
+        except BaseException:
+            with suppress(ChallengeAlreadyUsed), store.transaction(durable=False) as transaction:
+                transaction.consume_challenge(challenge_id, self._environment.clock())
+            raise
 
     def prove(
         self, pending: PendingChallenge, terminal: Terminal, certificate_der: bytes, signature: bytes
@@ -272,7 +286,7 @@ class CardVerification:
 
     def _keep_when_answered(self, inquiry: RevocationInquiry, challenge_id: str) -> None:
         def keep(answer: RevocationAnswer) -> None:
-            with self._environment.store.transaction() as transaction:
+            with self._environment.store.transaction(durable=False) as transaction:
                 transaction.set_challenge_revocation(challenge_id, decisive_answer(answer))
 
         inquiry.when_answered(keep)

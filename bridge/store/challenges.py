@@ -5,17 +5,29 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, update
+from sqlalchemy import Row, bindparam, delete, insert, select, update
 
 from bridge.ports import PendingChallenge
 from bridge.store.queries import Queries
-from bridge.store.tables import ChallengeRow
+from bridge.store.tables import ChallengeRow, table_under
 from jpki.challenge import Challenge, ChallengeNonce
 from jpki.errors import ChallengeAlreadyUsed, ChallengeUnknown
 from jpki.revocation import RevocationAnswer
 
+CHALLENGES = table_under(ChallengeRow)
 
-def _pending(row: ChallengeRow) -> PendingChallenge:
+CHALLENGE = select(CHALLENGES).where(CHALLENGES.c.challenge_id == bindparam("of_challenge"))
+
+ADD_CHALLENGE = insert(CHALLENGES)
+
+CONSUME_CHALLENGE = (
+    update(CHALLENGES)
+    .where(CHALLENGES.c.challenge_id == bindparam("of_challenge"), CHALLENGES.c.used_at.is_(None))
+    .values(used_at=bindparam("now"))
+)
+
+
+def _pending(row: Row[Any]) -> PendingChallenge:
     return PendingChallenge(
         challenge=Challenge(
             challenge_id=row.challenge_id,
@@ -32,7 +44,7 @@ def _pending(row: ChallengeRow) -> PendingChallenge:
     )
 
 
-def _revocation(row: ChallengeRow) -> RevocationAnswer | None:
+def _revocation(row: Row[Any]) -> RevocationAnswer | None:
     if row.revocation_status is None or row.revocation_source is None or row.revocation_as_of is None:
         return None
     return RevocationAnswer(
@@ -64,25 +76,35 @@ class ChallengeQueries(Queries):
     def add_challenge(self, pending: PendingChallenge) -> None:
         """Keep a challenge until it is answered."""
         challenge = pending.challenge
-        self._add(
-            ChallengeRow(
-                challenge_id=challenge.challenge_id,
-                purpose=challenge.purpose,
-                library_id=challenge.library_id,
-                terminal_id=challenge.terminal_id,
-                nonce=challenge.nonce.value,
-                issued_at=challenge.issued_at,
-                expires_at=challenge.expires_at,
-                certificate_digest=challenge.certificate_digest,
-                link_request_id=pending.link_request_id,
+        self._connection.execute(
+            ADD_CHALLENGE,
+            {
+                "challenge_id": challenge.challenge_id,
+                "purpose": challenge.purpose,
+                "library_id": challenge.library_id,
+                "terminal_id": challenge.terminal_id,
+                "nonce": challenge.nonce.value,
+                "issued_at": challenge.issued_at,
+                "expires_at": challenge.expires_at,
+                "certificate_digest": challenge.certificate_digest,
+                "link_request_id": pending.link_request_id,
                 **_revocation_columns(pending.revocation),
-            )
+            },
         )
 
     def find_challenge(self, challenge_id: str) -> PendingChallenge | None:
-        """Return a challenge, answered or not."""
-        row = self._session.get(ChallengeRow, challenge_id)
+        """See ``bridge.ports.Transaction``."""
+        row = self._connection.execute(CHALLENGE, {"of_challenge": challenge_id}).one_or_none()
         return None if row is None else _pending(row)
+
+    def unused_challenge(self, challenge_id: str) -> PendingChallenge:
+        """See ``bridge.ports.Transaction``."""
+        row = self._connection.execute(CHALLENGE, {"of_challenge": challenge_id}).one_or_none()
+        if row is None:
+            raise ChallengeUnknown
+        if row.used_at is not None:
+            raise ChallengeAlreadyUsed
+        return _pending(row)
 
     def set_challenge_revocation(self, challenge_id: str, answer: RevocationAnswer) -> None:
         """See ``bridge.ports.Transaction``."""
@@ -92,19 +114,12 @@ class ChallengeQueries(Queries):
             .values(**_revocation_columns(answer))
         )
 
-    def consume_challenge(self, challenge_id: str, now: datetime) -> PendingChallenge:
-        """See ``bridge.ports.Transaction``. Of two at the same moment, one wins."""
-        row = self._session.execute(
-            update(ChallengeRow)
-            .where(ChallengeRow.challenge_id == challenge_id, ChallengeRow.used_at.is_(None))
-            .values(used_at=now)
-            .returning(ChallengeRow)
-        ).scalar_one_or_none()
-        if row is not None:
-            return _pending(row)
-        if self.find_challenge(challenge_id) is None:
-            raise ChallengeUnknown
-        raise ChallengeAlreadyUsed
+    def consume_challenge(self, challenge_id: str, now: datetime) -> None:
+        """See ``bridge.ports.Transaction``."""
+        met = self._connection.execute(CONSUME_CHALLENGE, {"of_challenge": challenge_id, "now": now})
+        if not met.rowcount:
+            self.unused_challenge(challenge_id)
+            raise ChallengeAlreadyUsed
 
     def purge_challenges(self, before: datetime) -> int:
         """Delete the challenges that expired before that moment; return how many."""

@@ -41,6 +41,13 @@ BEGIN_OPTION = "sqlite_begin"
 QUERY_ONLY_OPTION = "sqlite_query_only"
 """Execution option: whether SQLite refuses to write, for a transaction that only reads."""
 
+DURABLE_OPTION = "durable"
+"""Execution option: False where a commit need not wait for the disk.
+
+Every program sees it at once, and the death of this one takes nothing away. A power cut may: the last such
+commits, from the end and without gaps, for the next durable one brings all before it to the disk.
+"""
+
 READING: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         # In WAL mode a deferred transaction that only reads waits for nobody and sees one snapshot.
@@ -77,6 +84,8 @@ def open_engine(url: str) -> Engine:
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _set_up_sqlite)
         event.listen(engine, "begin", _begin_on_sqlite)
+    else:
+        event.listen(engine, "begin", _begin_on_postgresql)
     return engine
 
 
@@ -182,5 +191,23 @@ def _begin_on_sqlite(connection: Connection) -> None:
     # A writer takes its lock at the start: one that reads first and writes later could find the
     # lock taken and fail at once, without waiting.
     options = connection.get_execution_options()
-    connection.exec_driver_sql(f"PRAGMA query_only = {int(options.get(QUERY_ONLY_OPTION, False))}")
+    if options.get(QUERY_ONLY_OPTION, False):
+        _set_pragma(connection, "query_only", "1")
+    else:
+        _set_pragma(connection, "query_only", "0")
+        # In WAL mode NORMAL leaves the file whole (sqlite.org/pragma.html#pragma_synchronous).
+        _set_pragma(connection, "synchronous", "FULL" if options.get(DURABLE_OPTION, True) else "NORMAL")
     connection.exec_driver_sql(f"BEGIN {options.get(BEGIN_OPTION, 'DEFERRED')}")
+
+
+def _set_pragma(connection: Connection, name: str, value: str) -> None:
+    """Set what the transaction about to begin needs, unless an earlier one on the connection left it so."""
+    if connection.info.get(name) != value:
+        connection.exec_driver_sql(f"PRAGMA {name} = {value}")
+        connection.info[name] = value
+
+
+def _begin_on_postgresql(connection: Connection) -> None:
+    if not connection.get_execution_options().get(DURABLE_OPTION, True):
+        # Loses three times wal_writer_delay at the most (PostgreSQL, "Asynchronous Commit").
+        connection.exec_driver_sql("SET LOCAL synchronous_commit = off")

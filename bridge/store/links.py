@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime
+from functools import cache
 from itertools import chain, count
 from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
+    Row,
     Select,
     and_,
+    bindparam,
+    case,
     delete,
     exists,
     func,
@@ -50,6 +54,7 @@ from bridge.models import (
 )
 from bridge.ports import EncryptedValue, ExpiringLink, LinkGroup, RevocationTag, SweptLink
 from bridge.rules import LINK_STEPS, LinkStep
+from bridge.store.columns import UtcDateTime
 from bridge.store.engine import is_unique_violation
 from bridge.store.queries import Queries
 from bridge.store.tables import (
@@ -59,6 +64,11 @@ from bridge.store.tables import (
     CategoryMoveRow,
     ChallengeRow,
     LinkRequestRow,
+    SweptGroupRow,
+    is_swept_by_group,
+    last_answer,
+    swept_answer,
+    table_under,
 )
 from jpki.revocation import RevocationAnswer
 
@@ -93,7 +103,63 @@ TAGS_AT_ONCE = 10_000
 OPEN_REQUEST_STATES = [state for state in LinkRequestState if state.is_open]
 
 
-def _link(row: CardLinkRow) -> CardLink:
+CARD_LINKS, SWEPT_GROUPS = table_under(CardLinkRow), table_under(SweptGroupRow)
+
+LINKS = select(
+    CARD_LINKS,
+    SWEPT_GROUPS.c.source.label("swept_source"),
+    SWEPT_GROUPS.c.as_of.label("swept_as_of"),
+).outerjoin(SWEPT_GROUPS, is_swept_by_group(CARD_LINKS.c, SWEPT_GROUPS.c))
+"""Links as columns: a mapped row would take three times as long, and every SIP2 message asks for one."""
+
+LINK_BY_ID = LINKS.where(
+    CARD_LINKS.c.library_id == bindparam("library_id"), CARD_LINKS.c.link_id == bindparam("link_id")
+)
+
+_IS_OLDER = or_(
+    CARD_LINKS.c.revocation_as_of.is_(None),
+    CARD_LINKS.c.revocation_as_of < bindparam("answer_as_of", type_=UtcDateTime),
+)
+
+USE_LINK = (
+    update(CARD_LINKS)
+    .where(CARD_LINKS.c.link_id == bindparam("of_link"), CARD_LINKS.c.state == LinkState.ACTIVE)
+    .values(
+        last_used_at=bindparam("at"),
+        **{
+            column.key: case((_IS_OLDER, bindparam(name, type_=column.type)), else_=column)
+            for name, column in (
+                ("answer_status", CARD_LINKS.c.revocation_status),
+                ("answer_source", CARD_LINKS.c.revocation_source),
+                ("answer_as_of", CARD_LINKS.c.revocation_as_of),
+                ("answer_reason", CARD_LINKS.c.revocation_reason),
+            )
+        },
+    )
+)
+
+
+@cache
+def _open_link_under_any(number: int) -> Select[Any]:
+    """Return the look-up of an open link under any of *number* identifiers."""
+    return LINKS.where(
+        CARD_LINKS.c.library_id == bindparam("library_id"),
+        CARD_LINKS.c.ended_at.is_(None),
+        or_(
+            *(
+                and_(
+                    CARD_LINKS.c.kind == bindparam(f"kind_{each}"),
+                    CARD_LINKS.c.key_id == bindparam(f"key_id_{each}"),
+                    CARD_LINKS.c.digest == bindparam(f"digest_{each}"),
+                )
+                for each in range(number)
+            )
+        ),
+    ).limit(1)
+
+
+def _link(row: Row[Any]) -> CardLink:
+    swept = None if row.swept_source is None else swept_answer(row.swept_source, row.swept_as_of)
     return CardLink(
         link_id=row.link_id,
         library_id=row.library_id,
@@ -107,7 +173,7 @@ def _link(row: CardLinkRow) -> CardLink:
         ended_at=row.ended_at,
         ended_reason=row.ended_reason,
         patron_reference=row.patron_reference,
-        revocation=row.last_answer,
+        revocation=last_answer(row, swept),
         suspended_at=row.suspended_at,
         suspended_reason=row.suspended_reason,
         consent_version=row.consent_version,
@@ -128,7 +194,7 @@ def _claim(library_id: str, link_id: str, identifier: CardIdentifier) -> CardCla
     )
 
 
-def _representation(row: CardLinkRow | LinkRequestRow) -> Representation | None:
+def _representation(row: Row[Any] | LinkRequestRow) -> Representation | None:
     if row.represented_until is None or row.representative_checks is None:
         return None
     return Representation(
@@ -245,31 +311,18 @@ class LinkQueries(Queries):
 
     def find_link(self, library_id: str, link_id: str) -> CardLink | None:
         """Return a link, ended or not."""
-        row = self._session.scalar(
-            select(CardLinkRow).where(CardLinkRow.library_id == library_id, CardLinkRow.link_id == link_id)
-        )
+        row = self._connection.execute(
+            LINK_BY_ID, {"library_id": library_id, "link_id": link_id}
+        ).one_or_none()
         return None if row is None else _link(row)
 
     def find_open_link(self, library_id: str, identifiers: Sequence[CardIdentifier]) -> CardLink | None:
         """See ``bridge.ports.Transaction``."""
-        row = self._session.scalar(
-            select(CardLinkRow)
-            .where(
-                CardLinkRow.library_id == library_id,
-                CardLinkRow.ended_at.is_(None),
-                or_(
-                    *(
-                        and_(
-                            CardLinkRow.kind == identifier.kind,
-                            CardLinkRow.key_id == identifier.key_id,
-                            CardLinkRow.digest == identifier.digest,
-                        )
-                        for identifier in identifiers
-                    )
-                ),
-            )
-            .limit(1)
-        )
+        parameters: dict[str, object] = {"library_id": library_id}
+        for number, each in enumerate(identifiers):
+            parameters |= {f"kind_{number}": each.kind, f"key_id_{number}": each.key_id}
+            parameters[f"digest_{number}"] = each.digest
+        row = self._connection.execute(_open_link_under_any(len(identifiers)), parameters).one_or_none()
         return None if row is None else _link(row)
 
     def open_links_of_patron(
@@ -293,9 +346,8 @@ class LinkQueries(Queries):
         self, library_id: str, *, with_ended: bool, position: str, limit: int
     ) -> Sequence[CardLink]:
         """See ``bridge.ports.Transaction``."""
-        rows = self._session.scalars(
-            select(CardLinkRow)
-            .where(
+        rows = self._session.execute(
+            LINKS.where(
                 CardLinkRow.library_id == library_id,
                 CardLinkRow.link_id > position,
                 true() if with_ended else CardLinkRow.ended_at.is_(None),
@@ -309,9 +361,8 @@ class LinkQueries(Queries):
         self, library_id: str, kind: IdentifierKind, position: str, limit: int
     ) -> Sequence[tuple[CardLink, EncryptedValue]]:
         """See ``bridge.ports.Transaction``."""
-        rows = self._session.scalars(
-            select(CardLinkRow)
-            .where(
+        rows = self._session.execute(
+            LINKS.where(
                 CardLinkRow.library_id == library_id,
                 CardLinkRow.kind == kind,
                 CardLinkRow.ended_at.is_(None),
@@ -355,7 +406,7 @@ class LinkQueries(Queries):
 
     def end_link(self, library_id: str, link_id: str, reason: str, at: datetime) -> CardLink:
         """See ``bridge.ports.Transaction``."""
-        row = self._session.execute(
+        ended = self._changed(
             update(CardLinkRow)
             .where(
                 CardLinkRow.library_id == library_id,
@@ -373,13 +424,12 @@ class LinkQueries(Queries):
                 **NO_TAG,
                 patron_reference=None,
             )
-            .returning(CardLinkRow)
-            .execution_options(populate_existing=True)
-        ).scalar_one_or_none()
-        if row is None:
+        )
+        link = self.find_link(library_id, link_id)
+        if not ended or link is None:
             raise LinkNotFound
         self._session.execute(delete(CardClaimRow).where(CardClaimRow.link_id == link_id))
-        return _link(row)
+        return link
 
     def _free_slot(self, library_id: str, patron_id: int | None, patron_references: Sequence[str]) -> int:
         """Return the first number that no open link of the patron has."""
@@ -396,18 +446,24 @@ class LinkQueries(Queries):
         return next(slot for slot in count(1) if slot not in taken)
 
     def _open_links(self, library_id: str, condition: ColumnElement[bool]) -> Sequence[CardLink]:
-        rows = self._session.scalars(
-            select(CardLinkRow)
-            .where(CardLinkRow.library_id == library_id, CardLinkRow.ended_at.is_(None), condition)
-            .order_by(CardLinkRow.linked_at, CardLinkRow.link_id)
+        rows = self._session.execute(
+            LINKS.where(
+                CardLinkRow.library_id == library_id, CardLinkRow.ended_at.is_(None), condition
+            ).order_by(CardLinkRow.linked_at, CardLinkRow.link_id)
         )
         return [_link(row) for row in rows]
 
-    def touch_link(self, link_id: str, at: datetime) -> None:
-        """Remember when a link was last used."""
-        self._session.execute(
-            update(CardLinkRow).where(CardLinkRow.link_id == link_id).values(last_used_at=at)
-        )
+    def use_link(self, link_id: str, at: datetime, answer: RevocationAnswer) -> bool:
+        """See ``bridge.ports.Transaction``."""
+        parameters = {
+            "of_link": link_id,
+            "at": at,
+            "answer_status": answer.status,
+            "answer_source": answer.source,
+            "answer_as_of": answer.as_of,
+            "answer_reason": answer.reason,
+        }
+        return self._connection.execute(USE_LINK, parameters).rowcount == 1
 
     def remember_revocation(self, link_ids: Sequence[str], answer: RevocationAnswer) -> None:
         """See ``bridge.ports.Transaction``."""
@@ -464,7 +520,7 @@ class LinkQueries(Queries):
         self, library_id: str, link_id: str, reasons: Collection[SuspensionReason]
     ) -> CardLink | None:
         """See ``bridge.ports.Transaction``."""
-        row = self._session.execute(
+        restored = self._changed(
             update(CardLinkRow)
             .where(
                 CardLinkRow.library_id == library_id,
@@ -479,10 +535,8 @@ class LinkQueries(Queries):
                 patron_gone_at=None,
                 **NO_TAG,  # no sweep has looked at it meanwhile
             )
-            .returning(CardLinkRow)
-            .execution_options(populate_existing=True)
-        ).scalar_one_or_none()
-        return None if row is None else _link(row)
+        )
+        return self.find_link(library_id, link_id) if restored else None
 
     def tag_link(self, link_id: str, tag: RevocationTag | None, at: datetime) -> None:
         """See ``bridge.ports.Transaction``."""
@@ -585,9 +639,8 @@ class LinkHousekeepingQueries(Queries):
         ]
         if linked_until is not None:
             outlived.append(CardLinkRow.linked_at <= linked_until)
-        rows = self._session.scalars(
-            select(CardLinkRow)
-            .where(
+        rows = self._session.execute(
+            LINKS.where(
                 CardLinkRow.library_id == library_id,
                 CardLinkRow.ended_at.is_(None),
                 or_(*outlived),
@@ -602,9 +655,8 @@ class LinkHousekeepingQueries(Queries):
         self, library_id: str, ended_until: datetime, position: str, limit: int
     ) -> Sequence[CardLink]:
         """See ``bridge.ports.Transaction``."""
-        rows = self._session.scalars(
-            select(CardLinkRow)
-            .where(
+        rows = self._session.execute(
+            LINKS.where(
                 CardLinkRow.library_id == library_id,
                 CardLinkRow.ended_at <= ended_until,
                 not_(_is_the_way_back()),

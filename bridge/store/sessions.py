@@ -4,17 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import Row, bindparam, func, insert, or_, select, update
 
 from bridge.models import CardSession
 from bridge.ports import EncryptedValue
 from bridge.store.queries import Queries
-from bridge.store.tables import CardSessionRow
+from bridge.store.tables import CardSessionRow, table_under
 from jpki.revocation import RevocationAnswer
 
+SESSIONS = table_under(CardSessionRow)
 
-def _session(row: CardSessionRow) -> CardSession:
+SESSION_BY_TOKEN = select(SESSIONS).where(
+    SESSIONS.c.library_id == bindparam("library_id"),
+    SESSIONS.c.token_digest.in_(bindparam("token_digests", expanding=True)),
+)
+
+TOKENS_TAKEN = select(SESSIONS.c.session_id).where(
+    SESSIONS.c.library_id == bindparam("library_id"),
+    SESSIONS.c.token_digest.in_(bindparam("token_digests", expanding=True)),
+)
+
+OPEN_SESSIONS_OF_LINKS = select(SESSIONS).where(
+    SESSIONS.c.link_id.in_(bindparam("link_ids", expanding=True)), SESSIONS.c.closed_at.is_(None)
+)
+
+OVERDUE_SESSIONS = (
+    select(SESSIONS)
+    .where(
+        SESSIONS.c.closed_at.is_(None),
+        or_(
+            SESSIONS.c.expires_at <= bindparam("now"),
+            func.coalesce(SESSIONS.c.last_used_at, SESSIONS.c.opened_at) < bindparam("idle_since"),
+        ),
+    )
+    .with_for_update(skip_locked=True)
+)  # what another node is about to close is left to it
+
+ADD_SESSION = insert(SESSIONS)
+
+
+def _session(row: Row[Any]) -> CardSession:
     return CardSession(
         session_id=row.session_id,
         library_id=row.library_id,
@@ -29,7 +60,7 @@ def _session(row: CardSessionRow) -> CardSession:
     )
 
 
-def _revocation(row: CardSessionRow) -> RevocationAnswer | None:
+def _revocation(row: Row[Any]) -> RevocationAnswer | None:
     if row.revocation_status is None or row.revocation_source is None or row.revocation_as_of is None:
         return None
     return RevocationAnswer(
@@ -52,51 +83,53 @@ class SessionQueries(Queries):
     ) -> None:
         """Keep an open session; its card number only as given in *cardnumber*."""
         revocation = session.revocation
-        self._add(
-            CardSessionRow(
-                session_id=session.session_id,
-                library_id=session.library_id,
-                terminal_id=session.terminal_id,
-                link_id=session.link_id,
-                opened_at=session.opened_at,
-                expires_at=session.expires_at,
-                token_key_id=token_key_id,
-                token_digest=token_digest,
-                cardnumber_key_id=cardnumber.key_id,
-                cardnumber_nonce=cardnumber.nonce,
-                cardnumber_ciphertext=cardnumber.ciphertext,
-                revocation_status=revocation and revocation.status,
-                revocation_source=revocation and revocation.source,
-                revocation_as_of=revocation and revocation.as_of,
-                revocation_next_update=revocation and revocation.next_update,
-            )
+        self._connection.execute(
+            ADD_SESSION,
+            {
+                "session_id": session.session_id,
+                "library_id": session.library_id,
+                "terminal_id": session.terminal_id,
+                "link_id": session.link_id,
+                "opened_at": session.opened_at,
+                "expires_at": session.expires_at,
+                "token_key_id": token_key_id,
+                "token_digest": token_digest,
+                "cardnumber_key_id": cardnumber.key_id,
+                "cardnumber_nonce": cardnumber.nonce,
+                "cardnumber_ciphertext": cardnumber.ciphertext,
+                "revocation_status": revocation and revocation.status,
+                "revocation_source": revocation and revocation.source,
+                "revocation_as_of": revocation and revocation.as_of,
+                "revocation_next_update": revocation and revocation.next_update,
+            },
         )
 
     def find_session_by_token(
         self, library_id: str, token_digests: Sequence[str]
     ) -> tuple[CardSession, EncryptedValue | None] | None:
         """See ``bridge.ports.Transaction``."""
-        row = self._session.scalar(
-            select(CardSessionRow).where(
-                CardSessionRow.library_id == library_id,
-                CardSessionRow.token_digest.in_(token_digests),
-            )
-        )
+        parameters = {"library_id": library_id, "token_digests": token_digests}
+        row = self._connection.execute(SESSION_BY_TOKEN, parameters).first()
         return None if row is None else (_session(row), _cardnumber(row))
+
+    def is_token_taken(self, library_id: str, token_digests: Sequence[str]) -> bool:
+        """See ``bridge.ports.Transaction``."""
+        parameters = {"library_id": library_id, "token_digests": token_digests}
+        return self._connection.execute(TOKENS_TAKEN, parameters).first() is not None
 
     def touch_session(self, session_id: str, at: datetime) -> None:
         """Remember when an open session was last used."""
-        self._session.execute(
-            update(CardSessionRow)
-            .where(CardSessionRow.session_id == session_id, CardSessionRow.closed_at.is_(None))
+        self._connection.execute(
+            update(SESSIONS)
+            .where(SESSIONS.c.session_id == session_id, SESSIONS.c.closed_at.is_(None))
             .values(last_used_at=at)
         )
 
     def close_session(self, session_id: str, at: datetime, reason: str) -> CardSession | None:
         """See ``bridge.ports.Transaction``."""
-        row = self._session.execute(
-            update(CardSessionRow)
-            .where(CardSessionRow.session_id == session_id, CardSessionRow.closed_at.is_(None))
+        row = self._connection.execute(
+            update(SESSIONS)
+            .where(SESSIONS.c.session_id == session_id, SESSIONS.c.closed_at.is_(None))
             .values(
                 closed_at=at,
                 closed_reason=reason,
@@ -104,35 +137,22 @@ class SessionQueries(Queries):
                 cardnumber_nonce=None,
                 cardnumber_ciphertext=None,
             )
-            .returning(CardSessionRow)
-            .execution_options(populate_existing=True)
-        ).scalar_one_or_none()
+            .returning(*SESSIONS.columns)
+        ).one_or_none()
         return None if row is None else _session(row)
 
     def open_sessions_of_links(self, link_ids: Collection[str]) -> Sequence[CardSession]:
         """Return the sessions that run on any of these links."""
-        rows = self._session.scalars(
-            select(CardSessionRow).where(
-                CardSessionRow.link_id.in_(link_ids), CardSessionRow.closed_at.is_(None)
-            )
-        )
+        rows = self._connection.execute(OPEN_SESSIONS_OF_LINKS, {"link_ids": list(link_ids)})
         return [_session(row) for row in rows]
 
     def overdue_sessions(self, now: datetime, idle_since: datetime) -> Sequence[CardSession]:
         """See ``bridge.ports.Transaction``."""
-        last_used_at = func.coalesce(CardSessionRow.last_used_at, CardSessionRow.opened_at)
-        rows = self._session.scalars(
-            select(CardSessionRow)
-            .where(
-                CardSessionRow.closed_at.is_(None),
-                or_(CardSessionRow.expires_at <= now, last_used_at < idle_since),
-            )
-            .with_for_update(skip_locked=True)  # what another node is about to close is left to it
-        )
+        rows = self._connection.execute(OVERDUE_SESSIONS, {"now": now, "idle_since": idle_since})
         return [_session(row) for row in rows]
 
 
-def _cardnumber(row: CardSessionRow) -> EncryptedValue | None:
+def _cardnumber(row: Row[Any]) -> EncryptedValue | None:
     if row.cardnumber_key_id is None or row.cardnumber_nonce is None or row.cardnumber_ciphertext is None:
         return None
     return EncryptedValue(row.cardnumber_key_id, row.cardnumber_nonce, row.cardnumber_ciphertext)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import ColumnElement, Update, or_, select, text, update
+from sqlalchemy import ColumnElement, Row, Update, bindparam, or_, select, text, update
 
 from bridge.errors import NameTaken, TerminalNotFound
 from bridge.models import (
@@ -18,13 +19,26 @@ from bridge.models import (
 )
 from bridge.ports import EncryptedValue, LibrarianAccount, SecondFactor
 from bridge.store.queries import Queries
-from bridge.store.tables import CardSessionRow, LibrarianRow, LinkRequestRow, TerminalRow
+from bridge.store.tables import (
+    CardSessionRow,
+    LibrarianRow,
+    LinkRequestRow,
+    TerminalRow,
+    last_report,
+    table_under,
+)
 
 REQUEST_IS_OPEN = text("state IN ('waiting_for_card', 'waiting_for_pin')")
 """In the words of the index ``uq_link_request_open``, which a bound value would not be known to meet."""
 
+TERMINALS = table_under(TerminalRow)
 
-def _terminal(row: TerminalRow) -> Terminal:
+TERMINAL_BY_TOKEN = select(TERMINALS).where(
+    TERMINALS.c.active, TERMINALS.c.token_digest == bindparam("token_digest")
+)
+
+
+def _terminal(row: TerminalRow | Row[Any]) -> Terminal:
     return Terminal(
         terminal_id=row.terminal_id,
         library_id=row.library_id,
@@ -33,7 +47,7 @@ def _terminal(row: TerminalRow) -> Terminal:
         sip2_login=row.sip2_login,
         active=row.active,
         last_seen_at=row.last_seen_at,
-        report=row.report,
+        report=last_report(row),
     )
 
 
@@ -122,7 +136,8 @@ class StaffQueries(Queries):
 
     def find_terminal_by_token(self, token_digest: str) -> Terminal | None:
         """Return the active terminal that holds the token."""
-        return self._find_terminal(TerminalRow.token_digest == token_digest)
+        row = self._connection.execute(TERMINAL_BY_TOKEN, {"token_digest": token_digest}).one_or_none()
+        return None if row is None else _terminal(row)
 
     def find_terminal_by_sip2_login(self, library_id: str, sip2_login: str) -> Terminal | None:
         """Return the active terminal whose machine logs in to SIP2 by this name."""

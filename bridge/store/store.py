@@ -13,7 +13,7 @@ from bridge.store.audit import AuditLog, AuditQueries
 from bridge.store.categories import CategoryMoveQueries
 from bridge.store.challenges import ChallengeQueries
 from bridge.store.desk import DeskQueries
-from bridge.store.engine import READING, WRITING, SqliteChanges, failures_translated
+from bridge.store.engine import DURABLE_OPTION, READING, WRITING, SqliteChanges, failures_translated
 from bridge.store.guesses import GuessQueries
 from bridge.store.keys import KeyQueries
 from bridge.store.links import LinkHousekeepingQueries, LinkQueries, LinkRequestQueries
@@ -36,7 +36,7 @@ class SqlTransaction(
     KeyQueries,
     AuditQueries,
 ):
-    """All queries over one session; implements ``bridge.ports.Transaction``."""
+    """All queries in one transaction; implements ``bridge.ports.Transaction``."""
 
 
 class SqlStore:
@@ -49,25 +49,29 @@ class SqlStore:
         self._engine = engine
         self._sealer = sealer
         dialect = engine.dialect.name
-        self._writing = sessionmaker(engine.execution_options(**WRITING[dialect]), expire_on_commit=False)
-        self._reading = sessionmaker(engine.execution_options(**READING[dialect]), autoflush=False)
+        writing = engine.execution_options(**WRITING[dialect])
+        self._writing = {
+            durable: writing.execution_options(**{DURABLE_OPTION: durable}) for durable in (True, False)
+        }
+        self._reading = engine.execution_options(**READING[dialect])
 
     @contextmanager
-    def transaction(self) -> Iterator[Transaction]:
-        """Commit at the end of the block; roll back on any exception.
+    def transaction(self, *, durable: bool = True) -> Iterator[Transaction]:
+        """See ``bridge.ports.Store``.
 
         On SQLite each one waits for its turn to write from its beginning, for up to five seconds.
         """
-        with failures_translated(), self._writing.begin() as session:
-            transaction = SqlTransaction(session, self._sealer)
+        with failures_translated(), self._writing[durable].begin() as connection:
+            transaction = SqlTransaction(connection, self._sealer)
             yield transaction
+            transaction.flush()
             transaction.append_audit_events()
 
     @contextmanager
     def reading(self) -> Iterator[Transaction]:
         """See ``bridge.ports.Store``. It waits for no writer, and none waits for it."""
-        with failures_translated(), self._reading() as session:
-            yield SqlTransaction(session)
+        with failures_translated(), self._reading.connect() as connection:
+            yield SqlTransaction(connection)
 
     def change_counter(self) -> ChangeCounter | None:
         """See ``bridge.ports.Store``: for SQLite, where it takes two microseconds."""
@@ -78,7 +82,7 @@ class SqlStore:
 
         Whoever uses it calls ``remove()`` at the end of each request. It cannot write.
         """
-        return scoped_session(self._reading)
+        return scoped_session(sessionmaker(self._reading, autoflush=False))
 
     def audit_log(self) -> AuditLog:
         """Return the audit logs, to be read."""

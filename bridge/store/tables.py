@@ -8,19 +8,22 @@ from __future__ import annotations
 
 from datetime import date, datetime
 from enum import Enum as PythonEnum
-from typing import ClassVar
+from typing import Any, ClassVar, cast
 
 from sqlalchemy import (
     JSON,
     BigInteger,
     CheckConstraint,
+    ColumnElement,
     Enum,
     ForeignKey,
     ForeignKeyConstraint,
     Index,
     Integer,
     MetaData,
+    Row,
     String,
+    Table,
     UniqueConstraint,
     and_,
     text,
@@ -89,6 +92,11 @@ class Base(DeclarativeBase):
     }
 
 
+def table_under(row: type[Base]) -> Table:
+    """Return the table under a mapped class."""
+    return cast("Table", row.__table__)
+
+
 class TerminalRow(Base):
     """A place with a card reader. A removed one stays, without its token and its SIP2 log-in.
 
@@ -121,9 +129,14 @@ class TerminalRow(Base):
     @property
     def report(self) -> TerminalReport | None:
         """What the agent there last told of itself, whole."""
-        if self.reader is None or self.output is None or self.agent_version is None:
-            return None
-        return TerminalReport(self.reader, self.output, self.agent_version)
+        return last_report(self)
+
+
+def last_report(terminal: TerminalRow | Row[Any]) -> TerminalReport | None:
+    """Return what the agent at a terminal last told of itself, whole."""
+    if terminal.reader is None or terminal.output is None or terminal.agent_version is None:
+        return None
+    return TerminalReport(terminal.reader, terminal.output, terminal.agent_version)
 
 
 class LibrarianRow(Base):
@@ -294,13 +307,7 @@ class CardLinkRow(Base):
     replaces: Mapped[str | None]
 
     swept: Mapped[SweptGroupRow | None] = relationship(
-        primaryjoin=lambda: and_(
-            CardLinkRow.state == LinkState.ACTIVE,
-            foreign(CardLinkRow.library_id) == SweptGroupRow.library_id,
-            foreign(CardLinkRow.issuer_key_identifier) == SweptGroupRow.issuer_key_identifier,
-            foreign(CardLinkRow.serial_key_id) == SweptGroupRow.key_id,
-            CardLinkRow.tagged_at < SweptGroupRow.tagged_before,
-        ),
+        primaryjoin=lambda: is_swept_by_group(CardLinkRow, SweptGroupRow),
         viewonly=True,
         lazy="joined",
     )
@@ -308,20 +315,32 @@ class CardLinkRow(Base):
     @property
     def last_answer(self) -> RevocationAnswer | None:
         """What was last known of the certificate: of itself, or of all that a sweep found not revoked."""
-        if self.revocation_status is None or self.revocation_source is None or self.revocation_as_of is None:
-            own = None
-        else:
-            own = RevocationAnswer(
-                self.revocation_status,
-                self.revocation_source,
-                self.revocation_as_of,
-                reason=self.revocation_reason,
-            )
-        swept = None if self.swept is None else self.swept.answer
-        if own is None or swept is None:
-            return own or swept
-        is_newer = own.status is RevocationStatus.GOOD and own.as_of < swept.as_of
-        return swept if is_newer else own
+        return last_answer(self, None if self.swept is None else self.swept.answer)
+
+
+def last_answer(link: CardLinkRow | Row[Any], swept: RevocationAnswer | None) -> RevocationAnswer | None:
+    """Return what was last known of a link's certificate, *swept* being what a sweep said of its group."""
+    if link.revocation_status is None or link.revocation_source is None or link.revocation_as_of is None:
+        return swept
+    own = RevocationAnswer(
+        link.revocation_status,
+        link.revocation_source,
+        link.revocation_as_of,
+        reason=link.revocation_reason,
+    )
+    is_newer = swept is not None and own.status is RevocationStatus.GOOD and own.as_of < swept.as_of
+    return swept if is_newer else own
+
+
+def is_swept_by_group(link: Any, group: Any) -> ColumnElement[bool]:
+    """Return when a swept group speaks for a link; both mapped classes or tables' columns."""
+    return and_(
+        link.state == LinkState.ACTIVE,
+        foreign(link.library_id) == group.library_id,
+        foreign(link.issuer_key_identifier) == group.issuer_key_identifier,
+        foreign(link.serial_key_id) == group.key_id,
+        link.tagged_at < group.tagged_before,
+    )
 
 
 class CardClaimRow(Base):
@@ -467,7 +486,12 @@ class SweptGroupRow(Base):
     @property
     def answer(self) -> RevocationAnswer:
         """What holds for each of those links."""
-        return RevocationAnswer(RevocationStatus.GOOD, self.source, self.as_of)
+        return swept_answer(self.source, self.as_of)
+
+
+def swept_answer(source: str, as_of: datetime) -> RevocationAnswer:
+    """Return what a sweep says of a group at once."""
+    return RevocationAnswer(RevocationStatus.GOOD, source, as_of)
 
 
 class CardSessionRow(Base):

@@ -51,7 +51,7 @@ def link_of(place, link):
 def everything(place):
     with place.store.transaction() as transaction:
         return [
-            transaction._session.execute(text(f"SELECT * FROM {table}")).all()
+            transaction._connection.execute(text(f"SELECT * FROM {table}")).all()
             for table in ("card_link", "link_request", "card_session", "audit_event", "challenge")
         ]
 

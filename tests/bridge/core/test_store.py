@@ -308,9 +308,18 @@ def test_a_card_is_found_under_any_of_its_identifiers(furnished):
         assert transaction.find_open_link("central", [newer, IDENTIFIER]) == LINK
         assert transaction.find_open_link("central", [newer]) is None
         assert transaction.find_open_link("central", [replace(IDENTIFIER, key_id="k2")]) is None
-        transaction.touch_link("link-1", LATER)
+
+
+def test_a_use_of_a_link_keeps_the_newest_answer(furnished):
+    new = RevocationAnswer(RevocationStatus.GOOD, "ocsp", NOW)
+    old = RevocationAnswer(RevocationStatus.GOOD, "crl", NOW - timedelta(hours=1))
     with furnished.transaction() as transaction:
-        assert transaction.find_link("central", "link-1").last_used_at == LATER
+        transaction.add_link(LINK, IDENTIFIER, SEALED)
+    for answer, at in ((new, NOW), (old, LATER)):
+        with furnished.transaction() as transaction:
+            transaction.use_link("link-1", at, answer)
+            link = transaction.find_link("central", "link-1")
+        assert (link.last_used_at, link.revocation) == (at, new)
 
 
 # Link requests
@@ -354,12 +363,14 @@ def test_a_challenge_is_taken_once_and_comes_back_whole(furnished):
     with furnished.transaction() as transaction:
         transaction.add_challenge(PENDING)
     with furnished.transaction() as transaction:
-        assert transaction.find_challenge("ch1") == PENDING
-        assert transaction.consume_challenge("ch1", NOW) == PENDING
-    with pytest.raises(ChallengeAlreadyUsed), furnished.transaction() as transaction:
+        assert transaction.find_challenge("ch1") == transaction.unused_challenge("ch1") == PENDING
         transaction.consume_challenge("ch1", NOW)
-    with pytest.raises(ChallengeUnknown), furnished.transaction() as transaction:
-        transaction.consume_challenge("ch2", NOW)
+        assert transaction.find_challenge("ch1") == PENDING
+    for challenge_id, refusal in (("ch1", ChallengeAlreadyUsed), ("ch2", ChallengeUnknown)):
+        with pytest.raises(refusal), furnished.transaction() as transaction:
+            transaction.consume_challenge(challenge_id, NOW)
+        with pytest.raises(refusal), furnished.reading() as transaction:
+            transaction.unused_challenge(challenge_id)
 
 
 def test_old_challenges_are_deleted(furnished):
