@@ -31,8 +31,7 @@ def test_a_transaction_waits_for_the_disk_unless_it_need_not(store):
             transaction.find_terminal("central", "check-1")
 
 
-def test_what_need_not_wait_is_seen_by_every_other_program_at_once(place_on_either):
-    place = place_on_either
+def test_what_need_not_wait_is_seen_by_every_other_program_at_once(place):
     card = place.card()
     place.link(card)
     opened = place.borrow(card)
