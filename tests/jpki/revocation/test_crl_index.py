@@ -378,6 +378,25 @@ def test_a_crl_of_another_issuer_is_refused(crl, import_bytes, pki, issuer, erro
         import_bytes(crl(LISTED, issuer=certificate, key=issuer))
 
 
+def test_a_crl_with_the_key_of_a_ca_and_another_name_is_refused(crl, import_bytes, authority, pki_keys, now):
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Somebody else")])
+    key = pki_keys.authorities[Authority.AUTHENTICATION_2]
+    identifier = authority.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    renamed = (
+        x509.CertificateBuilder()
+        .issuer_name(name)
+        .subject_name(name)
+        .serial_number(1)
+        .not_valid_before(now)
+        .not_valid_after(now + timedelta(days=1))
+        .public_key(key.public_key())
+        .add_extension(identifier, critical=False)
+        .sign(key, SHA256())
+    )
+    with pytest.raises(CrlIssuerUnknown):
+        import_bytes(crl(LISTED, issuer=renamed))
+
+
 @pytest.mark.parametrize("number", [6, 7], ids=["a lower number", "the same number, other content"])
 def test_there_is_no_way_back_to_an_older_crl(crl, import_bytes, crl_directory, authority, number):
     import_bytes(crl(LISTED, number=7))
