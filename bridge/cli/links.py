@@ -70,12 +70,16 @@ def show_link(ctx: click.Context, *, library_id: str, link_id: str, as_json: boo
 @library_option
 @click.argument("link_id")
 @click.option("--reason", type=click.Choice([reason.value for reason in UnlinkReason]), required=True)
+@json_option
 @click.pass_context
-def end_link(ctx: click.Context, *, library_id: str, link_id: str, reason: str) -> None:
+def end_link(ctx: click.Context, *, library_id: str, link_id: str, reason: str, as_json: bool) -> None:
     """End a link, and whatever session runs on it."""
     settings = load(ctx)
     with refusals_told(ctx):
-        build_link_records(settings).end(library_id, link_id, UnlinkReason(reason), command_actor())
+        ended = build_link_records(settings).end(library_id, link_id, UnlinkReason(reason), command_actor())
+    if as_json:
+        say_json(_document(ended))
+        return
     click.echo(f"link {link_id} has ended; what identified the card is wiped")
 
 
@@ -133,13 +137,17 @@ def import_links(
 @library_option
 @kind_option
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@json_option
 @click.pass_context
-def export_links(ctx: click.Context, *, library_id: str, kind: str, file: Path) -> None:
+def export_links(ctx: click.Context, *, library_id: str, kind: str, file: Path, as_json: bool) -> None:
     """Write the open links of a kind to a new CSV FILE that nobody else can read (mode 0600)."""
     settings = load(ctx)
     with refusals_told(ctx):
         rows = build_link_transfer(settings).export_links(library_id, IdentifierKind(kind), command_actor())
         written = _write_private(file, write_link_file(rows))
+    if as_json:
+        say_json({"written": written - 1})
+        return
     click.echo(f"{written - 1} links written to {file}; it holds identifiers of people: delete it after use")
 
 

@@ -122,6 +122,25 @@ def test_a_link_is_ended_once_and_wiped(run, bring_in):
     assert listed(run, "--all")[0]["ended_reason"] == "patron_request"
 
 
+def test_what_was_ended_or_given_out_is_told_to_programs_too(run, bring_in, tmp_path):
+    bring_in(f"{CARD},ABCD1234")
+    (link,) = listed(run)
+    given = (
+        "links",
+        "export",
+        "--library",
+        "central",
+        "--kind",
+        link["kind"],
+        str(tmp_path / "out"),
+        "--json",
+    )
+    assert json.loads(run(*given).output) == {"written": 1}
+    end = ("links", "end", "--library", "central", link["link_id"], "--reason", "card_lost", "--json")
+    ended = json.loads(run(*end).output)
+    assert (ended["link_id"], ended["ended_reason"]) == (link["link_id"], "card_lost")
+
+
 @pytest.mark.parametrize(
     ("arguments", "exit_code", "output"),
     [
