@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
+from bridge.admin.words import CONSENT
 from bridge.errors import NotLinked
 from bridge.models import Actor, ActorKind, LibrarianRole, TerminalKind
 
@@ -160,7 +161,7 @@ def test_no_card_is_linked_without_consent(page, koha):
     page.goto("/page/25.11-patron?borrowernumber=71")
     page.locator("#mnc-links").click()
     dialog_button(page, words["link"]).click()
-    expect(page.locator("#mnc-dialog li")).to_have_count(5)
+    expect(page.locator("#mnc-dialog li")).to_have_count(len(CONSENT))
     dialog_button(page, words["start"]).click()
     expect(page.get_by_label(words["agreed"])).to_be_visible()
     assert koha.bridge.services.registration.pending(koha.bridge.counter) is None
@@ -213,7 +214,7 @@ def test_a_card_that_is_not_linked_is_said_and_can_be_tried_again(page, koha):
     expect(status(page)).to_contain_text(WORDS["ja"]["lay"])
     with pytest.raises(NotLinked):
         koha.bridge.lay(koha.bridge.card())
-    expect(status(page)).to_contain_text("利用者を確認できませんでした。")
+    expect(status(page)).to_contain_text("このカードは連携されていません。")
     dialog_button(page, WORDS["ja"]["again"]).click()
     expect(status(page)).to_contain_text(WORDS["ja"]["lay"])
 

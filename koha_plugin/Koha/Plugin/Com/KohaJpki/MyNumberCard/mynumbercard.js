@@ -110,7 +110,7 @@
     #mnc-dialog button, .mnc-button { min-height: 2.2rem; margin: 0 .5rem .5rem 0; padding: .3rem .9rem; font: inherit; color: #172a55; background: #fff; border: 1px solid #4a5468; border-radius: 5px; cursor: pointer; }
     #mnc-dialog button.mnc-first { color: #fff; background: #223a70; border-color: #223a70; font-weight: bold; }
     #mnc-dialog :focus-visible, .mnc-button:focus-visible { outline: 3px solid #0b57d0; outline-offset: 2px; }
-    #mnc-status { padding: .7rem 1rem; border-left: 6px solid #223a70; background: #e6ebf6; }
+    #mnc-status { margin: 0 0 .8rem; padding: .7rem 1rem; border-left: 6px solid #223a70; background: #e6ebf6; }
     #mnc-status:empty { display: none; }
     #mnc-status.mnc-success { border-color: #17643a; background: #e3f3e9; color: #17643a; }
     #mnc-status.mnc-warning { border-color: #7a4d00; background: #fdf1d8; color: #7a4d00; }
