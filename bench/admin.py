@@ -10,4 +10,4 @@ from bench.figure import Figure
 
 def measure() -> Iterator[Figure]:
     """Yield the figures of issue "admin"."""
-    yield admin_lists.measure()
+    yield from admin_lists.measure()

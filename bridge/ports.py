@@ -18,6 +18,7 @@ from bridge.audit_chain import ChainedEvent, ChainedRow, ChainHead
 from bridge.guessing import Guesses
 from bridge.models import (
     AuditEvent,
+    AuditTag,
     CardIdentifier,
     CardLink,
     CardSession,
@@ -136,6 +137,15 @@ class EncryptedValue:
     key_id: str
     nonce: bytes
     ciphertext: bytes = field(repr=False)
+
+
+class EventCount(NamedTuple):
+    """How often something of one kind happened; terminal and problem are empty where none is told."""
+
+    tag: AuditTag
+    terminal_id: str
+    problem: str
+    times: int
 
 
 class AuditSeal(NamedTuple):
@@ -661,6 +671,32 @@ class Transaction(Protocol):
 
     def reseal_audit_logs(self, key_id: str) -> None:
         """Seal under the current key *key_id* what is rightly sealed under another."""
+
+    # statistics
+    def count_events(
+        self, library_id: str, tags: Collection[AuditTag], begin: datetime, end: datetime
+    ) -> Sequence[EventCount]:
+        """Count a library's events from *begin* to before *end*; refusals that were told together as many."""
+
+    def counted_days(self, library_id: str, first: date, last: date) -> Mapping[date, Sequence[EventCount]]:
+        """Return what was kept of days from *first* to *last*."""
+
+    def keep_counted_days(self, library_id: str, days: Mapping[date, Sequence[EventCount]]) -> None:
+        """Keep the counts of days that are over."""
+
+    def last_event_at(self, library_id: str, tags: Collection[AuditTag]) -> datetime | None:
+        """Return when any of these last happened in a library."""
+
+    def last_refusals(
+        self, library_id: str, tags: Collection[AuditTag], since: datetime
+    ) -> Mapping[str, datetime]:
+        """Return by problem when it last refused somebody, from *since* on."""
+
+    def count_links_ending(self, library_id: str, begin: datetime, end: datetime) -> int:
+        """Count the open links whose certificate's validity ends from *begin* to before *end*."""
+
+    def last_sweep_ended_at(self) -> datetime | None:
+        """Return when a sweep over all links last came to its end."""
 
     # keys
     def key_checks(self) -> Mapping[str, str]:

@@ -15,6 +15,7 @@ from bridge.own_account import OwnAccountService
 from bridge.ports import Clock
 from bridge.registration import RegistrationService
 from bridge.staff import StaffService
+from bridge.statistics import StatisticsService
 from bridge.terminals import TerminalService
 
 
@@ -34,6 +35,7 @@ class Services:
     terminals: TerminalService
     categories: CategoryService
     administration: AdministrationService
+    statistics: StatisticsService
     library_names: Mapping[str, str]
     clock: Clock
     desk: DeskService

@@ -50,6 +50,7 @@ from bridge.second_factor import SecondFactorPolicy
 from bridge.services import Services
 from bridge.sip2_patrons import Sip2Account, Sip2PatronDirectory
 from bridge.staff import StaffService
+from bridge.statistics import StatisticsService
 from bridge.store import SqlStore, check_version, open_engine
 from bridge.sweep import RevocationSweep
 from bridge.sweep_sources import CrlSweepSource, PacedSource, SweepSource
@@ -72,7 +73,7 @@ from config import (
     describe_library,
 )
 from jpki.circuit_breaker import BreakerPolicy, CircuitBreaker
-from jpki.crl_index import CrlDirectory
+from jpki.crl_index import CrlDirectory, CrlHead
 from jpki.crl_source import CrlSource
 from jpki.errors import JpkiError, UntrustedIssuer
 from jpki.guarded_source import CachedSource, GuardedSource
@@ -136,6 +137,7 @@ def build_bridge(settings: Settings) -> Bridge:
             enrolment,
             {library.library_id: describe_library(library) for library in settings.libraries},
         ),
+        statistics=StatisticsService(environment, _crl_heads(settings.revocation)),
         library_names={library.library_id: library.name for library in settings.libraries},
         clock=environment.clock,
         desk=DeskService(environment, staff, own_account),
@@ -638,6 +640,12 @@ def _sweep_sources(revocation: RevocationSettings) -> list[SweepSource]:
                 )
             )
     return sources
+
+
+def _crl_heads(revocation: RevocationSettings) -> Callable[[], Sequence[CrlHead]]:
+    """Return what reads the heads of the CRLs in force; of none where no CRL is used."""
+    directory = revocation.crl_directory
+    return (lambda: ()) if directory is None else CrlDirectory(directory).heads
 
 
 def _ocsp_source(revocation: RevocationSettings, url: str) -> OcspSource:

@@ -19,6 +19,7 @@ from flask_babel import Babel, lazy_gettext
 
 from bridge.admin.account import AccountView
 from bridge.admin.auth import ADMIN_URL, FrontDoor, choose_locale, enter, init_auth
+from bridge.admin.dashboard import DashboardView
 from bridge.admin.days import Calendar
 from bridge.admin.desk_window import DeskWindow
 from bridge.admin.libraries import LibrariesView
@@ -89,6 +90,7 @@ def init_admin(
     database = Database(session_factory)
     admin.add_views(
         CounterView(services, calendar),
+        DashboardView(services),
         LinkList(services, database),
         RenewalList(services, database),
         CategoryMoveList(services, database),

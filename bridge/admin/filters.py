@@ -12,6 +12,8 @@ from typing import Any
 from flask_admin.contrib.sqla.filters import BaseSQLAFilter
 from flask_babel import LazyString, format_date, get_timezone, lazy_gettext
 
+from bridge.statistics import month_after
+
 MAXIMUM_PATRON_NUMBER = 2**31 - 1
 """Koha's ``borrowers.borrowernumber`` is a 32-bit integer."""
 
@@ -171,12 +173,6 @@ class EndsWithin(FieldFilter):
         """Return the SQL condition for a duration."""
         now = self._clock()
         return self.column.between(now, now + value)
-
-
-def month_after(day: date, number: int) -> date:
-    """Return the first day of the month that comes *number* months after that of *day*."""
-    years, month = divmod(day.month - 1 + number, 12)
-    return date(day.year + years, month + 1, 1)
 
 
 def first_moment(day: date) -> datetime:

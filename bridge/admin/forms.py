@@ -32,6 +32,7 @@ from bridge.admin.words import (
 from bridge.models import LibrarianRole, Representation, RepresentativeCheck, TerminalKind
 from bridge.own_account import MAXIMUM_PASSWORD_LENGTH, MINIMUM_PASSWORD_LENGTH
 from bridge.rules import STAFF_SUSPENSIONS, DenialReason
+from bridge.statistics import possible_period
 
 CARDNUMBER_LENGTH = 32
 """Koha's ``borrowers.cardnumber`` is varchar(32)."""
@@ -128,6 +129,23 @@ class ChangePasswordForm(FlaskForm):
         validators=[EqualTo("new", lazy_gettext("The two new passwords are not the same."))],
         render_kw={"autocomplete": "new-password"},
     )
+
+
+class PeriodForm(FlaskForm):
+    """From which day to which. It changes nothing and asks by GET, so it needs no token."""
+
+    class Meta(FlaskForm.Meta):
+        """What Flask-WTF is told of this form."""
+
+        csrf = False
+
+    first = DateField(lazy_gettext("From"), validators=[DataRequired(lazy_gettext("Please enter a day."))])
+    last = DateField(lazy_gettext("To"), validators=[DataRequired(lazy_gettext("Please enter a day."))])
+
+    def validate_last(self, field: DateField) -> None:
+        """Refuse a period that runs backwards, or is longer than a year."""
+        if self.first.data and field.data and not possible_period(self.first.data, field.data):
+            raise ValidationError(lazy_gettext("The period must not run backwards, and be a year at most."))
 
 
 class LanguageForm(FlaskForm):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum, unique
 from types import MappingProxyType
 
 from flask_babel import LazyString, lazy_gettext
@@ -29,6 +30,7 @@ from bridge.models import (
     TerminalKind,
     UnlinkReason,
 )
+from bridge.statistics import Party
 from jpki.revocation import CERTIFICATE_HOLD, UnknownReason
 
 PROBLEMS: Mapping[str, LazyString] = MappingProxyType(
@@ -506,6 +508,86 @@ REVOCATION_SOURCES: Mapping[str, LazyString] = MappingProxyType(
     }
 )
 """By whose word certificates are good: the words of ``revocation.sources`` in the settings."""
+
+PARTIES: Mapping[Party, LazyString] = MappingProxyType(
+    {
+        Party.KOHA: lazy_gettext("Koha"),
+        Party.REVOCATION: lazy_gettext("Source of revocation information"),
+    }
+)
+
+HEALTH: Mapping[bool, LazyString] = MappingProxyType(
+    {True: lazy_gettext("in order"), False: lazy_gettext("trouble")}
+)
+
+
+@unique
+class Figure(StrEnum):
+    """A number of the dashboard and the report."""
+
+    LINKS_MADE = "links_made"
+    LINKS_ENDED = "links_ended"
+    USES = "uses"
+    USES_SELF_CHECK = "uses_self_check"
+    USES_COUNTER = "uses_counter"
+    REFUSALS = "refusals"
+    PIN_BLOCKS = "pin_blocks"
+    SELF_CHECK_SHARE = "self_check_share"
+
+
+@dataclass(frozen=True)
+class FigureWords:
+    """What a number is called, and what it counts."""
+
+    name: LazyString
+    meaning: LazyString
+
+
+FIGURES: Mapping[Figure, FigureWords] = MappingProxyType(
+    {
+        Figure.LINKS_MADE: FigureWords(
+            lazy_gettext("Cards linked"),
+            lazy_gettext("Links of a My Number Card to a patron that were made at a counter."),
+        ),
+        Figure.LINKS_ENDED: FigureWords(
+            lazy_gettext("Links ended"),
+            lazy_gettext("Links that ended, by hand or by themselves, those replaced by a new one included."),
+        ),
+        Figure.USES: FigureWords(
+            lazy_gettext("Uses"),
+            lazy_gettext("Times that a linked card stood for its patron, at a machine or at a counter."),
+        ),
+        Figure.USES_SELF_CHECK: FigureWords(
+            lazy_gettext("Uses at self-check machines"),
+            lazy_gettext(
+                "Sessions that a linked card opened at a self-check machine, however much was lent."
+            ),
+        ),
+        Figure.USES_COUNTER: FigureWords(
+            lazy_gettext("Uses at counters"),
+            lazy_gettext("Times that a counter found a patron by a linked card. Making a link is no use."),
+        ),
+        Figure.REFUSALS: FigureWords(
+            lazy_gettext("Refusals"),
+            lazy_gettext(
+                "Times that a card was not accepted, at a machine or at a counter, whatever the reason; each "
+                "try counts."
+            ),
+        ),
+        Figure.PIN_BLOCKS: FigureWords(
+            lazy_gettext("Locked PINs"),
+            lazy_gettext("Refusals at a counter because the card's PIN was locked, there or before."),
+        ),
+        Figure.SELF_CHECK_SHARE: FigureWords(
+            lazy_gettext("Share of self-check machines"),
+            lazy_gettext(
+                "Of 100 uses so many were at self-check machines, from the rounded numbers. A dash stands "
+                "where one of them is not told."
+            ),
+        ),
+    }
+)
+"""The numbers in their order, with their definitions."""
 
 MOMENTS: Mapping[str, LazyString] = MappingProxyType(
     {

@@ -19,6 +19,7 @@ from bridge.store.keys import KeyQueries
 from bridge.store.links import LinkHousekeepingQueries, LinkQueries, LinkRequestQueries
 from bridge.store.sessions import SessionQueries
 from bridge.store.staff import StaffQueries
+from bridge.store.statistics import StatisticsQueries
 from bridge.store.sweeps import SweepQueries
 
 
@@ -33,6 +34,7 @@ class SqlTransaction(
     SessionQueries,
     GuessQueries,
     SweepQueries,
+    StatisticsQueries,
     KeyQueries,
     AuditQueries,
 ):

@@ -620,6 +620,16 @@ class AuditRepetitionRow(Base):
     last_at: Mapped[datetime]
 
 
+class CountedDayRow(Base):
+    """The numbers of a library's day that is over: of each kind of event tag, terminal, problem, times."""
+
+    __tablename__ = "counted_day"
+
+    library_id: Mapped[str] = mapped_column(primary_key=True)
+    day: Mapped[date] = mapped_column(primary_key=True)
+    counts: Mapped[list[list[Any]]] = mapped_column(JSON)
+
+
 class KeyCheckRow(Base):
     """A value that only the right master key gives, so that a wrong one is noticed at the start."""
 

@@ -35,6 +35,7 @@ from bridge.registration import RegistrationService
 from bridge.second_factor import SecondFactorPolicy
 from bridge.services import Services
 from bridge.staff import StaffService
+from bridge.statistics import StatisticsService
 from bridge.store import CardLinkRow, SqlStore, open_engine, upgrade
 from bridge.terminals import TerminalService
 from bridge.tokens import TokenPolicy, TokenShape
@@ -256,6 +257,7 @@ def world(tmp_path, pki, empty_database):
             enrolment,
             {library_id: {"time_zone": "Asia/Tokyo"} for library_id in libraries},
         ),
+        statistics=StatisticsService(environment, lambda: ()),
         library_names={library.library_id: library.name for library in libraries.values()},
         clock=clock,
         desk=DeskService(environment, staff, own_account),

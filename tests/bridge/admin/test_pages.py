@@ -63,6 +63,7 @@ ALLOWED_ENGLISH = {
     "ID",
     "PPID",
     "CSV",
+    "A4",
     "CRL",
     "OCSP",
 }
@@ -124,13 +125,16 @@ def every_page(world, browser_of, stranger):
         yield stranger.post("/admin/login", "/admin/login", {"login_name": "", "password": ""})
         world.services.terminals.seen(world.counter)
         desk.get("/admin/links/export.csv")
-        for page in ("counter", "nowhere", *OWN_LISTS):
+        for page in ("counter", "nowhere", "dashboard", *OWN_LISTS):
             yield desk.get(f"/admin/{page}/")
         yield desk.post(counter, counter, {"cardnumber": "2000100000017"})
         yield desk.post("/admin/counter/terminal", counter)
         desk.choose_counter()
         for page in ("", "terminal", "form", "form/child"):
             yield desk.get(f"/admin/counter/{page}")
+        yield desk.get("/admin/dashboard/report")
+        yield desk.get("/admin/dashboard/report?first=2026-11-01&last=2026-11-20")
+        yield desk.get("/admin/dashboard/report?first=2026-11-20&last=2026-11-01")
         yield desk.get("/admin/links/?flt0_0=x&flt1_1=ended")
         unlink = f"/admin/links/{link.link_id}/unlink"
         yield desk.get(unlink)

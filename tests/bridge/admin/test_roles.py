@@ -29,6 +29,9 @@ NEEDED = {
     "counter.cancel": COUNTER,
     "counter.state": COUNTER,
     "counter.start": COUNTER,
+    "dashboard.index": RECORDS,
+    "dashboard.report": RECORDS,
+    "dashboard.report_file": RECORDS,
     "links.index_view": RECORDS,
     "links.restore": COUNTER,
     "links.suspend": COUNTER,
@@ -203,7 +206,8 @@ def test_no_list_shows_anything_of_another_library(world, browser_of, north):
     browser = browser_of("kanri")
     lists = ("links", "renewals", "categories", "terminals", "revocation", "audit", "librarians")
     files = [f"{page}/export.csv" for page in lists]
-    for page in (*lists, *files, "libraries/", "libraries/chuo/"):
+    figures = ("dashboard/", "dashboard/report", "dashboard/report.csv")
+    for page in (*lists, *files, *figures, "libraries/", "libraries/chuo/"):
         text = browser.get(f"/admin/{page}", follow_redirects=True).text
         assert text
         assert [word for word in foreign if word in text] == [], page

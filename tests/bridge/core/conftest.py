@@ -26,6 +26,7 @@ from sqlalchemy import (
     JSON,
     Column,
     Connection,
+    Date,
     DateTime,
     Engine,
     Executable,
@@ -624,6 +625,8 @@ def rows_of_revision() -> Callable[[MetaData], list[tuple[Table, dict[str, objec
             return value(target.table, target)
         if isinstance(column.type, DateTime):
             return NOW.replace(tzinfo=None)
+        if isinstance(column.type, Date):
+            return NOW.date()
         if isinstance(column.type, Integer):
             return 1
         if isinstance(column.type, LargeBinary):

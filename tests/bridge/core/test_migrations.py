@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 import pytest
 from alembic import command
@@ -279,3 +279,10 @@ def test_no_patron_of_before_is_gone_already(first_revision):
         links = transaction.links_of_library("central", with_ended=True, position="", limit=10)
     assert links
     assert {link.patron_gone_at for link in links} == {None}
+
+
+@pytest.mark.parametrize("first_revision", ["0016"], indirect=True)
+def test_no_day_is_counted_before_somebody_asks(first_revision):
+    assert upgrade(first_revision) == ("0016", head_revision())
+    with SqlStore(first_revision).reading() as transaction:
+        assert transaction.counted_days("central", date(2026, 1, 1), date(2026, 12, 31)) == {}

@@ -33,6 +33,7 @@ from bridge.registration import RegistrationService
 from bridge.second_factor import SecondFactorPolicy
 from bridge.services import Services
 from bridge.staff import StaffService
+from bridge.statistics import StatisticsService
 from bridge.store import SqlStore, open_engine, upgrade
 from bridge.terminals import TerminalService
 from bridge.tokens import TokenPolicy, TokenShape
@@ -198,6 +199,7 @@ def bridge(tmp_path, pki):
         terminals=TerminalService(environment, tokens.idle_limit),
         categories=categories,
         administration=AdministrationService(environment, staff, enrolment, {}),
+        statistics=StatisticsService(environment, lambda: ()),
         library_names={LIBRARY: "中央図書館", OTHER_LIBRARY: "北図書館"},
         clock=clock,
         desk=DeskService(environment, staff, own_account),
