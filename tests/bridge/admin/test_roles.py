@@ -24,6 +24,11 @@ COUNTER, RECORDS, ADMINISTER = Permission.WORK_AT_THE_COUNTER, Permission.SEE_RE
 
 NEEDED = {
     "counter.index": COUNTER,
+    "counter.terminal": COUNTER,
+    "counter.identify": COUNTER,
+    "counter.restore": COUNTER,
+    "counter.application_form": COUNTER,
+    "counter.application_form_for_a_child": COUNTER,
     "counter.lost": COUNTER,
     "counter.watch": COUNTER,
     "counter.cancel": COUNTER,
