@@ -221,7 +221,7 @@ def test_an_entry_without_a_crl_and_one_that_is_not_there_are_told(directory_ser
 
 
 def test_a_directory_whose_answer_never_ends_is_given_up():
-    given_up = threading.Event()
+    given_up, outlasted = threading.Event(), threading.Event()
 
     def trickle(listener):
         connected, _ = listener.accept()
@@ -231,11 +231,14 @@ def test_a_directory_whose_answer_never_ends_is_given_up():
             connected.sendall(bytes.fromhex("300c02010161070a010004000400"))
             connected.recv(1000)
             connected.sendall(bytes.fromhex("3084400000000201026484"))
-            while not given_up.wait(0.05):
+            for _ in range(200):
+                if given_up.wait(0.05):
+                    return
                 try:
                     connected.sendall(b"\0")
                 except OSError:
                     return
+            outlasted.set()
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = threading.Thread(target=trickle, args=[listener])
@@ -244,8 +247,9 @@ def test_a_directory_whose_answer_never_ends_is_given_up():
         with pytest.raises(CrlNotFetched):
             fetch(url, maximum_seconds=0.5)
         given_up.set()
-        server.join(10)
+        server.join(20)
     assert not server.is_alive()
+    assert not outlasted.is_set()
 
 
 def test_a_directory_that_is_gone_or_silent_is_told():
