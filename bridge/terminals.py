@@ -54,7 +54,7 @@ class TerminalService:
                 transaction.see_terminal(terminal.library_id, terminal.terminal_id, now, report)
 
     def _open_work(self, terminal: Terminal | None) -> list[OpenWork]:
-        with self._environment.store.transaction() as transaction:
+        with self._environment.store.reading() as transaction:
             return list(transaction.open_work(self._idle_limit, terminal))
 
 
