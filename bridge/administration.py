@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from bridge.enrolment import DrawnCode, EnrolmentService
 from bridge.environment import Environment, Library
 from bridge.errors import LibraryNotFound, NotAllowed
+from bridge.library_policies import LibraryPolicies
 from bridge.models import (
     Actor,
     ActorKind,
@@ -26,11 +27,12 @@ from bridge.staff import IssuedTerminal, StaffMember, StaffService, generate_pas
 
 @dataclass(frozen=True)
 class LibraryOverview:
-    """A library as an administrator sees it. ``settings`` has no secret in it."""
+    """A library as an administrator sees it: its settings, without a secret, and what they amount to."""
 
     library_id: str
     name: str
     settings: Mapping[str, object]
+    policies: LibraryPolicies | None
     terminals: Sequence[Terminal]
     staff: Sequence[StaffMember]
 
@@ -52,11 +54,13 @@ class AdministrationService:
         staff: StaffService,
         enrolment: EnrolmentService,
         library_settings: Mapping[str, Mapping[str, object]],
+        policies: Mapping[str, LibraryPolicies],
     ) -> None:
         self._environment = environment
         self._staff = staff
         self._enrolment = enrolment
         self._library_settings = library_settings
+        self._policies = policies
 
     def libraries(self, administrator: Librarian) -> Sequence[LibraryOverview]:
         """Return the libraries that somebody administers, in the order of the settings."""
@@ -170,6 +174,7 @@ class AdministrationService:
             library_id,
             library.name,
             self._library_settings.get(library_id, {}),
+            self._policies.get(library_id),
             self._staff.terminals(library_id),
             self._staff.librarians(library_id),
         )

@@ -10,7 +10,7 @@ import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from ipaddress import ip_address
@@ -37,6 +37,7 @@ from bridge.key_command import read_key_command
 from bridge.key_rotation import KeyRotation
 from bridge.keys import KeyRing, load_key_ring, parse_key_ring
 from bridge.koha import KohaPatronDirectory
+from bridge.library_policies import LibraryPolicies
 from bridge.link_records import LinkRecordService
 from bridge.link_transfer import LinkTransferService
 from bridge.machines import MachinePolicies, MachinePolicy, ScreenLanguage
@@ -136,6 +137,7 @@ def build_bridge(settings: Settings) -> Bridge:
             staff,
             enrolment,
             {library.library_id: describe_library(library) for library in settings.libraries},
+            {library.library_id: _policies(settings, library) for library in settings.libraries},
         ),
         statistics=StatisticsService(environment, _crl_heads(settings.revocation)),
         library_names={library.library_id: library.name for library in settings.libraries},
@@ -686,6 +688,19 @@ def _guarded(source: RevocationSource, revocation: RevocationSettings) -> Revoca
     if not revocation.cache_minutes:
         return guarded
     return CachedSource(guarded, lifetime=timedelta(minutes=revocation.cache_minutes))
+
+
+def _policies(settings: Settings, library: LibrarySettings) -> LibraryPolicies:
+    tokens = _token_policy(settings)
+    own = {place: shape for place, shape in tokens.shapes.items() if place[0] == library.library_id}
+    return LibraryPolicies(
+        _source_names(settings, library),
+        _revocation_rule(settings.revocation, library.revocation),
+        _link_policy(library.links, settings.links),
+        replace(tokens, shapes={place: shape for place, shape in own.items() if shape != tokens.shape}),
+        SecondFactorPolicy(settings.web.second_factor),
+        library.linked_category or {},
+    )
 
 
 def _token_policy(settings: Settings) -> TokenPolicy:

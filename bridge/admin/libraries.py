@@ -16,6 +16,7 @@ from flask_babel import format_time, gettext, lazy_gettext
 
 from bridge.admin.base import StaffView, may, signed_in_librarian
 from bridge.admin.forms import AddLibrarianForm, AddTerminalForm, RemoveTerminalForm, RoleForm
+from bridge.admin.policies import in_words
 from bridge.admin.terminal_state import describe_sighting
 from bridge.admin.words import LIBRARIAN_ROLES, TERMINAL_KINDS
 from bridge.models import LibrarianRole, Permission, TerminalKind
@@ -145,10 +146,18 @@ class LibrariesView(StaffView):
                 form=form,
                 is_own=librarian_id == signed_in_librarian().librarian_id,
             )
-        self._administration.change_role(
+        changed = self._administration.change_role(
             signed_in_librarian(), library_id, librarian_id, LibrarianRole(form.role.data)
         )
-        flash(gettext("The role was changed."), "success")
+        flash(
+            gettext(
+                "The role of %(name)s was changed from %(before)s to %(after)s.",
+                name=changed.display_name,
+                before=LIBRARIAN_ROLES[member.librarian.role],
+                after=LIBRARIAN_ROLES[changed.role],
+            ),
+            "success",
+        )
         return self._back_to(library_id)
 
     @expose("/<library_id>/staff/<librarian_id>/disable", methods=("POST",))
@@ -213,6 +222,7 @@ class LibrariesView(StaffView):
                 )
                 for terminal in library.terminals
             },
+            policies=() if library.policies is None else tuple(in_words(library.policies)),
             settings={name: shown(value) for name, value in library.settings.items()},
         )
 

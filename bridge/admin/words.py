@@ -30,6 +30,7 @@ from bridge.models import (
     TerminalKind,
     UnlinkReason,
 )
+from bridge.second_factor import SecondFactorPolicy
 from bridge.statistics import Party
 from jpki.revocation import CERTIFICATE_HOLD, UnknownReason
 
@@ -312,6 +313,18 @@ AUDIT_TAGS: Mapping[str, LazyString] = MappingProxyType(
         AuditTag.AUDIT_SEALED: lazy_gettext("Audit log sealed"),
         AuditTag.KEYS_ROTATED: lazy_gettext("Links brought under a new master key"),
         AuditTag.KEY_RETIRED: lazy_gettext("Master key retired"),
+    }
+)
+
+SECOND_FACTOR_POLICIES: Mapping[SecondFactorPolicy, LazyString] = MappingProxyType(
+    {
+        SecondFactorPolicy.OPTIONAL: lazy_gettext(
+            "Staff may set one up; then their log-in asks for a code, too. Nobody must."
+        ),
+        SecondFactorPolicy.ADMINISTRATORS: lazy_gettext(
+            "Administrators log in with a code, too; all others may set it up."
+        ),
+        SecondFactorPolicy.EVERYONE: lazy_gettext("Everybody logs in with a code, too."),
     }
 )
 

@@ -28,10 +28,12 @@ from bridge.environment import Environment, Library
 from bridge.errors import NoSuchPatron
 from bridge.identification import IdentificationService
 from bridge.keys import KeyRing, MasterKey
+from bridge.library_policies import LibraryPolicies
 from bridge.models import REGION, Actor, ActorKind, AgentStep, LibrarianRole, TerminalKind
 from bridge.own_account import OwnAccountService
 from bridge.ports import PatronRecord
 from bridge.registration import RegistrationService
+from bridge.rules import LinkPolicy, RevocationRule
 from bridge.second_factor import SecondFactorPolicy
 from bridge.services import Services
 from bridge.staff import StaffService
@@ -51,6 +53,10 @@ from jpki.verify import CertificatePolicy
 NOW = datetime(2026, 11, 20, 1, 30, tzinfo=UTC)
 PASSWORD = "correct horse battery staple"
 SYSTEM = Actor(ActorKind.COMMAND, "tests")
+
+
+TOKENS = TokenPolicy(TokenShape("98", 14), timedelta(minutes=15), timedelta(minutes=2))
+POLICIES = LibraryPolicies(("ocsp",), RevocationRule(), LinkPolicy(), TOKENS, SecondFactorPolicy.OPTIONAL)
 
 
 @dataclass
@@ -256,6 +262,7 @@ def world(tmp_path, pki, empty_database):
             staff,
             enrolment,
             {library_id: {"time_zone": "Asia/Tokyo"} for library_id in libraries},
+            dict.fromkeys(libraries, POLICIES),
         ),
         statistics=StatisticsService(environment, lambda: ()),
         library_names={library.library_id: library.name for library in libraries.values()},

@@ -33,7 +33,7 @@ def there(place):
 
 @pytest.fixture
 def administration(place):
-    return AdministrationService(place.environment, place.staff, EnrolmentService(place.environment), {})
+    return AdministrationService(place.environment, place.staff, EnrolmentService(place.environment), {}, {})
 
 
 def calls(place, there, administration):

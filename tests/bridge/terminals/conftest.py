@@ -198,7 +198,7 @@ def bridge(tmp_path, pki):
         enrolment=enrolment,
         terminals=TerminalService(environment, tokens.idle_limit),
         categories=categories,
-        administration=AdministrationService(environment, staff, enrolment, {}),
+        administration=AdministrationService(environment, staff, enrolment, {}, {}),
         statistics=StatisticsService(environment, lambda: ()),
         library_names={LIBRARY: "中央図書館", OTHER_LIBRARY: "北図書館"},
         clock=clock,

@@ -1,0 +1,25 @@
+"""What a library's settings amount to, those for all libraries included: for who administers it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from bridge.rules import LinkPolicy, RevocationRule
+from bridge.second_factor import SecondFactorPolicy
+from bridge.tokens import TokenPolicy
+
+
+@dataclass(frozen=True)
+class LibraryPolicies:
+    """The rules in force in one library. ``sources`` are asked about revocation, in their order.
+
+    ``linked_category`` gives, by category, the one for patrons with a linked card.
+    """
+
+    sources: Sequence[str]
+    revocation: RevocationRule
+    links: LinkPolicy
+    tokens: TokenPolicy
+    second_factor: SecondFactorPolicy
+    linked_category: Mapping[str, str] = field(default_factory=dict)
