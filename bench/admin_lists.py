@@ -21,6 +21,8 @@ from sqlalchemy import Engine, insert
 from bench.figure import Figure, median_seconds
 from bridge.app import create_app_from
 from bridge.models import ActorKind, AuditTag, IdentifierKind, LinkState
+from bridge.own_account import OwnAccountService
+from bridge.second_factor import SecondFactorPolicy
 from bridge.services import Services
 from bridge.statistics import StatisticsService
 from bridge.store import AuditEventRow, CardLinkRow, CategoryMoveRow, open_engine, upgrade
@@ -78,6 +80,7 @@ def _desk(path: Path, count: int, pki: CardPki) -> FlaskClient:
     services |= {
         "registration": bridge.registration,
         "staff": bridge.staff,
+        "own_account": OwnAccountService(bridge.environment, bridge.staff, SecondFactorPolicy.OPTIONAL),
         "library_names": {LIBRARY: "中央図書館"},
         "statistics": StatisticsService(bridge.environment, lambda: ()),
         "clock": lambda: NOW,
