@@ -77,8 +77,20 @@ def test_staff_are_listed_by_library(run):
     assert run("librarian", "list", "--library", "central").output == "hanako\tlibrarian\topen\thanako\n"
     listed = json.loads(run("librarian", "list", "--library", "harbour", "--json").stdout)
     assert listed == [
-        {"login_name": "minato", "role": "librarian", "state": "open", "display_name": "minato"}
+        {
+            "login_name": "minato",
+            "role": "librarian",
+            "state": "open",
+            "second_factor": False,
+            "display_name": "minato",
+        }
     ]
+
+
+def test_a_second_factor_is_reset_by_command(run):
+    account = ("--library", "central", "--login-name", "hanako")
+    result = run("librarian", "reset-second-factor", *account)
+    assert (result.exit_code, "no second factor" in result.output) == (0, True)
 
 
 def test_the_region_has_staff_of_its_own(run):
@@ -134,6 +146,7 @@ def test_a_password_from_standard_input_is_taken_and_not_shown(run, staff, passw
         ("unlock",),
         ("role", "--role", "auditor"),
         ("reset-password", "--generate"),
+        ("reset-second-factor",),
     ],
 )
 def test_an_account_of_another_library_is_not_found(run, staff, command):
