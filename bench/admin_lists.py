@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -19,6 +19,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import Engine, insert
 
 from bench.figure import Figure, median_seconds
+from bridge.admin.base import StaffView
 from bridge.app import create_app_from
 from bridge.models import ActorKind, AuditTag, IdentifierKind, LinkState
 from bridge.own_account import OwnAccountService
@@ -44,8 +45,8 @@ def measure() -> Iterator[Figure]:
     """Yield the figures: of the list that grows most, and of the dashboard."""
     with tempfile.TemporaryDirectory() as folder:
         pki = CardPki.create(NOW)
-        few = _desk(Path(folder) / "few.sqlite3", FEW, pki)
-        many = _desk(Path(folder) / "many.sqlite3", MANY, pki)
+        few = open_desk(Path(folder) / "few.sqlite3", FEW, pki)
+        many = open_desk(Path(folder) / "many.sqlite3", MANY, pki)
         _open(many, DASHBOARD)  # the days that are over are counted once
         dashboard = _growth(few, many, DASHBOARD)
         growths = {name: _growth(few, many, f"/admin/{name}/") for name in LISTS}
@@ -68,14 +69,20 @@ def _open(client: FlaskClient, path: str) -> None:
     assert b"<tbody>" in answer.data
 
 
-def _desk(path: Path, count: int, pki: CardPki) -> FlaskClient:
-    """Return a librarian's browser, logged in, over a database with *count* links."""
+def open_desk(
+    path: Path, count: int, pki: CardPki, view: Callable[[Services], StaffView] | None = None
+) -> FlaskClient:
+    """Return a librarian's browser, logged in, over a database with *count* links.
+
+    *view* makes a further page for the admin.
+    """
     engine = open_engine(f"sqlite:///{path}")
     upgrade(engine)
     bridge = Bridge(f"sqlite:///{path}", lambda: NOW, pki)
     bridge.furnish()
     _insert(engine, count)
     engine.dispose()
+    web = WebSettings("127.0.0.1", 0, secret_key="of a bench", secure_cookies=False)
     services: dict[str, Any] = {each.name: None for each in fields(Services)}
     services |= {
         "registration": bridge.registration,
@@ -85,8 +92,10 @@ def _desk(path: Path, count: int, pki: CardPki) -> FlaskClient:
         "statistics": StatisticsService(bridge.environment, lambda: ()),
         "clock": lambda: NOW,
     }
-    web = WebSettings("127.0.0.1", 0, secret_key="of a bench", secure_cookies=False)
-    client = create_app_from(Services(**services), bridge.store.scoped_session(), web).test_client()
+    app = create_app_from(Services(**services), bridge.store.scoped_session(), web)
+    if view is not None:
+        app.extensions["admin"][0].add_view(view(Services(**services)))
+    client = app.test_client()
     page = client.get("/admin/login").text
     found = re.search(r'name="csrf_token"[^>]*value="([^"]+)"', page)
     assert found is not None

@@ -63,6 +63,17 @@ class Desk:
             raise DeskError("the link could not be started")
         return page.url.rsplit("/", 1)[1]
 
+    def start_identification(self) -> str:
+        """Ask whose card the next one is at the library's only counter; return the request's id."""
+        page = self._post("/admin/counter/identify", self._get("/admin/counter/"))
+        if "/requests/" not in page.url:
+            raise DeskError("it could not be asked whose card it is")
+        return page.url.rsplit("/", 1)[1]
+
+    def answer(self, request_id: str) -> str:
+        """Return the page that says whose card it was."""
+        return self._get(f"/admin/counter/requests/{request_id}").text
+
     def unlink(self, cardnumber: str) -> requests.Response:
         """End the link of a patron who has one; return the page that follows, with its notices."""
         address = LINK_TO_END.search(self.find_patron(cardnumber).text)

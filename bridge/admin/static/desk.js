@@ -4,7 +4,7 @@
 "use strict";
 
 const CARD_AWAITED = 500; // milliseconds between two questions while no card lies on the reader
-const AT_THE_CARD = 60; // and while the patron is at work: the answer is wanted as soon as it is there
+const AT_THE_CARD = 40; // and while the patron is at work: the answer is wanted as soon as it is there
 
 const main = document.getElementById("main");
 const byId = (id) => document.getElementById(id);
