@@ -16,6 +16,7 @@ def test_a_card_is_linked_and_then_tells_whose_it_is(chromium, tmp_path):
         context = chromium.new_context(base_url=stack.bridge_url, locale="ja")
         page = context.new_page()
         page.goto("/admin/")
+        expect(page.locator("#login_name")).to_be_focused()
         page.keyboard.type(LIBRARIAN.login_name)
         page.keyboard.press("Tab")
         page.keyboard.type(LIBRARIAN.password)
