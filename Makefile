@@ -49,7 +49,7 @@ names:
 	$(PYTHON) .ci/public_names.py
 
 tests-with-coverage:
-	$(PYTHON) -m pytest --cov --cov-report=term
+	$(PYTHON) .ci/tests.py
 
 images: setup-test ## Draw the screenshots in docs/images anew
 	KEEP_SCREENSHOTS=1 $(PYTHON) -m pytest -m browser

@@ -46,6 +46,7 @@ OPERATOR_WORDS: Mapping[type[Exception], str] = MappingProxyType(
         jpki_errors.NoCard: "No card lies on the reader.",
         jpki_errors.CardRemoved: "The card was moved away while it was in use. Lay it again and leave it.",
         jpki_errors.CardInUse: "Another program holds the card: an agent, a browser, JPKI利用者ソフト.",
+        jpki_errors.UnresponsiveCard: "What lies on the reader does not answer: lay one card alone.",
         jpki_errors.ReaderServiceUnavailable: "The card reader service is not running: start pcscd.",
         jpki_errors.ReaderFailure: "The reader failed: {error}",
         jpki_errors.CertificateExpired: "The certificate has expired; the municipality's counter renews it.",
