@@ -187,6 +187,7 @@ def bridge(tmp_path, pki, empty_database):
         terminals=None,
         categories=categories,
         administration=None,
+        statistics=None,
         library_names={LIBRARY: library.name},
         clock=environment.clock,
         desk=DeskService(environment, staff, own_account),

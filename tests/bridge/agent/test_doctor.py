@@ -3,11 +3,12 @@
 import json
 import socket
 import ssl
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
 import requests
-from click.testing import CliRunner
 
 from bridge.agent.api_client import TerminalState
 from bridge.agent.card_check import CardStatus
@@ -28,7 +29,6 @@ from bridge.agent.doctor import (
 from bridge.agent.doctor_probes import NetworkProbe
 from bridge.agent.errors import BridgeProblem, BridgeUnreachable, OutputUnavailable, WrongSettings
 from bridge.agent.screen import Language
-from bridge.cli import main
 from jpki import errors as jpki_errors
 from jpki.constants import TokenKind
 
@@ -154,6 +154,12 @@ def test_the_probe_goes_through_no_proxy_over_plain_http(monkeypatch):
     assert NetworkProbe("https://bridge.example").proxy == "proxy.example"
 
 
+def doctor(arguments):
+    """Run the command in a process of its own: libpcsclite looks for its socket once in a process's life."""
+    command = [sys.executable, "-m", "bridge", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
 def test_the_command_tells_all_and_exits_with_one_where_something_is_wrong(tmp_path):
     settings = tmp_path / "agent.toml"
     (tmp_path / "token").write_text("a-token\n")
@@ -164,18 +170,18 @@ def test_the_command_tells_all_and_exits_with_one_where_something_is_wrong(tmp_p
             f'bridge_url = "http://127.0.0.1:{probe.getsockname()[1]}"\ntoken_file = "token"\n',
             encoding="utf-8",
         )
-        told = CliRunner().invoke(main, ["agent", "doctor", "--settings", str(settings), "--json"])
-        words = CliRunner().invoke(main, ["agent", "doctor", "--settings", str(settings)])
-    assert told.exit_code == 1, told.output
+        told = doctor(["agent", "doctor", "--settings", str(settings), "--json"])
+        words = doctor(["agent", "doctor", "--settings", str(settings)])
+    assert told.returncode == 1, told.stderr
     document = json.loads(told.stdout)
     assert [each["check"] for each in document] == [check.value for check in Check]
     found = {each["check"]: each["outcome"] for each in document}
     assert (found["route"], found["token"]) == ("no_connection", "no_answer")
     assert "NG サーバーへの経路" in words.stdout
-    assert "a-token" not in told.output + words.output
+    assert "a-token" not in told.stdout + told.stderr + words.stdout + words.stderr
 
 
 def test_wrong_settings_are_named(tmp_path):
-    ended = CliRunner().invoke(main, ["agent", "doctor", "--settings", str(tmp_path / "none.toml")])
-    assert ended.exit_code == 2
+    ended = doctor(["agent", "doctor", "--settings", str(tmp_path / "none.toml")])
+    assert ended.returncode == 2
     assert "none.toml" in ended.stderr
