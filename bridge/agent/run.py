@@ -148,11 +148,11 @@ class Agent:
             case Identified():
                 self._screen.show_step(VisitStep.IDENTIFIED)
             case SessionOpened(token=token, ending=ending, session_id=session_id):
-                self._session_id = session_id
                 try:
                     self._hand_over(token)
                 except OutputUnavailable as error:
                     return self._conclude(CardRefused(error))
+                self._session_id = session_id  # not before: without its token nobody is at the machine
                 self._screen.show_step(VisitStep.SESSION_OPENED)
                 self._warn(ending)
             case CardRefused(error):

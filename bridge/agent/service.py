@@ -66,6 +66,8 @@ def serve_patrons(settings: AgentSettings, reader: CardReader, say: Callable[[st
     with serving(_page_server(settings, page)) as server:
         say(f"The patron's page: {server.url}")
         try:
+            if output is not None:
+                output.wipe()  # of an agent that was killed
             return agent.run()
         finally:
             if output is not None:

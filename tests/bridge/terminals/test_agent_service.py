@@ -203,6 +203,7 @@ def test_a_machine_that_is_gone_is_told_and_the_token_shown_nowhere(
         touch_pin(page)
         page.wait_for_selector("#headline:has-text('番号を渡せませんでした')")
         card.remove()
+        page.wait_for_selector("#headline:has-text('置いてください')")  # and not: the machine is in use
     assert process.returncode == ExitCode.DONE
 
 
@@ -219,6 +220,20 @@ def test_a_card_that_is_torn_in_signing_is_asked_for_no_second_pin(
         touch_pin(page)
         page.wait_for_selector('body[data-tone="bad"]')
     assert card.state().verify_count <= 1
+
+
+def test_a_token_that_a_killed_agent_left_in_its_file_is_taken_away(
+    bridge, server, virtual_reader, browser, tmp_path
+):
+    left = tmp_path / "token.txt"
+    left.write_text("98012345678905\r", encoding="ascii")
+    output = f'[output]\nkind = "file"\npath = "{left}"\n'
+    with (
+        agent_running(virtual_reader, server, bridge.self_check_token, tmp_path, output=output) as (_, url),
+        display(browser, url) as page,
+    ):
+        page.wait_for_selector("#headline:has-text('置いてください')")
+        assert not left.exists()
 
 
 def test_wrong_settings_end_the_agent_in_plain_words(tmp_path):
