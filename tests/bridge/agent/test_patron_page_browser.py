@@ -175,6 +175,9 @@ def test_the_pad_fits_the_display(page, display, width, height):
     asking = Asking(page)
     display.wait_for_selector("#pad button")
     assert display.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    if width >= 1024:  # on a telephone's width one scrolls
+        time_left = display.locator("#time").bounding_box()
+        assert time_left["y"] + time_left["height"] <= height, "the time left is out of sight"
     for button in display.locator("#pad button").all():
         box = button.bounding_box()
         assert box["width"] >= 64
