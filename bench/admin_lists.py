@@ -19,11 +19,11 @@ from flask.testing import FlaskClient
 from sqlalchemy import Engine, insert
 
 from bench.figure import Figure, median_seconds
+from bridge.accounts.own_account import OwnAccountService
+from bridge.accounts.second_factor import SecondFactorPolicy
 from bridge.admin.base import StaffView
 from bridge.app import create_app_from
 from bridge.models import ActorKind, AuditTag, IdentifierKind, LinkState
-from bridge.own_account import OwnAccountService
-from bridge.second_factor import SecondFactorPolicy
 from bridge.services import Services
 from bridge.statistics import StatisticsService
 from bridge.store import AuditEventRow, CardLinkRow, CategoryMoveRow, open_engine, upgrade

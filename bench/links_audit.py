@@ -13,10 +13,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bench.figure import Figure, median_seconds
-from bridge.audit import AuditService, CheckedLog
-from bridge.audit_chain import FORMAT, GENESIS
+from bridge.audit.chain import FORMAT, GENESIS
+from bridge.audit.log import AuditService, CheckedLog
 from bridge.environment import Environment
-from bridge.keys import KeyRing, MasterKey
+from bridge.keys.ring import KeyRing, MasterKey
 from bridge.models import Actor, ActorKind, AuditEvent, AuditTag
 from bridge.store import SqlStore, open_engine, upgrade
 
@@ -84,7 +84,7 @@ def _event(number: int) -> AuditEvent:
 
 
 def _messages(service: AuditService) -> list[bytes]:
-    """Return what is hashed for each event, as ``bridge.audit_chain`` describes it."""
+    """Return what is hashed for each event, as ``bridge.audit.chain`` describes it."""
     messages = []
     for line in service.export(LIBRARY_ID):
         event = json.loads(line)

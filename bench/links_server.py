@@ -13,7 +13,7 @@ from flask import Flask
 from bridge.app import create_app_from
 from bridge.cli.serve import Server
 from bridge.services import Services
-from bridge.terminals import TerminalService
+from bridge.terminals.service import TerminalService
 from config import Settings, load_settings
 from fuzz.kill import LIBRARY, Bridge
 from jpki.simulator.pki import CardPki

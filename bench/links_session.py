@@ -18,9 +18,9 @@ from sqlalchemy import select
 
 from bench.figure import Figure
 from bench.links_server import EMPTY_VIEW, present, run
-from bridge.consent import CONSENT_VERSION
+from bridge.accounts.staff import IssuedTerminal
+from bridge.links.consent import CONSENT_VERSION
 from bridge.models import TerminalKind
-from bridge.staff import IssuedTerminal
 from bridge.store import CardSessionRow, open_engine, upgrade
 from fuzz.kill import COMMAND, LIBRARY, Bridge, Place, respond
 from jpki.simulator.pki import CardMaterial, CardPki, CardProfile

@@ -20,13 +20,13 @@ from sqlalchemy import insert, update
 from bench.crl_iteration import count_entries
 from bench.figure import Figure
 from bridge.environment import Environment, Library
-from bridge.keys import TAGGED_OCTETS, KeyRing, KeyUse, MasterKey
+from bridge.keys.ring import TAGGED_OCTETS, KeyRing, KeyUse, MasterKey
+from bridge.links.serial_record import write_serial_record
 from bridge.models import Actor, ActorKind, IdentifierKind, LinkState
+from bridge.revocation.sources import CrlSweepSource
+from bridge.revocation.sweep import RevocationSweep
 from bridge.rules import RevocationRule
-from bridge.serial_record import write_serial_record
 from bridge.store import CardLinkRow, SqlStore, open_engine, upgrade
-from bridge.sweep import RevocationSweep
-from bridge.sweep_sources import CrlSweepSource
 from jpki.certificate import SerialNumber
 from jpki.crl_index import CrlDirectory
 from jpki.trust import TrustStore, import_anchor

@@ -8,7 +8,7 @@ from pathlib import Path
 from secrets import token_bytes, token_hex
 from socket import create_server
 
-from bridge.keys import KeyRing, KeyUse, load_key_ring, write_new_key_file
+from bridge.keys.ring import KeyRing, KeyUse, load_key_ring, write_new_key_file
 from bridge.models import (
     CardIdentifier,
     CardLink,

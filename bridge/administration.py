@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from bridge.enrolment import DrawnCode, EnrolmentService
+from bridge.accounts.staff import IssuedTerminal, StaffMember, StaffService, generate_password
 from bridge.environment import Environment, Library
 from bridge.errors import LibraryNotFound, NotAllowed
 from bridge.library_policies import LibraryPolicies
@@ -22,7 +22,7 @@ from bridge.models import (
     Terminal,
     TerminalKind,
 )
-from bridge.staff import IssuedTerminal, StaffMember, StaffService, generate_password
+from bridge.terminals.enrolment import DrawnCode, EnrolmentService
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from enum import StrEnum, unique
 from bridge.environment import Environment
 from bridge.errors import BridgeError, Denied, NotLinked, WrongTerminalKind, slug_of, why_of
 from bridge.guessing import DEFAULT_GUESSING_RULE, GuessingRule
-from bridge.keys import KeyUse
-from bridge.link_life import suspend_revoked
-from bridge.link_upgrade import upgrade_link
+from bridge.keys.ring import KeyUse
+from bridge.links.life import suspend_revoked
+from bridge.links.upgrade import upgrade_link
 from bridge.models import (
     Actor,
     ActorKind,

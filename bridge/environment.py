@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, tzinfo
 
 from bridge.errors import LibraryNotFound, NoSuchPatron
-from bridge.identifiers import IdentifierForms
-from bridge.keys import KeyRing
+from bridge.keys.ring import KeyRing
+from bridge.links.identifiers import IdentifierForms
 from bridge.models import Actor, AuditEvent, AuditTag, CardLink, LinkRequest
 from bridge.ports import (
     Clock,

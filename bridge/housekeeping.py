@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum, unique
 
-from bridge.category import CategoryService
 from bridge.environment import Environment, Library
 from bridge.errors import Denied, KohaNotReachable, LinkNotFound, NoSuchPatron
-from bridge.link_life import end, restore, suspend
+from bridge.links.life import end, restore, suspend
 from bridge.models import Actor, AuditTag, CardLink, LinkEndReason, LinkState, SuspensionReason
+from bridge.patrons.category import CategoryService
 from bridge.rules import Decision, judge_duration, judge_retention
 
 BATCH = 200

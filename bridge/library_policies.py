@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from bridge.accounts.second_factor import SecondFactorPolicy
 from bridge.rules import LinkPolicy, RevocationRule
-from bridge.second_factor import SecondFactorPolicy
 from bridge.tokens import TokenPolicy
 
 

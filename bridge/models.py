@@ -546,7 +546,7 @@ class Librarian:
 
 @dataclass(frozen=True)
 class KohaPlugin:
-    """A Koha whose plugin may open the desk (``bridge.desk``) for the librarians who are signed in there."""
+    """A Koha whose plugin may open the desk (``bridge.counter.koha_desk``) for librarians signed in there."""
 
     plugin_id: str
     library_id: str

@@ -14,7 +14,7 @@ from decimal import Decimal
 from enum import StrEnum, unique
 from typing import NamedTuple, Protocol
 
-from bridge.audit_chain import ChainedEvent, ChainedRow, ChainHead
+from bridge.audit.chain import ChainedEvent, ChainedRow, ChainHead
 from bridge.guessing import Guesses
 from bridge.models import (
     AuditEvent,
@@ -220,7 +220,7 @@ class RevocationTag:
     """By what a sweep finds the link of a revoked certificate: its CA key, and a tag of its serial number.
 
     The tag is made with the master key that also encrypted the serial number; see
-    ``bridge.keys.KeyRing.revocation_tags``.
+    ``bridge.keys.ring.KeyRing.revocation_tags``.
     """
 
     issuer_key_identifier: bytes

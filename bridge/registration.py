@@ -11,9 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from bridge.category import CategoryService
-from bridge.consent import CONSENT_VERSION
-from bridge.counter import (
+from bridge.counter.service import (
     REQUEST_LIFETIME,
     CounterService,
     librarian_actor,
@@ -33,9 +31,11 @@ from bridge.errors import (
     slug_of,
     why_of,
 )
-from bridge.identifiers import IdentifierProblem
-from bridge.keys import KeyUse
-from bridge.link_life import end, restore, suspend
+from bridge.keys.ring import KeyUse
+from bridge.links.consent import CONSENT_VERSION
+from bridge.links.identifiers import IdentifierProblem
+from bridge.links.life import end, restore, suspend
+from bridge.links.serial_record import write_serial_record
 from bridge.models import (
     Actor,
     ActorKind,
@@ -52,6 +52,7 @@ from bridge.models import (
     Terminal,
     UnlinkReason,
 )
+from bridge.patrons.category import CategoryService
 from bridge.ports import PatronRecord, RevocationTag, Transaction
 from bridge.rules import (
     STAFF_SUSPENSIONS,
@@ -64,13 +65,12 @@ from bridge.rules import (
     may_link,
     may_represent,
 )
-from bridge.serial_record import write_serial_record
 from bridge.verification import CardVerification
 from jpki.challenge import Challenge, ChallengePurpose, VerifiedCard
 from jpki.errors import JpkiError
 from jpki.revocation import RevocationAnswer
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 NO_LINK = "-"
 """In the audit log, where a patron was looked up who has no link, or nobody was found."""
@@ -459,7 +459,7 @@ class RegistrationService(CounterService):
             return None
         number = forms.read(IdentifierKind.CARD_AP_NUMBER, card_number)
         if isinstance(number, IdentifierProblem):
-            _log.warning("%s: a card's number is not of the form in the settings", library_id)
+            logger.warning("%s: a card's number is not of the form in the settings", library_id)
             return None
         identifiers = self._environment.keys.foreign_identifiers(library_id, number)
         return transaction.find_open_link(library_id, identifiers)

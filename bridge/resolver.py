@@ -20,10 +20,10 @@ from bridge.borrowing import (
     NoLongerValid,
     TokenProblem,
 )
-from bridge.machines import MachinePolicies
 from bridge.models import AuditTag
 from bridge.ports import ChangeCounter
 from bridge.running_sessions import RunningSessions
+from bridge.terminals.machines import MachinePolicies
 from bridge.tokens import mask
 from sip2_adapter.resolver import (
     Kiosk,

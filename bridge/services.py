@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from bridge.accounts.own_account import OwnAccountService
+from bridge.accounts.staff import StaffService
 from bridge.administration import AdministrationService
 from bridge.borrowing import BorrowingService
-from bridge.category import CategoryService
-from bridge.desk import DeskService
-from bridge.enrolment import EnrolmentService
-from bridge.identification import IdentificationService
-from bridge.own_account import OwnAccountService
+from bridge.counter.identification import IdentificationService
+from bridge.counter.koha_desk import DeskService
+from bridge.patrons.category import CategoryService
 from bridge.ports import Clock
 from bridge.registration import RegistrationService
-from bridge.staff import StaffService
 from bridge.statistics import StatisticsService
-from bridge.terminals import TerminalService
+from bridge.terminals.enrolment import EnrolmentService
+from bridge.terminals.service import TerminalService
 
 
 @dataclass(frozen=True)

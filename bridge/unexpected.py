@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import traceback
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def log_unexpected(error: Exception) -> None:
@@ -15,4 +15,4 @@ def log_unexpected(error: Exception) -> None:
     """
     frames = traceback.extract_tb(error.__traceback__)
     place = " < ".join(f"{frame.filename}:{frame.lineno}" for frame in reversed(frames))
-    log.error("unexpected %s at %s", type(error).__name__, place)
+    logger.error("unexpected %s at %s", type(error).__name__, place)

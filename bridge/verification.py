@@ -16,9 +16,9 @@ from datetime import datetime, timedelta
 
 from bridge.environment import Environment
 from bridge.errors import Denied, LibraryNotFound, StoreUnavailable
-from bridge.inquiries import RevocationInquiries, RevocationInquiry
 from bridge.models import CardIdentifier, IdentifierKind, Terminal
 from bridge.ports import PendingChallenge
+from bridge.revocation.inquiries import RevocationInquiries, RevocationInquiry
 from bridge.rules import (
     STRICT,
     Decision,
@@ -36,7 +36,7 @@ from jpki.revocation import RevocationAnswer, RevocationSource, UnknownReason, u
 from jpki.trust import TrustAnchor, TrustStore
 from jpki.verify import CertificatePolicy, verify_certificate
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 REMEMBERED_AFTER_EXPIRY = timedelta(minutes=10)
 """How long a replay is still told from an unknown challenge."""
@@ -249,7 +249,7 @@ class CardVerification:
         )
         if decision.denial is DenialReason.REVOCATION_UNKNOWN or decision.for_review:
             accepted = "accepted for review" if decision.for_review else "refused"
-            _log.warning("%s: revocation unknown (%s): %s", library_id, decision.why, accepted)
+            logger.warning("%s: revocation unknown (%s): %s", library_id, decision.why, accepted)
         if decision.denial is not None:
             raise Denied(decision.denial, decision.why, answer)
         if decision.for_review and last_known is not None:

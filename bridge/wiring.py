@@ -22,40 +22,40 @@ from argon2 import PasswordHasher, profiles
 from cryptography.x509 import load_pem_x509_certificates
 from sqlalchemy.orm import Session, scoped_session
 
+from bridge.accounts.own_account import OwnAccountService
+from bridge.accounts.second_factor import SecondFactorPolicy
+from bridge.accounts.staff import StaffService
 from bridge.administration import AdministrationService
-from bridge.audit import AuditService
+from bridge.audit.log import AuditService
 from bridge.borrowing import USE_WRITTEN_WITHIN, BorrowingService
-from bridge.category import CategoryService
-from bridge.desk import DeskService
-from bridge.enrolment import EnrolmentService
+from bridge.counter.identification import IdentificationService
+from bridge.counter.koha_desk import DeskService
 from bridge.environment import Environment, Library
 from bridge.errors import BridgeError, StoreProblem
 from bridge.housekeeping import Housekeeping
-from bridge.identification import IdentificationService
-from bridge.identifiers import IdentifierForms
-from bridge.key_command import read_key_command
-from bridge.key_rotation import KeyRotation
-from bridge.keys import KeyRing, load_key_ring, parse_key_ring
-from bridge.koha import KohaPatronDirectory
+from bridge.keys.command import read_key_command
+from bridge.keys.ring import KeyRing, load_key_ring, parse_key_ring
+from bridge.keys.rotation import KeyRotation
 from bridge.library_policies import LibraryPolicies
-from bridge.link_records import LinkRecordService
-from bridge.link_transfer import LinkTransferService
-from bridge.machines import MachinePolicies, MachinePolicy, ScreenLanguage
+from bridge.links.identifiers import IdentifierForms
+from bridge.links.records import LinkRecordService
+from bridge.links.transfer import LinkTransferService
 from bridge.models import Actor, IdentifierKind, Terminal
-from bridge.own_account import OwnAccountService
+from bridge.patrons.category import CategoryService
+from bridge.patrons.koha import KohaPatronDirectory
+from bridge.patrons.sip2 import Sip2Account, Sip2PatronDirectory
 from bridge.ports import AuditReader, ChangeCounter
 from bridge.registration import RegistrationService
 from bridge.resolver import TokenResolver
+from bridge.revocation.sources import CrlSweepSource, PacedSource, SweepSource
+from bridge.revocation.sweep import RevocationSweep
 from bridge.rules import LinkPolicy, OutagePolicy, RevocationRule
-from bridge.second_factor import SecondFactorPolicy
 from bridge.services import Services
-from bridge.sip2_patrons import Sip2Account, Sip2PatronDirectory
-from bridge.staff import StaffService
 from bridge.statistics import StatisticsService
 from bridge.store import SqlStore, check_version, open_engine
-from bridge.sweep import RevocationSweep
-from bridge.sweep_sources import CrlSweepSource, PacedSource, SweepSource
-from bridge.terminals import TerminalService
+from bridge.terminals.enrolment import EnrolmentService
+from bridge.terminals.machines import MachinePolicies, MachinePolicy, ScreenLanguage
+from bridge.terminals.service import TerminalService
 from bridge.tokens import CheckDigit, TokenPolicy, TokenShape
 from bridge.verification import CardPolicy, CardVerification, LibraryRevocation
 from config import (

@@ -29,13 +29,13 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
-from bridge.audit import AuditService, CheckedLog
+from bridge.accounts.staff import StaffService
+from bridge.audit.log import AuditService, CheckedLog
 from bridge.borrowing import BorrowingService
-from bridge.category import CategoryService
-from bridge.consent import CONSENT_VERSION
 from bridge.environment import Environment, Library
 from bridge.errors import NoSuchPatron
-from bridge.keys import KeyRing, MasterKey
+from bridge.keys.ring import KeyRing, MasterKey
+from bridge.links.consent import CONSENT_VERSION
 from bridge.models import (
     Actor,
     ActorKind,
@@ -47,9 +47,9 @@ from bridge.models import (
     TerminalKind,
     UnlinkReason,
 )
+from bridge.patrons.category import CategoryService
 from bridge.ports import PatronRecord
 from bridge.registration import RegistrationService
-from bridge.staff import StaffService
 from bridge.store import (
     AuditEventRow,
     CardLinkRow,

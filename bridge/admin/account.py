@@ -15,9 +15,9 @@ from flask import Response, abort, flash, redirect, request, url_for
 from flask_admin import expose
 from flask_babel import gettext, lazy_gettext
 
+from bridge.accounts.second_factor import grouped, provisioning_uri
 from bridge.admin.base import StaffView, signed_in_librarian
 from bridge.admin.forms import ChangePasswordForm, CodeForm, OwnPasswordForm
-from bridge.second_factor import grouped, provisioning_uri
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -20,6 +20,7 @@ from wtforms.fields.choices import SelectChoice
 from wtforms.validators import DataRequired, EqualTo, Length, Optional, Regexp, ValidationError
 from wtforms.widgets import CheckboxInput, ListWidget
 
+from bridge.accounts.own_account import MAXIMUM_PASSWORD_LENGTH, MINIMUM_PASSWORD_LENGTH
 from bridge.admin.words import (
     LANGUAGES,
     LIBRARIAN_ROLES,
@@ -30,7 +31,6 @@ from bridge.admin.words import (
     UNLINK_REASONS,
 )
 from bridge.models import LibrarianRole, Representation, RepresentativeCheck, TerminalKind
-from bridge.own_account import MAXIMUM_PASSWORD_LENGTH, MINIMUM_PASSWORD_LENGTH
 from bridge.rules import STAFF_SUSPENSIONS, DenialReason
 from bridge.statistics import possible_period
 

@@ -24,10 +24,10 @@ from bridge.models import LibrarianRole, Permission, TerminalKind
 if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
 
+    from bridge.accounts.staff import StaffMember
     from bridge.administration import AdministrationService, LibraryOverview
     from bridge.models import Librarian, Terminal
     from bridge.services import Services
-    from bridge.staff import StaffMember
 
 FORM_PAGES = frozenset({"libraries.add_terminal", "libraries.add_librarian"})
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from flask_babel import format_date, format_decimal, gettext
 
 from bridge.admin.words import IDENTIFIER_KINDS, LINK_END_REASONS, PROBLEMS, words_of
-from bridge.category import MovePreview, SideEffect
 from bridge.models import IdentifierKind, LinkState
+from bridge.patrons.category import MovePreview, SideEffect
 from bridge.rules import STAFF_SUSPENSIONS, DenialReason, is_near
 
 if TYPE_CHECKING:

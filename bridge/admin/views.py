@@ -30,8 +30,8 @@ from bridge.admin.forms import (
 from bridge.admin.patron import IdentifiedPatron, show_identified, show_patron
 from bridge.admin.progress import Progress, present
 from bridge.admin.words import CONSENT, PROBLEMS, REPRESENTATIVE_CHECKS
-from bridge.consent import CONSENT_VERSION
 from bridge.errors import BridgeError
+from bridge.links.consent import CONSENT_VERSION
 from bridge.models import LinkRequestState, MoveDirection, TerminalKind, UnlinkReason
 from jpki.challenge import ChallengePurpose
 

@@ -13,6 +13,7 @@ from types import MappingProxyType
 
 from flask_babel import LazyString, lazy_gettext
 
+from bridge.accounts.second_factor import SecondFactorPolicy
 from bridge.models import (
     ActorKind,
     AuditTag,
@@ -30,7 +31,6 @@ from bridge.models import (
     TerminalKind,
     UnlinkReason,
 )
-from bridge.second_factor import SecondFactorPolicy
 from bridge.statistics import Party
 from jpki.revocation import CERTIFICATE_HOLD, UnknownReason
 
@@ -409,7 +409,7 @@ CONSENT: tuple[ConsentPoint, ...] = (
         lazy_gettext("Nobody has to link a card. The library card goes on working as before."),
     ),
 )
-"""To what the patron agrees. A changed wording needs a new ``bridge.consent.CONSENT_VERSION``."""
+"""To what the patron agrees. A changed wording needs a new ``bridge.links.consent.CONSENT_VERSION``."""
 
 REPRESENTATIVE_CHECKS: Mapping[str, LazyString] = MappingProxyType(
     {

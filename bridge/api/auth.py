@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from werkzeug.datastructures import Authorization
 
+from bridge.accounts.staff import StaffService
 from bridge.api.errors import TerminalNotAuthenticated
-from bridge.desk import DeskService
+from bridge.counter.koha_desk import DeskService
 from bridge.errors import DeskClosed, PluginRefused
 from bridge.models import Librarian, Terminal
-from bridge.staff import StaffService
 
 
 def authenticate(authorization: Authorization | None, staff: StaffService) -> Terminal:

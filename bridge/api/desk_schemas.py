@@ -21,8 +21,8 @@ from bridge.api.fields import (
     TextField,
     WordField,
 )
-from bridge.consent import CONSENT_VERSION
-from bridge.desk import OpenedDesk
+from bridge.counter.koha_desk import OpenedDesk
+from bridge.links.consent import CONSENT_VERSION
 from bridge.models import (
     CardLink,
     Librarian,

@@ -22,7 +22,7 @@ from bridge.api.fields import (
     WordField,
 )
 from bridge.borrowing import OpenedSession
-from bridge.identifiers import MAXIMUM_IDENTIFIER_LENGTH
+from bridge.links.identifiers import MAXIMUM_IDENTIFIER_LENGTH
 from bridge.models import (
     AgentStep,
     OutputState,

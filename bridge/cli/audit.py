@@ -9,8 +9,8 @@ from pathlib import Path
 
 import click
 
-from bridge.audit import AuditService, CheckedLog, Outcome, check_export, read_anchors
-from bridge.audit_chain import ChainHead, Finding, FindingKind
+from bridge.audit.chain import ChainHead, Finding, FindingKind
+from bridge.audit.log import AuditService, CheckedLog, Outcome, check_export, read_anchors
 from bridge.cli.common import FAILED, command_actor, load, refusals_told
 from bridge.wiring import build_audit
 

@@ -10,8 +10,8 @@ from dataclasses import asdict
 
 import click
 
-from bridge.category import CategoryService, ReconcileAction, ReconciledPatron
 from bridge.cli.common import FAILED, command_actor, load, refusals_told
+from bridge.patrons.category import CategoryService, ReconcileAction, ReconciledPatron
 from bridge.wiring import build_categories
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import click
 
 from bridge.cli.common import FAILED, command_actor, load, refusals_told
-from bridge.key_rotation import KeyState, RotationProblem
-from bridge.keys import add_key_to_file, put_key_first, write_new_key_file
+from bridge.keys.ring import add_key_to_file, put_key_first, write_new_key_file
+from bridge.keys.rotation import KeyState, RotationProblem
 from bridge.wiring import build_key_rotation
 
 WORDS: Mapping[RotationProblem, str] = {

@@ -11,9 +11,9 @@ from pathlib import Path
 import click
 
 from bridge.cli.common import FAILED, command_actor, json_option, load, refusals_told, say_json
-from bridge.identifiers import IMPORTED_KINDS
-from bridge.link_file import write_link_file
-from bridge.link_transfer import ImportReport
+from bridge.links.file import write_link_file
+from bridge.links.identifiers import IMPORTED_KINDS
+from bridge.links.transfer import ImportReport
 from bridge.models import CardLink, IdentifierKind, UnlinkReason
 from bridge.wiring import build_link_records, build_link_transfer
 

@@ -11,10 +11,10 @@ import click
 import uvloop
 from prometheus_client import CollectorRegistry, start_http_server
 
-from bridge.card_metrics import CardMetrics
 from bridge.cli.common import FAILED, load, refusals_told
-from bridge.metrics import ProxyMetrics
-from bridge.terminal_metrics import TerminalMetrics
+from bridge.metrics.card import CardMetrics
+from bridge.metrics.proxy import ProxyMetrics
+from bridge.metrics.terminal import TerminalMetrics
 from bridge.wiring import build_audit_reader, build_proxy, read_terminals
 from config import MetricsSettings
 from sip2_adapter.proxy import Sip2Proxy

@@ -12,7 +12,7 @@ from gunicorn.app.base import BaseApplication
 
 from bridge.app import create_app_from
 from bridge.cli.common import load, refusals_told
-from bridge.terminal_watch import MAXIMUM_WAITING
+from bridge.terminals.watch import MAXIMUM_WAITING
 from bridge.wiring import build_bridge
 from config import Settings
 

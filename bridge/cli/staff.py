@@ -12,11 +12,11 @@ from typing import ParamSpec
 
 import click
 
+from bridge.accounts.own_account import MINIMUM_PASSWORD_LENGTH
+from bridge.accounts.staff import StaffMember, StaffService, generate_password
 from bridge.cli.common import command_actor, json_option, load, refusals_told, say_json
 from bridge.errors import LibraryNotFound
 from bridge.models import REGION, Librarian, LibrarianRole, TerminalKind
-from bridge.own_account import MINIMUM_PASSWORD_LENGTH
-from bridge.staff import StaffMember, StaffService, generate_password
 from bridge.wiring import build_enrolment, build_staff
 from config import Settings
 

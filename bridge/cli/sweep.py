@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from bridge.cli.common import FAILED, command_actor, load, refusals_told
-from bridge.sweep import SweepStep
+from bridge.revocation.sweep import SweepStep
 from bridge.wiring import build_sweep
 
 SHOWN_EVERY = 20

@@ -9,7 +9,7 @@ from http import HTTPStatus
 
 import requests
 
-from bridge.consent import CONSENT_VERSION
+from bridge.links.consent import CONSENT_VERSION
 
 SECONDS = 20.0
 CSRF_FIELD = re.compile(r'name="csrf_token"[^>]*value="([^"]+)"')

@@ -30,7 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from bridge.audit_chain import (
+from bridge.audit.chain import (
     GENESIS,
     ChainedEvent,
     ChainedRow,

@@ -548,7 +548,7 @@ class TokenGuessesRow(Base):
 class AuditEventRow(Base):
     """One line of the audit log. Only ever added: triggers refuse UPDATE and DELETE.
 
-    ``sequence`` counts the events of one library without gaps; ``hash`` chains them (``bridge.audit_chain``).
+    ``sequence`` counts the events of one library without gaps; ``hash`` chains them (``bridge.audit.chain``).
     """
 
     __tablename__ = "audit_event"

@@ -18,20 +18,20 @@ from argon2 import PasswordHasher
 from flask import Flask, request
 from werkzeug.serving import make_server
 
+from bridge.accounts.own_account import OwnAccountService
+from bridge.accounts.second_factor import SecondFactorPolicy
+from bridge.accounts.staff import StaffService
 from bridge.app import create_app_from
-from bridge.category import CategoryService
-from bridge.consent import CONSENT_VERSION
-from bridge.desk import DeskService
+from bridge.counter.identification import IdentificationService
+from bridge.counter.koha_desk import DeskService
 from bridge.environment import Environment, Library
-from bridge.identification import IdentificationService
-from bridge.keys import KeyRing, MasterKey
+from bridge.keys.ring import KeyRing, MasterKey
+from bridge.links.consent import CONSENT_VERSION
 from bridge.models import Actor, ActorKind, AgentStep, LibrarianRole, TerminalKind
-from bridge.own_account import OwnAccountService
+from bridge.patrons.category import CategoryService
 from bridge.ports import PatronRecord
 from bridge.registration import RegistrationService
-from bridge.second_factor import SecondFactorPolicy
 from bridge.services import Services
-from bridge.staff import StaffService
 from bridge.store import SqlStore, open_engine, upgrade
 from bridge.verification import CardPolicy, CardVerification, LibraryRevocation
 from config.settings import WebSettings

@@ -8,9 +8,9 @@ from datetime import timedelta
 import pytest
 from pyotp import TOTP
 
+from bridge.accounts.own_account import OwnAccountService
+from bridge.accounts.second_factor import STEP, SecondFactorPolicy
 from bridge.models import AuditTag
-from bridge.own_account import OwnAccountService
-from bridge.second_factor import STEP, SecondFactorPolicy
 from bridge.store import AuditEventRow
 
 ACCOUNT = "/admin/account/"

@@ -12,7 +12,7 @@ from sqlalchemy import select
 from bridge.admin import init_admin
 from bridge.admin.auth import OPEN_ENDPOINTS, local_path
 from bridge.app import create_app_from
-from bridge.consent import CONSENT_VERSION
+from bridge.links.consent import CONSENT_VERSION
 from bridge.models import AuditTag
 from bridge.rate_limit import RateLimit
 from bridge.store import AuditEventRow, LibrarianRow

@@ -10,8 +10,8 @@ from decimal import Decimal
 import pytest
 
 from bridge.admin.progress import present
-from bridge.consent import CONSENT_VERSION
 from bridge.errors import CategoryRefused, KohaNotReachable
+from bridge.links.consent import CONSENT_VERSION
 from bridge.models import LinkRequest, LinkRequestState, MoveDirection, MoveState
 from bridge.ports import CategoryDetails
 

@@ -12,8 +12,8 @@ import pytest
 from bridge.admin.days import Calendar, japanese_day
 from bridge.admin.progress import present
 from bridge.admin.words import CONSENT, PROBLEMS, REPRESENTATIVE_CHECKS
-from bridge.consent import CONSENT_VERSION
 from bridge.errors import AlreadyLinked, BridgeError, Denied, KohaNotReachable, NotLinked
+from bridge.links.consent import CONSENT_VERSION
 from bridge.models import (
     Actor,
     ActorKind,

@@ -8,9 +8,9 @@ from datetime import date, timedelta
 import pytest
 from sqlalchemy import event
 
-from bridge.identifiers import IdentifierForms
-from bridge.link_life import suspend_revoked
-from bridge.link_transfer import LinkTransferService
+from bridge.links.identifiers import IdentifierForms
+from bridge.links.life import suspend_revoked
+from bridge.links.transfer import LinkTransferService
 from bridge.models import Actor, ActorKind, IdentifierKind, LibrarianRole, LinkState, UnlinkReason
 from bridge.store import CardLinkRow, SweptGroupRow
 from bridge.store.tables import RevocationSweepRow

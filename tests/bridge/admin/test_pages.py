@@ -24,9 +24,9 @@ from bridge.admin.progress import (
     Step,
     StepStatus,
 )
-from bridge.consent import CONSENT_VERSION
-from bridge.counter import AGENT_STEPS
+from bridge.counter.service import AGENT_STEPS
 from bridge.errors import JPKI_SLUGS, BridgeError, Denied, NotLinked
+from bridge.links.consent import CONSENT_VERSION
 from bridge.models import (
     ActorKind,
     AuditTag,

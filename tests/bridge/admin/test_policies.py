@@ -7,11 +7,11 @@ from datetime import timedelta
 
 import pytest
 
+from bridge.accounts.second_factor import SecondFactorPolicy
 from bridge.admin.policies import in_words
 from bridge.admin.words import SECOND_FACTOR_POLICIES
 from bridge.library_policies import LibraryPolicies
 from bridge.rules import LinkPolicy, OutagePolicy, RevocationRule
-from bridge.second_factor import SecondFactorPolicy
 from bridge.tokens import CheckDigit, TokenPolicy, TokenShape
 from config.table import LIBRARY_SECTIONS, SECTIONS
 from jpki.revocation import RevocationPolicy

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from bridge.admin.auth import OPEN_ENDPOINTS
-from bridge.consent import CONSENT_VERSION
+from bridge.links.consent import CONSENT_VERSION
 from bridge.models import PERMISSIONS, REGION, LibrarianRole, Permission, TerminalKind
 
 LOG_INS = {

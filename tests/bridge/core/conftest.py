@@ -39,12 +39,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import OperationalError
 
+from bridge.accounts.staff import StaffService
 from bridge.borrowing import Borrower, BorrowingService, OpenedSession
-from bridge.category import CategoryService
-from bridge.consent import CONSENT_VERSION
 from bridge.environment import Environment, Library
 from bridge.errors import KohaNotReachable, NoSuchPatron
-from bridge.keys import KeyRing, MasterKey
+from bridge.keys.ring import KeyRing, MasterKey
+from bridge.links.consent import CONSENT_VERSION
 from bridge.models import (
     Actor,
     ActorKind,
@@ -57,9 +57,9 @@ from bridge.models import (
     Terminal,
     TerminalKind,
 )
+from bridge.patrons.category import CategoryService
 from bridge.ports import PatronRecord
 from bridge.registration import RegistrationService
-from bridge.staff import StaffService
 from bridge.store import AuditEventRow, SqlStore, open_engine, upgrade
 from bridge.store.tables import Base
 from bridge.tokens import TokenPolicy, TokenShape

@@ -17,11 +17,11 @@ from click.testing import CliRunner
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
-from bridge.audit import AuditService, CheckedLog, check_export, read_anchors
-from bridge.audit_chain import GENESIS, ChainedEvent, ChainHead, FindingKind, event_hash
+from bridge.audit.chain import GENESIS, ChainedEvent, ChainHead, FindingKind, event_hash
+from bridge.audit.log import AuditService, CheckedLog, check_export, read_anchors
 from bridge.cli import main
 from bridge.errors import AuditFileMalformed, KeyProblem, LibraryNotFound, LogInFailed, StoreProblem
-from bridge.keys import KeyRing, MasterKey
+from bridge.keys.ring import KeyRing, MasterKey
 from bridge.models import Actor, ActorKind, AuditEvent, AuditTag
 from bridge.store import SqlStore, open_engine
 from bridge.store.audit import REPETITION_WINDOW, TOLD_ONE_BY_ONE
@@ -361,7 +361,7 @@ def test_many_threads_append_without_gap_or_fork(sealed, service, clock):
 PROCESS = """
 import sys
 from datetime import UTC, datetime
-from bridge.keys import KeyRing, MasterKey
+from bridge.keys.ring import KeyRing, MasterKey
 from bridge.models import Actor, ActorKind, AuditEvent, AuditTag
 from bridge.store import SqlStore, open_engine
 

@@ -17,7 +17,7 @@ from bridge.errors import (
     NotLinked,
     WrongTerminalKind,
 )
-from bridge.keys import KeyRing, MasterKey
+from bridge.keys.ring import KeyRing, MasterKey
 from bridge.models import AuditTag, SuspensionReason, UnlinkReason
 from bridge.rules import DenialReason
 from bridge.tokens import CheckDigit, TokenShape

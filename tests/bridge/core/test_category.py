@@ -14,20 +14,9 @@ from secrets import token_bytes
 import pytest
 from click.testing import CliRunner
 
-from bridge.category import (
-    CategoryService,
-    MovePreview,
-    ReconcileAction,
-    SideEffect,
-    Verdict,
-    Way,
-    due_move,
-    preview_of,
-)
 from bridge.cli import main
 from bridge.errors import CategoryRefused, KohaNotReachable, NoSuchPatron, PatronChanged
-from bridge.keys import write_new_key_file
-from bridge.koha import KohaPatronDirectory
+from bridge.keys.ring import write_new_key_file
 from bridge.models import (
     AuditTag,
     CardIdentifier,
@@ -39,6 +28,17 @@ from bridge.models import (
     MoveState,
     UnlinkReason,
 )
+from bridge.patrons.category import (
+    CategoryService,
+    MovePreview,
+    ReconcileAction,
+    SideEffect,
+    Verdict,
+    Way,
+    due_move,
+    preview_of,
+)
+from bridge.patrons.koha import KohaPatronDirectory
 from bridge.ports import CategoryDetails, EncryptedValue
 from bridge.store import SqlStore, open_engine, upgrade
 from jpki.simulator.pki import CardProfile

@@ -11,7 +11,7 @@ import pytest
 
 from bridge.borrowing import NoLongerValid, TokenProblem
 from bridge.errors import AlreadyLinked, LinkRequestPending, LogInFailed
-from bridge.keys import KeyRing, MasterKey
+from bridge.keys.ring import KeyRing, MasterKey
 from bridge.models import AuditTag, UnlinkReason
 from jpki.errors import ChallengeAlreadyUsed
 

@@ -9,7 +9,9 @@ from datetime import timedelta
 import pytest
 from pyotp import TOTP
 
-from bridge.desk import LOCK_DURATION, PLUGIN_PASS_LIFETIME, WINDOW_PASS_LIFETIME, DeskService
+from bridge.accounts.own_account import OwnAccountService
+from bridge.accounts.second_factor import SecondFactorPolicy
+from bridge.counter.koha_desk import LOCK_DURATION, PLUGIN_PASS_LIFETIME, WINDOW_PASS_LIFETIME, DeskService
 from bridge.errors import (
     DeskClosed,
     LibrarianNotFound,
@@ -24,8 +26,6 @@ from bridge.errors import (
     SecondFactorRefused,
 )
 from bridge.models import AuditTag, LibrarianRole
-from bridge.own_account import OwnAccountService
-from bridge.second_factor import SecondFactorPolicy
 
 KOHA = "https://koha.example"
 HARBOUR_KOHA = "https://koha.harbour.example"

@@ -11,9 +11,9 @@ import pytest
 
 from bridge.borrowing import NoLongerValid, TokenProblem
 from bridge.errors import Denied, NotLinked
-from bridge.inquiries import RevocationInquiries
-from bridge.keys import KeyRing, MasterKey
+from bridge.keys.ring import KeyRing, MasterKey
 from bridge.models import AuditTag, LinkState
+from bridge.revocation.inquiries import RevocationInquiries
 from bridge.rules import DenialReason, OutagePolicy, RevocationRule
 from bridge.store import SqlStore, open_engine
 from bridge.verification import LibraryRevocation

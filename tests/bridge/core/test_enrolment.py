@@ -8,7 +8,6 @@ from secrets import token_bytes
 
 import pytest
 
-from bridge.enrolment import CODE_LIFETIME, ENROLMENT_GUESSING, EnrolmentService
 from bridge.enrolment_code import ALPHABET, EnrolmentCode, MistypedEnrolmentCode
 from bridge.errors import (
     EnrolmentCodeExpired,
@@ -20,6 +19,7 @@ from bridge.errors import (
     TerminalNotFound,
 )
 from bridge.models import AuditTag, TerminalKind
+from bridge.terminals.enrolment import CODE_LIFETIME, ENROLMENT_GUESSING, EnrolmentService
 
 TOKEN = "made-at-the-terminal"
 

@@ -10,7 +10,6 @@ import pytest
 from click.testing import CliRunner
 from sqlalchemy import text
 
-from bridge.category import CategoryService
 from bridge.cli import main
 from bridge.housekeeping import Chore, Housekeeping
 from bridge.models import (
@@ -22,6 +21,7 @@ from bridge.models import (
     SuspensionReason,
     UnlinkReason,
 )
+from bridge.patrons.category import CategoryService
 from bridge.rules import STAFF_SUSPENSIONS, LinkPolicy
 from jpki.simulator.pki import CardProfile
 

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from bridge.counter.identification import IdentificationService
 from bridge.errors import (
     Denied,
     KohaNotReachable,
@@ -17,7 +18,6 @@ from bridge.errors import (
     NotLinked,
     WrongTerminalKind,
 )
-from bridge.identification import IdentificationService
 from bridge.models import AgentStep, AuditTag, LibrarianRole, LinkRequestState, LinkState, UnlinkReason
 from jpki.challenge import ChallengePurpose
 from jpki.errors import ChallengeUnknown

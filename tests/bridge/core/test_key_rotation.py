@@ -17,13 +17,14 @@ import pytest
 from click.testing import CliRunner
 from sqlalchemy import text
 
-from bridge.audit import AuditService
+from bridge.audit.log import AuditService
 from bridge.cli import main
 from bridge.errors import AlreadyLinked, KeyInUse, KeyProblem
-from bridge.identifiers import IdentifierForms
-from bridge.key_rotation import KeyRotation, RotationProblem
-from bridge.keys import KeyRing, KeyUse, MasterKey
-from bridge.link_transfer import LinkTransferService
+from bridge.keys.ring import KeyRing, KeyUse, MasterKey
+from bridge.keys.rotation import KeyRotation, RotationProblem
+from bridge.links.identifiers import IdentifierForms
+from bridge.links.serial_record import read_serial_record, write_serial_record
+from bridge.links.transfer import LinkTransferService
 from bridge.models import (
     Actor,
     ActorKind,
@@ -35,7 +36,6 @@ from bridge.models import (
 )
 from bridge.ports import EncryptedValue, KeyedRecord
 from bridge.rules import LinkPolicy
-from bridge.serial_record import read_serial_record, write_serial_record
 from bridge.store import SqlStore
 from jpki.certificate import SerialNumber
 
@@ -360,8 +360,8 @@ import sys
 from datetime import UTC, date, datetime
 from secrets import token_bytes
 from bridge.environment import Environment
-from bridge.key_rotation import KeyRotation
-from bridge.keys import KeyRing, MasterKey
+from bridge.keys.rotation import KeyRotation
+from bridge.keys.ring import KeyRing, MasterKey
 from bridge.models import Actor, ActorKind
 from bridge.store import SqlStore, open_engine
 

@@ -9,8 +9,8 @@ from secrets import token_bytes
 import pytest
 
 from bridge.errors import KeyProblem
-from bridge.key_command import read_key_command
-from bridge.keys import KeyRing, KeyUse, MasterKey, load_key_ring, parse_key_ring, write_new_key_file
+from bridge.keys.command import read_key_command
+from bridge.keys.ring import KeyRing, KeyUse, MasterKey, load_key_ring, parse_key_ring, write_new_key_file
 from bridge.models import IdentifierKind, SessionToken
 from jpki.certificate import SerialNumber
 

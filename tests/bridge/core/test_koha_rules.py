@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from bridge.errors import Denied, NoSuchPatron
-from bridge.koha import KohaPatronDirectory
+from bridge.patrons.koha import KohaPatronDirectory
 from bridge.rules import DenialReason
 from koha_client import KohaClient, OAuth2ClientCredentials, Transport
 from koha_client.simulator import DemoPatron, KohaRestServer, demo_state

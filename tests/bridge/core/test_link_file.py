@@ -8,8 +8,7 @@ from datetime import date
 import pytest
 
 from bridge.errors import LinkFileMalformed
-from bridge.identifiers import IMPORTED_KINDS, ForeignIdentifier, IdentifierForms, IdentifierProblem
-from bridge.link_file import (
+from bridge.links.file import (
     LinkRow,
     RefusedRow,
     RowProblem,
@@ -17,6 +16,7 @@ from bridge.link_file import (
     read_link_file,
     write_link_file,
 )
+from bridge.links.identifiers import IMPORTED_KINDS, ForeignIdentifier, IdentifierForms, IdentifierProblem
 from bridge.models import IdentifierKind
 
 TODAY = date(2026, 11, 2)

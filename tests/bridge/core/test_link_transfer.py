@@ -9,8 +9,6 @@ from datetime import date
 import pytest
 from sqlalchemy import select
 
-from bridge.category import CategoryService
-from bridge.consent import CONSENT_VERSION
 from bridge.errors import (
     AlreadyLinked,
     Denied,
@@ -21,11 +19,13 @@ from bridge.errors import (
     LinkNotFound,
     NotLinked,
 )
-from bridge.identifiers import IdentifierForms
-from bridge.link_file import RefusedRow, RowProblem, write_link_file
-from bridge.link_records import LinkRecordService
-from bridge.link_transfer import LinkTransferService
+from bridge.links.consent import CONSENT_VERSION
+from bridge.links.file import RefusedRow, RowProblem, write_link_file
+from bridge.links.identifiers import IdentifierForms
+from bridge.links.records import LinkRecordService
+from bridge.links.transfer import LinkTransferService
 from bridge.models import AuditTag, IdentifierKind, LinkEndReason, LinkState, UnlinkReason
+from bridge.patrons.category import CategoryService
 from bridge.rules import DenialReason, LinkPolicy
 from bridge.store import CardLinkRow
 from bridge.store.tables import Base
@@ -114,7 +114,7 @@ def test_a_file_that_is_read_twice_makes_no_link_twice(place, bring_in):
 def test_a_file_that_was_cut_off_in_the_middle_is_brought_in_by_reading_it_again(
     place, bring_in, monkeypatch
 ):
-    monkeypatch.setattr("bridge.link_transfer.ROWS_IN_A_TRANSACTION", 1)
+    monkeypatch.setattr("bridge.links.transfer.ROWS_IN_A_TRANSACTION", 1)
     real, written = LinkTransferService._write, []
 
     def cut_off(self, *arguments):

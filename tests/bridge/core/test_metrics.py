@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from bridge.metrics import ProxyMetrics
+from bridge.metrics.proxy import ProxyMetrics
+from bridge.metrics.terminal import TerminalMetrics
 from bridge.models import OutputState, ReaderState, Terminal, TerminalKind, TerminalReport
-from bridge.terminal_metrics import TerminalMetrics
 from sip2_adapter.observer import Cut, LoginRefusal, ProxyObserver, Result
 from sip2_adapter.resolver import Refusal
 

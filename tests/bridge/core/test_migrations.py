@@ -9,7 +9,7 @@ from alembic import command
 from sqlalchemy import inspect, text
 from sqlalchemy.exc import IntegrityError
 
-from bridge.audit_chain import ChainVerifier
+from bridge.audit.chain import ChainVerifier
 from bridge.models import DeskPass, KohaAccount, KohaPlugin, LinkState
 from bridge.ports import LinkGroup
 from bridge.store import SqlStore, open_engine, upgrade

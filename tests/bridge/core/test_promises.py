@@ -11,7 +11,6 @@ import pytest
 from bridge.admin.words import PROBLEMS
 from bridge.agent.screen import ERROR_WORDS
 from bridge.borrowing import Borrower, NoLongerValid, NotOurs, TokenProblem
-from bridge.consent import CONSENT_VERSION
 from bridge.errors import (
     AlreadyLinked,
     ConsentMissing,
@@ -22,6 +21,7 @@ from bridge.errors import (
     NotAllowed,
     NotLinked,
 )
+from bridge.links.consent import CONSENT_VERSION
 from bridge.models import (
     AgentStep,
     AuditTag,

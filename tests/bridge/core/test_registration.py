@@ -7,7 +7,6 @@ from datetime import date, timedelta
 
 import pytest
 
-from bridge.consent import CONSENT_VERSION
 from bridge.errors import (
     AlreadyLinked,
     Denied,
@@ -21,6 +20,7 @@ from bridge.errors import (
     TerminalNotFound,
     WrongTerminalKind,
 )
+from bridge.links.consent import CONSENT_VERSION
 from bridge.models import (
     AgentStep,
     AuditTag,

@@ -11,10 +11,10 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from bridge.borrowing import TokenProblem
-from bridge.machines import REFUSAL_TEXTS, MachinePolicies, MachinePolicy, ScreenLanguage
 from bridge.models import AuditTag, TerminalKind
 from bridge.resolver import REFUSALS, TokenResolver
 from bridge.store import SqlStore, open_engine
+from bridge.terminals.machines import REFUSAL_TEXTS, MachinePolicies, MachinePolicy, ScreenLanguage
 from sip2_adapter.codec import decode
 from sip2_adapter.resolver import Kiosk, PassThrough, Refusal, Refused, Resolution, Resolved, SessionEnd
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bridge.errors import AlreadyLinked
-from bridge.keys import KeyRing, MasterKey
+from bridge.keys.ring import KeyRing, MasterKey
 from bridge.store import SqlStore, open_engine
 from jpki.errors import ChallengeAlreadyUsed
 from jpki.trust import TrustStore

@@ -10,8 +10,8 @@ from prometheus_client import CollectorRegistry
 
 from bridge.admin.words import REASONS
 from bridge.api.problems import TYPE_PREFIX, render_problem
-from bridge.card_metrics import CardMetrics
 from bridge.errors import Denied
+from bridge.metrics.card import CardMetrics
 from bridge.models import AuditTag
 from jpki.revocation import RevocationAnswer, RevocationStatus, UnknownReason
 

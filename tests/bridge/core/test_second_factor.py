@@ -8,6 +8,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from pyotp import TOTP, parse_uri
 
+from bridge.accounts.log_in_tries import LONGEST_LOCK, lock_duration
+from bridge.accounts.own_account import OwnAccountService
+from bridge.accounts.second_factor import STEP, SecondFactorPolicy, grouped, matching_step, provisioning_uri
+from bridge.accounts.staff import StaffService
 from bridge.errors import (
     KeyInUse,
     LogInFailed,
@@ -16,14 +20,10 @@ from bridge.errors import (
     SecondFactorNeeded,
     SecondFactorRefused,
 )
-from bridge.key_rotation import KeyRotation
-from bridge.keys import KeyRing, MasterKey
-from bridge.log_in_tries import LONGEST_LOCK, lock_duration
+from bridge.keys.ring import KeyRing, MasterKey
+from bridge.keys.rotation import KeyRotation
 from bridge.models import REGION, Actor, ActorKind, AuditTag, LibrarianRole
-from bridge.own_account import OwnAccountService
 from bridge.ports import KeyedRecord
-from bridge.second_factor import STEP, SecondFactorPolicy, grouped, matching_step, provisioning_uri
-from bridge.staff import StaffService
 
 SECRET = b"12345678901234567890"
 """The secret of RFC 6238, appendix B."""

@@ -10,9 +10,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from bridge.machines import MachinePolicies, MachinePolicy
 from bridge.models import AuditTag, TerminalKind
 from bridge.resolver import TokenResolver
+from bridge.terminals.machines import MachinePolicies, MachinePolicy
 from sip2_adapter import ConnectionLimits, Listener, ProxyLimits, Sip2Proxy, decode
 from sip2_adapter.codec import checksum
 from sip2_adapter.simulator import (

@@ -16,15 +16,15 @@ from click.testing import CliRunner
 from sqlalchemy import select
 
 from bridge.borrowing import Borrower
-from bridge.category import CategoryService, ReconcileAction
 from bridge.cli import main
 from bridge.demo.koha import SimulatedKoha
 from bridge.errors import Denied, KeyProblem, KohaNotReachable, NoSuchPatron
-from bridge.keys import KeyRing, MasterKey, write_new_key_file
-from bridge.koha import KohaPatronDirectory
+from bridge.keys.ring import KeyRing, MasterKey, write_new_key_file
 from bridge.models import AuditTag, Librarian, LibrarianRole, LinkRequestState, UnlinkReason
+from bridge.patrons.category import CategoryService, ReconcileAction
+from bridge.patrons.koha import KohaPatronDirectory
+from bridge.patrons.sip2 import Sip2Account, Sip2PatronDirectory
 from bridge.rules import DenialReason
-from bridge.sip2_patrons import Sip2Account, Sip2PatronDirectory
 from bridge.store import open_engine, upgrade
 from bridge.store.tables import Base
 from bridge.wiring import build_bridge

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from argon2 import PasswordHasher
 
+from bridge.accounts.staff import StaffService
 from bridge.errors import (
     LibrarianNotFound,
     LibraryNotFound,
@@ -14,7 +15,6 @@ from bridge.errors import (
     WrongRole,
 )
 from bridge.models import REGION, AuditTag, LibrarianRole, TerminalKind
-from bridge.staff import StaffService
 
 
 def fail(place, times: int, password: str = "wrong") -> None:

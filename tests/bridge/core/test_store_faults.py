@@ -14,15 +14,15 @@ from pathlib import Path
 import pytest
 from sqlalchemy import event, make_url, text
 
+from bridge.accounts.own_account import OwnAccountService
+from bridge.accounts.second_factor import SecondFactorPolicy
 from bridge.app import create_app_from
 from bridge.borrowing import Borrower, NoLongerValid, TokenProblem
 from bridge.errors import LogInFailed, StoreUnavailable
 from bridge.models import AuditTag, TerminalKind, UnlinkReason
-from bridge.own_account import OwnAccountService
-from bridge.second_factor import SecondFactorPolicy
 from bridge.services import Services
 from bridge.store import open_engine
-from bridge.terminals import TerminalService
+from bridge.terminals.service import TerminalService
 from config import WebSettings
 from jpki.errors import ChallengeAlreadyUsed, ChallengeExpired
 

@@ -15,14 +15,14 @@ from sqlalchemy import select, update
 
 from bridge.cli import main
 from bridge.errors import Denied
-from bridge.key_rotation import KeyRotation
-from bridge.keys import KeyRing, MasterKey
+from bridge.keys.ring import KeyRing, MasterKey
+from bridge.keys.rotation import KeyRotation
 from bridge.models import AuditTag, LinkState, SuspensionReason
 from bridge.ports import RevocationSweepState
+from bridge.revocation.sources import CrlSweepSource, PacedSource
+from bridge.revocation.sweep import RevocationSweep
 from bridge.rules import DenialReason, OutagePolicy, RevocationRule, judge_certificate
 from bridge.store import CardLinkRow
-from bridge.sweep import RevocationSweep
-from bridge.sweep_sources import CrlSweepSource, PacedSource
 from jpki.certificate import SerialNumber, UserAuthenticationCertificate
 from jpki.circuit_breaker import BreakerPolicy, CircuitBreaker
 from jpki.crl_index import CrlDirectory
@@ -170,7 +170,7 @@ def test_a_sweep_that_dies_within_a_batch_has_done_nothing_of_it(place, cards, c
         raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr("bridge.sweep.suspend_revoked", die)
+        patched.setattr("bridge.revocation.sweep.suspend_revoked", die)
         sweep = sweep_of(place, source).run()
         with pytest.raises(Killed):
             list(sweep)

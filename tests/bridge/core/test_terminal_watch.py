@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy import event
 
 from bridge.models import OutputState, ReaderState, TerminalReport
-from bridge.terminal_watch import LOOK_INTERVAL, MAXIMUM_WAITING, MAXIMUM_WAITING_AT_PLACE
-from bridge.terminals import SEEN_INTERVAL, TerminalService
+from bridge.terminals.service import SEEN_INTERVAL, TerminalService
+from bridge.terminals.watch import LOOK_INTERVAL, MAXIMUM_WAITING, MAXIMUM_WAITING_AT_PLACE
 
 SOON = 2.0
 LONG = 20.0

@@ -8,11 +8,9 @@ import pytest
 
 from bridge.administration import AdministrationService
 from bridge.borrowing import Borrower
-from bridge.category import CategoryService
-from bridge.consent import CONSENT_VERSION
-from bridge.enrolment import EnrolmentService
 from bridge.errors import BridgeError, NotAllowed
-from bridge.link_records import LinkRecordService
+from bridge.links.consent import CONSENT_VERSION
+from bridge.links.records import LinkRecordService
 from bridge.models import (
     REGION,
     LibrarianRole,
@@ -20,6 +18,8 @@ from bridge.models import (
     TerminalKind,
     UnlinkReason,
 )
+from bridge.patrons.category import CategoryService
+from bridge.terminals.enrolment import EnrolmentService
 
 UNKNOWN = "0123456789abcdef0123456789abcdef"
 

@@ -8,12 +8,12 @@ from secrets import token_bytes
 import pytest
 
 from bridge.errors import Denied, KohaNotReachable, NoSuchPatron
-from bridge.keys import write_new_key_file
-from bridge.koha import KohaPatronDirectory
-from bridge.machines import MachinePolicy, ScreenLanguage
+from bridge.keys.ring import write_new_key_file
 from bridge.models import Librarian, LibrarianRole, Terminal, TerminalKind
+from bridge.patrons.koha import KohaPatronDirectory
 from bridge.rules import DenialReason
 from bridge.store import open_engine, upgrade
+from bridge.terminals.machines import MachinePolicy, ScreenLanguage
 from bridge.tokens import CheckDigit, TokenShape
 from bridge.wiring import build_bridge, build_proxy
 from jpki.challenge import ChallengePurpose

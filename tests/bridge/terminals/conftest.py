@@ -14,28 +14,28 @@ from flask import request
 from sqlalchemy import inspect, text
 from werkzeug.serving import make_server
 
+from bridge.accounts.own_account import OwnAccountService
+from bridge.accounts.second_factor import SecondFactorPolicy
+from bridge.accounts.staff import StaffService
 from bridge.administration import AdministrationService
 from bridge.api.openapi import openapi_document
 from bridge.app import create_app_from
 from bridge.borrowing import BorrowingService
-from bridge.category import CategoryService
-from bridge.consent import CONSENT_VERSION
-from bridge.desk import DeskService
-from bridge.enrolment import EnrolmentService
+from bridge.counter.identification import IdentificationService
+from bridge.counter.koha_desk import DeskService
 from bridge.environment import Environment, Library
 from bridge.errors import NoSuchPatron
-from bridge.identification import IdentificationService
-from bridge.keys import KeyRing, MasterKey
+from bridge.keys.ring import KeyRing, MasterKey
+from bridge.links.consent import CONSENT_VERSION
 from bridge.models import Actor, ActorKind, LibrarianRole, TerminalKind
-from bridge.own_account import OwnAccountService
+from bridge.patrons.category import CategoryService
 from bridge.ports import PatronRecord
 from bridge.registration import RegistrationService
-from bridge.second_factor import SecondFactorPolicy
 from bridge.services import Services
-from bridge.staff import StaffService
 from bridge.statistics import StatisticsService
 from bridge.store import SqlStore, open_engine, upgrade
-from bridge.terminals import TerminalService
+from bridge.terminals.enrolment import EnrolmentService
+from bridge.terminals.service import TerminalService
 from bridge.tokens import TokenPolicy, TokenShape
 from bridge.verification import CardPolicy, CardVerification, LibraryRevocation
 from config import WebSettings

@@ -16,7 +16,7 @@ from bridge.agent.pin import PipedPinPad
 from bridge.agent.screen import Language, TerminalScreen
 from bridge.agent.service import build_card_application
 from bridge.agent.session import CardRefused, CardVisit
-from bridge.identifiers import IdentifierForms
+from bridge.links.identifiers import IdentifierForms
 from bridge.models import IdentifierKind
 from config import CardNumberSettings
 from jpki.errors import CardError

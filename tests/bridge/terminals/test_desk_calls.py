@@ -2,7 +2,7 @@
 
 import pytest
 
-from bridge.consent import CONSENT_VERSION
+from bridge.links.consent import CONSENT_VERSION
 from bridge.models import Actor, ActorKind, AgentStep, LibrarianRole
 from jpki.card import JpkiSession, Pin
 from jpki.simulator.card import SimulatedConnection

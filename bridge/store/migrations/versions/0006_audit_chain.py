@@ -11,7 +11,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from bridge.audit_chain import GENESIS, ChainedEvent, details_text, event_hash, moment_text
+from bridge.audit.chain import GENESIS, ChainedEvent, details_text, event_hash, moment_text
 from bridge.store.columns import UtcDateTime
 
 revision = "0006"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from bridge.accounts.log_in_tries import NOBODY
 from bridge.enrolment_code import EnrolmentCode, MistypedEnrolmentCode
 from bridge.environment import Environment
 from bridge.errors import (
@@ -21,7 +22,6 @@ from bridge.errors import (
     TerminalNotFound,
 )
 from bridge.guessing import GuessingRule
-from bridge.log_in_tries import NOBODY
 from bridge.models import REGION, Actor, ActorKind, AuditTag, Terminal, TerminalEnrolment
 from bridge.ports import Transaction
 

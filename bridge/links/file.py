@@ -15,7 +15,7 @@ from datetime import date
 from enum import StrEnum, unique
 
 from bridge.errors import LinkFileMalformed
-from bridge.identifiers import ForeignIdentifier, IdentifierForms, IdentifierProblem
+from bridge.links.identifiers import ForeignIdentifier, IdentifierForms, IdentifierProblem
 from bridge.models import IdentifierKind
 
 IDENTIFIER, LIBRARY_CARD, PATRON_ID, VALID_UNTIL = "identifier", "library_card", "patron_id", "valid_until"

@@ -16,7 +16,7 @@ from enum import Enum, StrEnum, auto, unique
 
 from bridge.environment import Environment, Library
 from bridge.errors import CategoryRefused, KohaNotReachable, NoSuchPatron, PatronChanged
-from bridge.link_upgrade import upgrade_links
+from bridge.links.upgrade import upgrade_links
 from bridge.models import (
     Actor,
     AuditTag,

@@ -18,7 +18,7 @@ from enum import StrEnum, unique
 
 from bridge.environment import Environment
 from bridge.errors import KeyInUse, KeyProblem
-from bridge.keys import KeyUse
+from bridge.keys.ring import KeyUse
 from bridge.models import Actor, AuditTag
 from bridge.ports import KeyedLink, KeyedRecord, Transaction
 from jpki.errors import MalformedCertificate

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 
+from bridge.accounts.log_in_tries import LogInTries, LogInTry, staff_actor
+from bridge.accounts.second_factor import SECRET_LENGTH, SecondFactorPolicy, matching_step
+from bridge.accounts.staff import StaffService
 from bridge.environment import Environment
 from bridge.errors import KeyProblem, OwnPasswordRefused, PasswordUnfit, SecondFactorRefused
-from bridge.keys import KeyUse
-from bridge.log_in_tries import LogInTries, LogInTry, staff_actor
+from bridge.keys.ring import KeyUse
 from bridge.models import AuditTag, Librarian
 from bridge.ports import EncryptedValue, LibrarianAccount, SecondFactor, Transaction
-from bridge.second_factor import SECRET_LENGTH, SecondFactorPolicy, matching_step
-from bridge.staff import StaffService
 
 MINIMUM_PASSWORD_LENGTH = 12
 MAXIMUM_PASSWORD_LENGTH = 1024

@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 
 from bridge.models import OutputState, ReaderState, Terminal
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 LABELS = ("library", "terminal")
 
@@ -35,7 +35,7 @@ class TerminalMetrics(Collector):
         try:
             terminals = list(self._terminals())
         except Exception as error:  # noqa: BLE001  # the proxy's own counters must be read all the same
-            log.warning("the terminals cannot be read: %s", type(error).__name__)
+            logger.warning("the terminals cannot be read: %s", type(error).__name__)
             terminals = []
         return self._gauges(terminals)
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from bridge.environment import Environment
 from bridge.models import OpenWork, Terminal, TerminalReport
-from bridge.terminal_watch import Place, TerminalWatch, open_subjects
+from bridge.terminals.watch import Place, TerminalWatch, open_subjects
 
 SEEN_INTERVAL = timedelta(seconds=30)
 """A terminal calls all the time; so often at most is it written down."""

@@ -20,7 +20,7 @@ from prometheus_client.registry import Collector
 from bridge.models import AuditTag
 from bridge.ports import AuditReader
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 OUTCOMES = {
     AuditTag.LINK_CREATED.value: "linked",
@@ -59,7 +59,7 @@ class CardMetrics(Collector):
                 for library_id in self._last:
                     self._read_on(library_id)
             except Exception as error:  # noqa: BLE001  # the proxy's own counters must be read all the same
-                log.warning("the audit log cannot be read: %s", type(error).__name__)
+                logger.warning("the audit log cannot be read: %s", type(error).__name__)
             family = _family()
             for labels, count in sorted(self._counts.items()):
                 family.add_metric(labels, count)

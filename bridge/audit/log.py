@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from bridge.audit_chain import (
+from bridge.audit.chain import (
     ChainedEvent,
     ChainHead,
     ChainVerifier,

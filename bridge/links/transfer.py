@@ -13,9 +13,8 @@ from datetime import date, datetime, time, timedelta
 
 from bridge.environment import Environment, Library
 from bridge.errors import Denied, IdentifierKindNotUsed, NoSuchPatron
-from bridge.identifiers import IMPORTED_KINDS, IdentifierForms
-from bridge.keys import KeyUse
-from bridge.link_file import (
+from bridge.keys.ring import KeyUse
+from bridge.links.file import (
     IDENTIFIER,
     LIBRARY_CARD,
     PATRON_ID,
@@ -26,7 +25,8 @@ from bridge.link_file import (
     decode_link_file,
     read_link_file,
 )
-from bridge.link_records import LINKS_AT_ONCE
+from bridge.links.identifiers import IMPORTED_KINDS, IdentifierForms
+from bridge.links.records import LINKS_AT_ONCE
 from bridge.models import Actor, AuditTag, CardLink, IdentifierKind, LinkState
 from bridge.ports import PatronRecord, Transaction
 from bridge.rules import Decision, judge_number_of_links
@@ -79,7 +79,7 @@ class LinkTransferService:
         dry_run: bool,
         progress: Callable[[int], None] = lambda _rows: None,
     ) -> ImportReport:
-        """Read a file (``bridge.link_file``), ask for each patron, and write the links if all rows are good.
+        """Read a file (``bridge.links.file``), ask for each patron, and write the links if all rows are good.
 
         A file that was cut off in the middle, or is read twice, is no harm: what is there is known.
         *progress* is told how many rows have been looked up. Raises ``LibraryNotFound``,

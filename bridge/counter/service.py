@@ -1,7 +1,7 @@
 """A librarian's order for the next card at a counter, whatever the card is wanted for.
 
 Kept, shown, advanced by what the agent tells, refused, taken back. What comes of the card is for the
-services over this one: ``bridge.registration`` and ``bridge.identification``.
+services over this one: ``bridge.registration`` and ``bridge.counter.identification``.
 """
 
 from __future__ import annotations

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bridge.category import CategoryService
 from bridge.environment import Environment
 from bridge.errors import LinkNotFound
-from bridge.link_life import end
+from bridge.links.life import end
 from bridge.models import Actor, CardLink, UnlinkReason
+from bridge.patrons.category import CategoryService
 
 LINKS_AT_ONCE = 1000
 

@@ -14,7 +14,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hashlib import sha256
 
-from bridge.counter import librarian_actor, require_counter_role
+from bridge.accounts.log_in_tries import NOBODY
+from bridge.accounts.own_account import OwnAccountService
+from bridge.accounts.staff import StaffService
+from bridge.counter.service import librarian_actor, require_counter_role
 from bridge.environment import Environment
 from bridge.errors import (
     DeskClosed,
@@ -23,7 +26,6 @@ from bridge.errors import (
     PluginRefused,
     SecondFactorNeeded,
 )
-from bridge.log_in_tries import NOBODY
 from bridge.models import (
     Actor,
     ActorKind,
@@ -33,9 +35,7 @@ from bridge.models import (
     KohaPlugin,
     Librarian,
 )
-from bridge.own_account import OwnAccountService
 from bridge.ports import PluginCredentials, Transaction
-from bridge.staff import StaffService
 
 SECRET_LENGTH = 32
 """Bytes, of a plugin's secret and of a token. At this length a plain digest cannot be searched."""

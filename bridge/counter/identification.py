@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bridge.counter import (
+from bridge.counter.service import (
     REQUEST_LIFETIME,
     CounterService,
     librarian_actor,
@@ -18,8 +18,8 @@ from bridge.counter import (
 )
 from bridge.environment import Environment
 from bridge.errors import BridgeError, Denied, LinkNotFound, LinkRequestNotFound, NotLinked, slug_of, why_of
-from bridge.link_life import suspend_revoked
-from bridge.link_upgrade import upgrade_link
+from bridge.links.life import suspend_revoked
+from bridge.links.upgrade import upgrade_link
 from bridge.models import (
     Actor,
     ActorKind,

@@ -31,13 +31,13 @@ from cryptography.hazmat.primitives.ciphers.modes import ECB
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from bridge.audit_chain import ChainHead
+from bridge.audit.chain import ChainHead
 from bridge.enrolment_code import EnrolmentCode
 from bridge.errors import KeyProblem, NameTaken
-from bridge.identifiers import ForeignIdentifier
+from bridge.links.identifiers import ForeignIdentifier
+from bridge.links.serial_record import read_serial_record
 from bridge.models import REGION, CardIdentifier, IdentifierKind, SessionToken
 from bridge.ports import AuditSeal, EncryptedValue, KeyedRecord, RandomBytes, Store, Transaction
-from bridge.serial_record import read_serial_record
 from jpki.certificate import MAXIMUM_SERIAL_OCTETS, SerialNumber
 
 KEY_LENGTH = 32

@@ -10,9 +10,9 @@ from hashlib import sha256
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
+from bridge.accounts.log_in_tries import LogInTries, staff_actor
 from bridge.environment import Environment
 from bridge.errors import LibrarianNotFound, LogInFailed, SecondFactorNeeded, WrongRole
-from bridge.log_in_tries import LogInTries, staff_actor
 from bridge.models import (
     REGION,
     Actor,

@@ -18,8 +18,9 @@ from datetime import datetime, timedelta
 
 from bridge.environment import Environment
 from bridge.errors import KeyProblem
-from bridge.keys import KeyUse
-from bridge.link_life import suspend_revoked
+from bridge.keys.ring import KeyUse
+from bridge.links.life import suspend_revoked
+from bridge.links.serial_record import read_serial_record
 from bridge.models import Actor
 from bridge.ports import (
     ExpiringLink,
@@ -29,9 +30,8 @@ from bridge.ports import (
     SweptLink,
     Transaction,
 )
+from bridge.revocation.sources import CompleteList, SweepSource
 from bridge.rules import RENEWAL_NOTICE, STRICT, RevocationRule
-from bridge.serial_record import read_serial_record
-from bridge.sweep_sources import CompleteList, SweepSource
 from jpki.certificate import SerialNumber
 from jpki.errors import MalformedCertificate
 from jpki.revocation import RevocationAnswer, RevocationPolicy, RevocationStatus

@@ -9,7 +9,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import Protocol
 
-from bridge.keys import TAGGED_OCTETS
+from bridge.keys.ring import TAGGED_OCTETS
 from jpki.certificate import SerialNumber
 from jpki.circuit_breaker import CircuitBreaker
 from jpki.crl_index import CrlDirectory, CrlIndex, RevokedCertificateEntry
@@ -27,7 +27,7 @@ class CompleteList:
 
     @cached_property
     def tagged(self) -> bytes:
-        """The serial numbers on the list, as ``bridge.keys.KeyRing.revocation_tags`` takes them."""
+        """The serial numbers on the list, as ``bridge.keys.ring.KeyRing.revocation_tags`` takes them."""
         return self.index.serial_numbers(TAGGED_OCTETS)
 
     def check(self, serial_number: SerialNumber) -> RevocationAnswer:

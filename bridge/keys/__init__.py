@@ -1,0 +1,1 @@
+"""The master keys outside the database, what is derived from them, and their rotation."""

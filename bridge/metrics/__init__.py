@@ -1,0 +1,1 @@
+"""Counters and timings for Prometheus."""

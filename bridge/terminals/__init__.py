@@ -1,0 +1,1 @@
+"""Terminals: enrolled, watched, and served each in its own way."""
