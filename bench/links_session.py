@@ -19,7 +19,7 @@ from sqlalchemy import select
 from bench.figure import Figure
 from bench.links_server import EMPTY_VIEW, present, run
 from bridge.accounts.staff import IssuedTerminal
-from bridge.links.consent import CONSENT_VERSION
+from bridge.links.consent import STANDARD_VERSION
 from bridge.models import TerminalKind
 from bridge.store import CardSessionRow, open_engine, upgrade
 from fuzz.kill import COMMAND, LIBRARY, Bridge, Place, respond
@@ -108,7 +108,7 @@ def _link(bridge: Bridge, place: Place, card: CardMaterial) -> None:
         place.librarian,
         terminal_id=place.counter.terminal_id,
         cardnumber="L-0",
-        consent_version=CONSENT_VERSION,
+        consent_version=STANDARD_VERSION,
     )
     challenge = bridge.registration.begin(place.counter, card.certificate_der)
     bridge.registration.complete(place.counter, *respond(card, challenge))

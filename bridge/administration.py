@@ -13,6 +13,8 @@ from bridge.accounts.staff import IssuedTerminal, StaffMember, StaffService, gen
 from bridge.environment import Environment, Library
 from bridge.errors import LibraryNotFound, NotAllowed
 from bridge.library_policies import LibraryPolicies
+from bridge.links.consent import ConsentLanguage, ConsentWording, OwnConsent
+from bridge.links.consent_service import ConsentInForce, ConsentService
 from bridge.models import (
     Actor,
     ActorKind,
@@ -53,12 +55,14 @@ class AdministrationService:
         environment: Environment,
         staff: StaffService,
         enrolment: EnrolmentService,
+        consent: ConsentService,
         library_settings: Mapping[str, Mapping[str, object]],
         policies: Mapping[str, LibraryPolicies],
     ) -> None:
         self._environment = environment
         self._staff = staff
         self._enrolment = enrolment
+        self._consent = consent
         self._library_settings = library_settings
         self._policies = policies
 
@@ -74,6 +78,30 @@ class AdministrationService:
     def library(self, administrator: Librarian, library_id: str) -> LibraryOverview:
         """Return one of them."""
         return self._overview(self._library(administrator, library_id))
+
+    def consent(self, administrator: Librarian, library_id: str) -> ConsentInForce:
+        """Return to what patrons of a library agree."""
+        return self._consent.in_force(self._library(administrator, library_id).library_id)
+
+    def own_consents(self, administrator: Librarian, library_id: str) -> Sequence[OwnConsent]:
+        """Return every wording that a library has set, the last one first."""
+        return self._consent.own(self._library(administrator, library_id).library_id)
+
+    def find_consent(self, administrator: Librarian, library_id: str, version: str) -> ConsentWording:
+        """Return a wording that was or is in force. Raises ``ConsentNotFound``."""
+        return self._consent.find(self._library(administrator, library_id).library_id, version)
+
+    def change_consent(
+        self,
+        administrator: Librarian,
+        library_id: str,
+        texts: Mapping[ConsentLanguage, str],
+        *,
+        instead_of: str,
+    ) -> ConsentWording:
+        """Put a wording of the library's own in force. Raises ``ConsentUnfit``, ``ConsentChanged``."""
+        self._library(administrator, library_id)
+        return self._consent.change(_actor(administrator), library_id, texts, instead_of=instead_of)
 
     def add_terminal(
         self,

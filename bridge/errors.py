@@ -10,6 +10,9 @@ counter page. It never changes once released. Sentences for people are made at t
     ├ AlreadyLinked                the card has a link in this library
     ├ LinkedMeanwhile              another card was linked to the patron at the same moment
     ├ ConsentMissing               the patron has not agreed to the wording in force
+    ├ ConsentUnfit(language, problem) a text that is no wording of the consent
+    ├ ConsentChanged               somebody else changed the wording meanwhile
+    ├ ConsentNotFound              no such version of the wording
     ├ NoLinkRequest                no librarian started a link at this counter
     ├ LinkRequestPending           this counter is already waiting for a card
     ├ LinkRequestNotFound
@@ -62,6 +65,7 @@ from jpki import errors as jpki_errors
 from jpki.revocation import RevocationAnswer
 
 if TYPE_CHECKING:
+    from bridge.links.consent import ConsentLanguage, ConsentProblem
     from bridge.models import Librarian
 
 
@@ -103,6 +107,29 @@ class ConsentMissing(BridgeError):
     """The patron has not agreed to the wording that is in force, or it changed while the page was open."""
 
     slug = "consent-missing"
+
+
+class ConsentUnfit(BridgeError):
+    """A text in *language* that is no wording of the consent, for *problem*; nothing was changed."""
+
+    slug = "consent-unfit"
+
+    def __init__(self, language: ConsentLanguage, problem: ConsentProblem) -> None:
+        super().__init__(f"{language}: {problem}")
+        self.language = language
+        self.problem = problem
+
+
+class ConsentChanged(BridgeError):
+    """Somebody else changed the library's wording since it was read; nothing was written."""
+
+    slug = "consent-changed"
+
+
+class ConsentNotFound(BridgeError):
+    """No wording of this version is or was in force in this library."""
+
+    slug = "consent-not-found"
 
 
 class NoLinkRequest(BridgeError):

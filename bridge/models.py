@@ -440,6 +440,7 @@ class AuditTag(StrEnum):
     PLUGIN_ADDED = "koha_plugin:added"
     PLUGIN_REMOVED = "koha_plugin:removed"
     PLUGIN_REFUSED = "koha_plugin:refused"
+    CONSENT_CHANGED = "consent:changed"
     AUDIT_SEALED = "audit_log:sealed"
     KEYS_ROTATED = "master_key:rotated"
     KEY_RETIRED = "master_key:retired"

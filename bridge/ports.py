@@ -16,6 +16,7 @@ from typing import NamedTuple, Protocol
 
 from bridge.audit.chain import ChainedEvent, ChainedRow, ChainHead
 from bridge.guessing import Guesses
+from bridge.links.consent import ConsentWording, OwnConsent
 from bridge.models import (
     AuditEvent,
     AuditTag,
@@ -398,6 +399,17 @@ class Transaction(Protocol):
         """Keep a secret under another master key, unless it was replaced meanwhile."""
 
     # the desk in Koha's staff pages
+    # the wording of the consent
+    def add_consent(self, library_id: str, revision: int, wording: ConsentWording, at: datetime) -> None:
+        """Keep a library's own wording for good. Raises ``ConsentChanged`` where the revision is there."""
+
+    def last_consent(self, library_id: str) -> OwnConsent | None:
+        """Return the wording that a library set last."""
+
+    def find_consent(self, library_id: str, version: str) -> OwnConsent | None: ...
+    def consents(self, library_id: str) -> Sequence[OwnConsent]:
+        """Return every wording that a library set, the last one first."""
+
     def add_plugin(self, plugin: KohaPlugin, secret_digest: str) -> None: ...
     def remove_plugin(self, library_id: str, plugin_id: str) -> KohaPlugin:
         """Take a plugin away, and every pass that was given through it. Raises ``PluginNotFound``."""

@@ -32,7 +32,7 @@ from bridge.errors import (
     why_of,
 )
 from bridge.keys.ring import KeyUse
-from bridge.links.consent import CONSENT_VERSION
+from bridge.links.consent_service import wording_in_force
 from bridge.links.identifiers import IdentifierProblem
 from bridge.links.life import end, restore, suspend
 from bridge.links.serial_record import write_serial_record
@@ -136,8 +136,7 @@ class RegistrationService(CounterService):
         """
         require_counter_role(librarian)
         self._find_counter(librarian, terminal_id)
-        if consent_version != CONSENT_VERSION:
-            raise ConsentMissing
+        self._require_consent(librarian.library_id, consent_version)
         now = self._environment.clock()
         library = self._environment.library(librarian.library_id)
         if representation is not None:
@@ -356,6 +355,13 @@ class RegistrationService(CounterService):
                         **details,
                     )
                 )
+
+    def _require_consent(self, library_id: str, version: str) -> None:
+        """Raise ``ConsentMissing`` where *version* is not the wording in force."""
+        with self._environment.store.reading() as transaction:
+            in_force = wording_in_force(transaction, library_id)
+        if version != in_force.version:
+            raise ConsentMissing
 
     def _ask_koha(self, request: LinkRequest) -> PatronRecord:
         library = self._environment.library(request.library_id)

@@ -11,6 +11,7 @@ from bridge.administration import AdministrationService
 from bridge.borrowing import BorrowingService
 from bridge.counter.identification import IdentificationService
 from bridge.counter.koha_desk import DeskService
+from bridge.links.consent_service import ConsentService
 from bridge.patrons.category import CategoryService
 from bridge.ports import Clock
 from bridge.registration import RegistrationService
@@ -27,6 +28,7 @@ class Services:
     """
 
     registration: RegistrationService
+    consent: ConsentService
     identification: IdentificationService
     borrowing: BorrowingService
     staff: StaffService

@@ -37,6 +37,7 @@ from bridge.keys.command import read_key_command
 from bridge.keys.ring import KeyRing, load_key_ring, parse_key_ring
 from bridge.keys.rotation import KeyRotation
 from bridge.library_policies import LibraryPolicies
+from bridge.links.consent_service import ConsentService
 from bridge.links.identifiers import IdentifierForms
 from bridge.links.records import LinkRecordService
 from bridge.links.transfer import LinkTransferService
@@ -123,8 +124,10 @@ def build_bridge(settings: Settings) -> Bridge:
     staff, enrolment = _staff(environment), EnrolmentService(environment)
     borrowing = BorrowingService(environment, verification, _token_policy(settings))
     own_account = _own_account(settings, environment, staff)
+    consent = ConsentService(environment)
     services = Services(
         registration=RegistrationService(environment, verification, categories),
+        consent=consent,
         identification=IdentificationService(environment, verification),
         borrowing=borrowing,
         staff=staff,
@@ -136,6 +139,7 @@ def build_bridge(settings: Settings) -> Bridge:
             environment,
             staff,
             enrolment,
+            consent,
             {library.library_id: describe_library(library) for library in settings.libraries},
             {library.library_id: _policies(settings, library) for library in settings.libraries},
         ),
@@ -166,6 +170,11 @@ def read_terminals(settings: Settings) -> Callable[[], list[Terminal]]:
 def build_enrolment(settings: Settings) -> EnrolmentService:
     """Return the service that draws codes for terminals; it needs no CAs either."""
     return EnrolmentService(_environment(settings)[1])
+
+
+def build_consent(settings: Settings) -> ConsentService:
+    """Return the service that knows what patrons agree to; it needs no CAs either."""
+    return ConsentService(_environment(settings)[1])
 
 
 def build_desk(settings: Settings) -> tuple[DeskService, StaffService]:

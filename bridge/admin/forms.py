@@ -15,6 +15,7 @@ from wtforms import (
     RadioField,
     SelectMultipleField,
     StringField,
+    TextAreaField,
 )
 from wtforms.fields.choices import SelectChoice
 from wtforms.validators import DataRequired, EqualTo, Length, Optional, Regexp, ValidationError
@@ -22,6 +23,8 @@ from wtforms.widgets import CheckboxInput, ListWidget
 
 from bridge.accounts.own_account import MAXIMUM_PASSWORD_LENGTH, MINIMUM_PASSWORD_LENGTH
 from bridge.admin.words import (
+    CONSENT_LANGUAGES,
+    CONSENT_PROBLEMS,
     LANGUAGES,
     LIBRARIAN_ROLES,
     PROBLEMS,
@@ -30,6 +33,8 @@ from bridge.admin.words import (
     TERMINAL_KINDS,
     UNLINK_REASONS,
 )
+from bridge.errors import ConsentUnfit
+from bridge.links.consent import ConsentLanguage, read_text
 from bridge.models import LibrarianRole, Representation, RepresentativeCheck, TerminalKind
 from bridge.rules import STAFF_SUSPENSIONS, DenialReason
 from bridge.statistics import possible_period
@@ -346,6 +351,43 @@ class AddLibrarianForm(RoleForm):
     display_name = StringField(
         lazy_gettext("Name on screens"), validators=NAME_VALIDATORS, render_kw={"autocomplete": "off"}
     )
+
+
+class ConsentForm(FlaskForm):
+    """A library's own wording of the consent. ``instead_of`` is the version that it takes the place of.
+
+    It is put in force where ``confirmed``, after old and new have been shown beside each other.
+    """
+
+    japanese = TextAreaField(
+        CONSENT_LANGUAGES[ConsentLanguage.JAPANESE], render_kw={"rows": 18, "lang": "ja"}
+    )
+    english = TextAreaField(CONSENT_LANGUAGES[ConsentLanguage.ENGLISH], render_kw={"rows": 18, "lang": "en"})
+    instead_of = HiddenField(validators=[DataRequired()])
+    confirmed = HiddenField()
+
+    @property
+    def texts(self) -> Mapping[ConsentLanguage, str]:
+        """The wording in both languages, as it was typed."""
+        return {
+            ConsentLanguage.JAPANESE: self.japanese.data or "",
+            ConsentLanguage.ENGLISH: self.english.data or "",
+        }
+
+    def validate_japanese(self, field: TextAreaField) -> None:
+        """Ask for a wording."""
+        _require_wording(field, ConsentLanguage.JAPANESE)
+
+    def validate_english(self, field: TextAreaField) -> None:
+        """Ask for a wording."""
+        _require_wording(field, ConsentLanguage.ENGLISH)
+
+
+def _require_wording(field: TextAreaField, language: ConsentLanguage) -> None:
+    try:
+        read_text(field.data or "", language)
+    except ConsentUnfit as error:
+        raise ValidationError(CONSENT_PROBLEMS[error.problem]) from None
 
 
 class RemoveTerminalForm(FlaskForm):

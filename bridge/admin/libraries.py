@@ -15,10 +15,19 @@ from flask_admin import expose
 from flask_babel import format_time, gettext, lazy_gettext
 
 from bridge.admin.base import StaffView, may, signed_in_librarian
-from bridge.admin.forms import AddLibrarianForm, AddTerminalForm, RemoveTerminalForm, RoleForm
+from bridge.admin.consent import texts_of
+from bridge.admin.forms import (
+    AddLibrarianForm,
+    AddTerminalForm,
+    ConsentForm,
+    RemoveTerminalForm,
+    RoleForm,
+)
 from bridge.admin.policies import in_words
 from bridge.admin.terminal_state import describe_sighting
-from bridge.admin.words import LIBRARIAN_ROLES, TERMINAL_KINDS
+from bridge.admin.words import CONSENT_LANGUAGES, LIBRARIAN_ROLES, PROBLEMS, TERMINAL_KINDS
+from bridge.errors import ConsentChanged
+from bridge.links.consent import ConsentLanguage, points_of, read_text, standard_wording
 from bridge.models import LibrarianRole, Permission, TerminalKind
 
 if TYPE_CHECKING:
@@ -26,6 +35,8 @@ if TYPE_CHECKING:
 
     from bridge.accounts.staff import StaffMember
     from bridge.administration import AdministrationService, LibraryOverview
+    from bridge.links.consent import ConsentWording
+    from bridge.links.consent_service import ConsentInForce
     from bridge.models import Librarian, Terminal
     from bridge.services import Services
 
@@ -58,6 +69,44 @@ class LibrariesView(StaffView):
     def library(self, library_id: str) -> ResponseReturnValue:
         """Show one library: terminals, staff, settings."""
         return self._library_page(self._overview(library_id))
+
+    @expose("/<library_id>/consent", methods=("GET", "POST"))
+    def consent(self, library_id: str) -> ResponseReturnValue:
+        """Show to what patrons agree; let it be changed, after old and new were seen beside each other."""
+        library = self._overview(library_id)
+        in_force = self._administration.consent(signed_in_librarian(), library_id)
+        form = ConsentForm(
+            data={
+                "japanese": in_force.wording.texts[ConsentLanguage.JAPANESE],
+                "english": in_force.wording.texts[ConsentLanguage.ENGLISH],
+                "instead_of": in_force.wording.version,
+            }
+        )
+        if not form.validate_on_submit():
+            return self._consent_page(library, form, in_force)
+        if form.instead_of.data != in_force.wording.version:
+            return self._overtaken_page(library, form)
+        if not form.confirmed.data:
+            return self._comparison_page(library, form, in_force.wording)
+        try:
+            changed = self._administration.change_consent(
+                signed_in_librarian(), library_id, form.texts, instead_of=form.instead_of.data
+            )
+        except ConsentChanged:
+            return self._overtaken_page(library, form)
+        flash(gettext("The wording of %(version)s is in force.", version=changed.version), "success")
+        return redirect(url_for("libraries.consent", library_id=library_id), code=HTTPStatus.SEE_OTHER)
+
+    @expose("/<library_id>/consent/<version>")
+    def consent_version(self, library_id: str, version: str) -> ResponseReturnValue:
+        """Show a wording, word for word."""
+        wording = self._administration.find_consent(signed_in_librarian(), library_id, version)
+        return self.render(
+            "bridge/consent_wording.html",
+            wording=wording,
+            texts=texts_of(wording),
+            back=url_for("libraries.consent", library_id=library_id),
+        )
 
     @expose("/<library_id>/terminals/add", methods=("GET", "POST"))
     def add_terminal(self, library_id: str) -> ResponseReturnValue:
@@ -196,6 +245,35 @@ class LibrariesView(StaffView):
             "success",
         )
         return self._back_to(library_id)
+
+    def _consent_page(self, library: LibraryOverview, form: ConsentForm, in_force: ConsentInForce) -> str:
+        return self.render(
+            "bridge/consent.html",
+            library=library,
+            form=form,
+            in_force=in_force,
+            own=self._administration.own_consents(signed_in_librarian(), library.library_id),
+            standard=standard_wording(),
+        )
+
+    def _overtaken_page(self, library: LibraryOverview, form: ConsentForm) -> str:
+        """Say that somebody else was quicker; what was typed still stands, for the wording in force now."""
+        flash(str(PROBLEMS[ConsentChanged.slug]), "danger")
+        in_force = self._administration.consent(signed_in_librarian(), library.library_id)
+        form.instead_of.data = in_force.wording.version
+        return self._consent_page(library, form, in_force)
+
+    def _comparison_page(self, library: LibraryOverview, form: ConsentForm, before: ConsentWording) -> str:
+        changes = [
+            (
+                language,
+                str(words),
+                before.points(language),
+                points_of(read_text(form.texts[language], language)),
+            )
+            for language, words in CONSENT_LANGUAGES.items()
+        ]
+        return self.render("bridge/consent_change.html", library=library, form=form, changes=changes)
 
     def _overview(self, library_id: str) -> LibraryOverview:
         return self._administration.library(signed_in_librarian(), library_id)

@@ -30,6 +30,7 @@ from sqlalchemy import func, literal_column
 from sqlalchemy.orm import Query, Session, scoped_session
 
 from bridge.admin.base import StaffView, may, may_work_at_the_counter, signed_in_librarian
+from bridge.admin.consent import texts_of
 from bridge.admin.csv_file import csv_response
 from bridge.admin.filters import (
     EndsWithin,
@@ -275,7 +276,7 @@ class LinkList(ReadOnlyList):
     """The links of My Number Cards to patrons."""
 
     list_name = "links"
-    addresses = frozenset({"index_view", "download", "unlink", "suspend", "restore"})
+    addresses = frozenset({"index_view", "download", "unlink", "suspend", "restore", "consent"})
     has_row_actions = True
     column_list: Sequence[str] = (
         "patron_id",
@@ -393,6 +394,17 @@ class LinkList(ReadOnlyList):
         self.services.registration.restore(signed_in_librarian(), link_id)
         flash(gettext("The link can be used again."), "success")
         return self._back_to_the_list()
+
+    @expose("/consent/<version>")
+    def consent(self, version: str) -> ResponseReturnValue:
+        """Show the wording that a link names, word for word."""
+        wording = self.services.consent.find(signed_in_librarian().library_id, version)
+        return self.render(
+            "bridge/consent_wording.html",
+            wording=wording,
+            texts=texts_of(wording),
+            back=url_for("links.index_view"),
+        )
 
     def _step_page(self, page: str, link_id: str, form: FlaskForm) -> str | None:
         """Return the page that asks about a step, None once it is answered."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from datetime import timedelta
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flask import abort, current_app, flash, jsonify, redirect, request, url_for
 from flask_admin import expose
@@ -29,9 +29,8 @@ from bridge.admin.forms import (
 )
 from bridge.admin.patron import IdentifiedPatron, show_identified, show_patron
 from bridge.admin.progress import Progress, present
-from bridge.admin.words import CONSENT, PROBLEMS, REPRESENTATIVE_CHECKS
+from bridge.admin.words import PROBLEMS, REPRESENTATIVE_CHECKS
 from bridge.errors import BridgeError
-from bridge.links.consent import CONSENT_VERSION
 from bridge.models import LinkRequestState, MoveDirection, TerminalKind, UnlinkReason
 from jpki.challenge import ChallengePurpose
 
@@ -198,17 +197,12 @@ class CounterView(StaffView):
             patron=patron,
             form=form,
             lost_form=lost_form or LostCardForm(formdata=None, data={"cardnumber": form.cardnumber.data}),
-            consent=CONSENT,
-            consent_version=CONSENT_VERSION,
+            **self._consent(),
         )
 
     def _start_form(self, **values: str) -> StartLinkForm:
-        """Return the form for this library's counter terminals, this desk's chosen.
-
-        It asks for the consent to the wording that is shown with it.
-        """
-        shown = {"consent_version": CONSENT_VERSION, **values}
-        form = StartLinkForm(formdata=None, data=shown) if values else StartLinkForm()
+        """Return the form for this library's counter terminals, this desk's chosen."""
+        form = StartLinkForm(formdata=None, data=values) if values else StartLinkForm()
         form.terminal_id.choices = choices(names_of(self._terminals()))
         return form
 
@@ -253,11 +247,15 @@ class CounterView(StaffView):
             "bridge/application_form.html",
             represented=represented,
             today=self._day_on_paper(self.services.clock()),
-            consent=CONSENT,
-            consent_version=CONSENT_VERSION,
+            **self._consent(),
             checks=REPRESENTATIVE_CHECKS.values(),
             retention_days=self.services.registration.policy(librarian).retention.days,
         )
+
+    def _consent(self) -> dict[str, Any]:
+        """Return what a page shows of the wording in force, and the version under which it is agreed to."""
+        wording = self.services.consent.in_force(signed_in_librarian().library_id).wording
+        return {"consent": wording.points(str(get_locale())), "consent_version": wording.version}
 
     def _day_on_paper(self, now: datetime) -> str:
         day = to_user_timezone(now).date()

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from flask_babel import LazyString, lazy_gettext
 
 from bridge.accounts.second_factor import SecondFactorPolicy
+from bridge.links.consent import MAXIMUM_LENGTH, ConsentLanguage, ConsentProblem
 from bridge.models import (
     ActorKind,
     AuditTag,
@@ -91,6 +92,11 @@ PROBLEMS: Mapping[str, LazyString] = MappingProxyType(
         "consent-missing": lazy_gettext(
             "The patron has not agreed yet, or the wording has changed. Please read it together again."
         ),
+        "consent-unfit": lazy_gettext("This is no wording to which anybody could agree."),
+        "consent-changed": lazy_gettext(
+            "Somebody else has changed the wording meanwhile. Please look at it and change it again."
+        ),
+        "consent-not-found": lazy_gettext("There is no such wording."),
         "representation-incomplete": lazy_gettext(
             "Every point of the checklist is needed, and the child's 15th birthday."
         ),
@@ -310,6 +316,7 @@ AUDIT_TAGS: Mapping[str, LazyString] = MappingProxyType(
         AuditTag.PLUGIN_ADDED: lazy_gettext("Koha plugin added"),
         AuditTag.PLUGIN_REMOVED: lazy_gettext("Koha plugin removed"),
         AuditTag.PLUGIN_REFUSED: lazy_gettext("Alarm: wrong secret of a Koha plugin"),
+        AuditTag.CONSENT_CHANGED: lazy_gettext("Wording of the consent changed"),
         AuditTag.AUDIT_SEALED: lazy_gettext("Audit log sealed"),
         AuditTag.KEYS_ROTATED: lazy_gettext("Links brought under a new master key"),
         AuditTag.KEY_RETIRED: lazy_gettext("Master key retired"),
@@ -359,57 +366,23 @@ SUSPENSION_REASONS: Mapping[str, LazyString] = MappingProxyType(
 )
 
 
-@dataclass(frozen=True)
-class ConsentPoint:
-    """One thing that the patron agrees to, under its heading on the application form."""
-
-    heading: LazyString
-    wording: LazyString
-
-
-CONSENT: tuple[ConsentPoint, ...] = (
-    ConsentPoint(
-        lazy_gettext("How the service works"),
-        lazy_gettext(
-            "The service is provided by supplying the library with the issue number (serial number) of the "
-            "My Number Card's certificate for user authentication. At each use the card and its PIN show who "
-            "it is, and it is asked whether the certificate is still valid."
-        ),
-    ),
-    ConsentPoint(
-        lazy_gettext("What is kept"),
-        lazy_gettext(
-            "A code made from the issue number, the issue number encrypted, the issuing authority, the last "
-            "valid day, the patron number in Koha, the version of this wording, and the times of the link "
-            "and its uses; of a child under 15 also the 15th birthday and what was checked."
-        ),
-    ),
-    ConsentPoint(
-        lazy_gettext("What is never read"),
-        lazy_gettext(
-            "The 12-digit number, and the name, address, date of birth, sex and photograph on the card are "
-            "neither read nor kept. The PIN is checked by the card alone and kept nowhere."
-        ),
-    ),
-    ConsentPoint(
-        lazy_gettext("For how long"),
-        lazy_gettext(
-            "Until the link ends, at the latest when the certificate expires. What the card is recognised by "
-            "is deleted at once then, the rest of the record after the time that the library has set."
-        ),
-    ),
-    ConsentPoint(
-        lazy_gettext("How to withdraw"),
-        lazy_gettext(
-            "The patron can end the link at the counter at any time. The library card is enough for it."
-        ),
-    ),
-    ConsentPoint(
-        lazy_gettext("Nobody has to"),
-        lazy_gettext("Nobody has to link a card. The library card goes on working as before."),
-    ),
+CONSENT_LANGUAGES: Mapping[ConsentLanguage, LazyString] = MappingProxyType(
+    {
+        ConsentLanguage.JAPANESE: lazy_gettext("Japanese wording"),
+        ConsentLanguage.ENGLISH: lazy_gettext("English wording"),
+    }
 )
-"""To what the patron agrees. A changed wording needs a new ``bridge.links.consent.CONSENT_VERSION``."""
+
+CONSENT_PROBLEMS: Mapping[str, LazyString] = MappingProxyType(
+    {
+        ConsentProblem.EMPTY: lazy_gettext("Please fill in this field."),
+        ConsentProblem.TOO_LONG: lazy_gettext(
+            "At most %(num)s characters: it has to fit on one page.", num=MAXIMUM_LENGTH
+        ),
+        ConsentProblem.CONTROL_CHARACTER: lazy_gettext("There is a character in it that cannot be printed."),
+    }
+)
+"""Why a text is no wording of the consent."""
 
 REPRESENTATIVE_CHECKS: Mapping[str, LazyString] = MappingProxyType(
     {

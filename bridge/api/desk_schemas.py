@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from bridge.admin.progress import present
-from bridge.admin.words import CONSENT, LINK_STATES, PROBLEMS
+from bridge.admin.words import LINK_STATES, PROBLEMS
 from bridge.api.fields import (
     AnswerField,
     AnswerList,
@@ -22,7 +22,7 @@ from bridge.api.fields import (
     WordField,
 )
 from bridge.counter.koha_desk import OpenedDesk
-from bridge.links.consent import CONSENT_VERSION
+from bridge.links.consent import ConsentWording
 from bridge.models import (
     CardLink,
     Librarian,
@@ -121,14 +121,20 @@ DESK_ANSWER = AnswerShape(
 )
 
 
-def desk_answer(librarian: Librarian, library_name: str, terminals: Sequence[Terminal]) -> dict[str, object]:
+def desk_answer(
+    librarian: Librarian,
+    library_name: str,
+    terminals: Sequence[Terminal],
+    consent: ConsentWording,
+    language: str,
+) -> dict[str, object]:
     """``GET /desk``: where cards can be laid, and to what a patron agrees."""
     return {
         "library_name": library_name,
         "librarian_name": librarian.display_name,
         "terminals": [{"terminal_id": each.terminal_id, "name": each.name} for each in terminals],
-        "consent_version": CONSENT_VERSION,
-        "consent": [str(point.wording) for point in CONSENT],
+        "consent_version": consent.version,
+        "consent": [point.wording for point in consent.points(language)],
     }
 
 

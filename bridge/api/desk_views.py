@@ -7,6 +7,7 @@ counts here, so none is allowed along.
 from __future__ import annotations
 
 from flask import Response, request
+from flask_babel import get_locale
 
 from bridge.api.auth import authenticate_librarian, plugin_credentials
 from bridge.api.desk_schemas import (
@@ -63,7 +64,8 @@ class DeskViews:
             if terminal.kind is TerminalKind.COUNTER
         ]
         name = self._services.library_names[librarian.library_id]
-        return desk_answer(librarian, name, terminals), 200
+        consent = self._services.consent.in_force(librarian.library_id).wording
+        return desk_answer(librarian, name, terminals, consent, str(get_locale())), 200
 
     def look_up(self) -> Answer:
         """``POST /desk/patron``."""

@@ -155,6 +155,15 @@ PROBLEMS: Mapping[str, ProblemType] = MappingProxyType(
             HTTPStatus.CONFLICT, "連携登録できるカードの数に達しています", "Too many linked cards"
         ),
         "consent-missing": ProblemType(HTTPStatus.CONFLICT, "利用者の同意がありません", "Consent missing"),
+        "consent-unfit": ProblemType(
+            HTTPStatus.BAD_REQUEST, "同意文面として使えません", "Not a wording of the consent"
+        ),
+        "consent-changed": ProblemType(
+            HTTPStatus.CONFLICT, "同意文面が先に変更されました", "Wording changed meanwhile"
+        ),
+        "consent-not-found": ProblemType(
+            HTTPStatus.NOT_FOUND, "その版の同意文面はありません", "No such wording"
+        ),
         "representation-incomplete": ProblemType(
             HTTPStatus.CONFLICT, "法定代理人の確認が済んでいません", "Checks of the representative incomplete"
         ),

@@ -7,11 +7,16 @@ wrong settings.
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import click
+
+from bridge.cli.json_output import FAILED, JSON_OPTION, say_error
 
 COMMANDS: dict[str, tuple[str, str, str]] = {
     # name: (module, attribute, one line of help)
@@ -65,6 +70,22 @@ class LazyGroup(click.Group):
         if not isinstance(command, click.Command):
             raise TypeError(f"{module}.{attribute} is not a command")
         return command
+
+    def main(self, args: Sequence[str] | None = None, *more: Any, **named: Any) -> Any:
+        """Run a command. With ``--json`` wrong use, too, is told as JSON."""
+        given = sys.argv[1:] if args is None else list(args)
+        if JSON_OPTION not in given:
+            return super().main(args, *more, **named)
+        try:
+            code = super().main(args, *more, **{**named, "standalone_mode": False})
+        except click.ClickException as error:
+            wrong_use = isinstance(error, click.UsageError)
+            say_error("wrong-use" if wrong_use else "failed", error.format_message())
+            code = error.exit_code
+        except click.Abort:
+            say_error("aborted", "nothing was typed")
+            code = FAILED
+        sys.exit(code)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the subcommands from the table, so that ``--help`` needs no optional package."""

@@ -11,7 +11,8 @@ import click
 
 from bridge.audit.chain import ChainHead, Finding, FindingKind
 from bridge.audit.log import AuditService, CheckedLog, Outcome, check_export, read_anchors
-from bridge.cli.common import FAILED, command_actor, load, refusals_told
+from bridge.cli.common import command_actor, load, refusals_told
+from bridge.cli.json_output import FAILED
 from bridge.wiring import build_audit
 
 WORDS: Mapping[FindingKind, str] = {

@@ -10,7 +10,8 @@ from dataclasses import asdict
 
 import click
 
-from bridge.cli.common import FAILED, command_actor, load, refusals_told
+from bridge.cli.common import command_actor, load, refusals_told
+from bridge.cli.json_output import FAILED
 from bridge.patrons.category import CategoryService, ReconcileAction, ReconciledPatron
 from bridge.wiring import build_categories
 

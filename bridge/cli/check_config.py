@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from bridge.cli.common import FAILED, load
+from bridge.cli.common import load
+from bridge.cli.json_output import FAILED
 from bridge.wiring import find_limitations, find_problems, find_warnings
 
 

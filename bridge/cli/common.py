@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,14 +9,14 @@ from pathlib import Path
 
 import click
 
+from bridge.cli.json_output import FAILED, say_error
 from bridge.cli.log import set_up_log
-from bridge.errors import BridgeError
+from bridge.errors import BridgeError, slug_of
 from bridge.models import Actor, ActorKind
 from config import Settings, SettingsError, load_settings
 from jpki.errors import JpkiError
 from sip2_adapter.tls import TlsProblem
 
-FAILED = 1
 WRONG_SETTINGS = 2
 
 
@@ -27,8 +26,11 @@ def load(ctx: click.Context) -> Settings:
     try:
         settings = load_settings(path, os.environ)
     except SettingsError as error:
-        for problem in error.problems:
-            click.echo(problem, err=True)
+        if _wants_json(ctx):
+            say_error("settings-problem", "the settings file has problems", problems=list(error.problems))
+        else:
+            for problem in error.problems:
+                click.echo(problem, err=True)
         ctx.exit(WRONG_SETTINGS)
     set_up_log(settings.logging.level)
     return settings
@@ -40,24 +42,26 @@ def refusals_told(ctx: click.Context) -> Iterator[None]:
     try:
         yield
     except BridgeError as error:
-        click.echo(": ".join(filter(None, (error.slug, str(error)))), err=True)
-        ctx.exit(FAILED)
-    except (JpkiError, TlsProblem) as error:
-        click.echo(str(error), err=True)
-        ctx.exit(FAILED)
+        _refuse(ctx, error.slug, str(error), ": ".join(filter(None, (error.slug, str(error)))))
+    except JpkiError as error:
+        _refuse(ctx, slug_of(error), str(error), str(error))
+    except TlsProblem as error:
+        _refuse(ctx, "tls-problem", str(error), str(error))
     except OSError as error:
-        click.echo(f"{error.filename or 'system'}: {error.strerror or type(error).__name__}", err=True)
-        ctx.exit(FAILED)
+        text = f"{error.filename or 'system'}: {error.strerror or type(error).__name__}"
+        _refuse(ctx, "system-error", text, text)
 
 
-json_option = click.option(
-    "--json", "as_json", is_flag=True, help="One JSON document on standard output, for programs."
-)
+def _refuse(ctx: click.Context, code: str, message: str, line: str) -> None:
+    if _wants_json(ctx):
+        say_error(code, message)
+    else:
+        click.echo(line, err=True)
+    ctx.exit(FAILED)
 
 
-def say_json(document: object) -> None:
-    """Print a JSON document; moments and enums as text."""
-    click.echo(json.dumps(document, ensure_ascii=False, indent=2, default=str))
+def _wants_json(ctx: click.Context) -> bool:
+    return bool(ctx.params.get("as_json"))
 
 
 def command_actor() -> Actor:

@@ -15,7 +15,8 @@ from typing import NoReturn
 
 import click
 
-from bridge.cli.common import FAILED, WRONG_SETTINGS, load, refusals_told
+from bridge.cli.common import WRONG_SETTINGS, load, refusals_told
+from bridge.cli.json_output import FAILED
 from config import Mode, Settings
 from jpki.crl_fetch import fetch_crl
 from jpki.crl_index import CrlDirectory, CrlHead

@@ -17,7 +17,8 @@ import click
 import requests
 
 from bridge.agent.screen import Language
-from bridge.cli.common import FAILED, json_option, load, say_json
+from bridge.cli.common import load
+from bridge.cli.json_output import FAILED, json_option, say_json
 from bridge.doctor import (
     CHECK_NAMES,
     Observation,

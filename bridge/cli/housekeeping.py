@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import click
 
-from bridge.cli.common import FAILED, command_actor, load, refusals_told
+from bridge.cli.common import command_actor, load, refusals_told
+from bridge.cli.json_output import FAILED
 from bridge.housekeeping import Chore, ChoreDone
 from bridge.wiring import build_housekeeping
 

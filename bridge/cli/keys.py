@@ -10,7 +10,8 @@ from pathlib import Path
 
 import click
 
-from bridge.cli.common import FAILED, command_actor, load, refusals_told
+from bridge.cli.common import command_actor, load, refusals_told
+from bridge.cli.json_output import FAILED
 from bridge.keys.ring import add_key_to_file, put_key_first, write_new_key_file
 from bridge.keys.rotation import KeyState, RotationProblem
 from bridge.wiring import build_key_rotation

@@ -6,7 +6,9 @@ import json
 
 import click
 
-from bridge.cli.common import json_option, load, refusals_told, say_json
+from bridge.cli.common import load, refusals_told
+from bridge.cli.consent import consent
+from bridge.cli.json_output import json_option, say_json
 from bridge.errors import LibraryNotFound
 from config import describe_library
 
@@ -46,3 +48,6 @@ def show_library(ctx: click.Context, *, library_id: str, as_json: bool) -> None:
         return
     for name, value in described.items():
         click.echo(f"{name} = {json.dumps(value, ensure_ascii=False)}")
+
+
+library.add_command(consent)

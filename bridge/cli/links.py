@@ -10,7 +10,8 @@ from pathlib import Path
 
 import click
 
-from bridge.cli.common import FAILED, command_actor, json_option, load, refusals_told, say_json
+from bridge.cli.common import command_actor, load, refusals_told
+from bridge.cli.json_output import FAILED, json_option, say_json
 from bridge.links.file import write_link_file
 from bridge.links.identifiers import IMPORTED_KINDS
 from bridge.links.transfer import ImportReport

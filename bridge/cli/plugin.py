@@ -6,7 +6,8 @@ from dataclasses import asdict
 
 import click
 
-from bridge.cli.common import command_actor, json_option, load, refusals_told, say_json
+from bridge.cli.common import command_actor, load, refusals_told
+from bridge.cli.json_output import json_option, say_json
 from bridge.errors import LibraryNotFound
 from bridge.wiring import build_desk
 from config import Settings

@@ -11,7 +11,8 @@ import click
 import uvloop
 from prometheus_client import CollectorRegistry, start_http_server
 
-from bridge.cli.common import FAILED, load, refusals_told
+from bridge.cli.common import load, refusals_told
+from bridge.cli.json_output import FAILED
 from bridge.metrics.card import CardMetrics
 from bridge.metrics.proxy import ProxyMetrics
 from bridge.metrics.terminal import TerminalMetrics

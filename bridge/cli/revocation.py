@@ -9,7 +9,8 @@ import click
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from bridge.cli.common import FAILED, load, refusals_told
+from bridge.cli.common import load, refusals_told
+from bridge.cli.json_output import FAILED
 from bridge.cli.sweep import sweep
 from bridge.wiring import build_card_policy
 from jpki.certificate import UserAuthenticationCertificate

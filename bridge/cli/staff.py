@@ -14,7 +14,8 @@ import click
 
 from bridge.accounts.own_account import MINIMUM_PASSWORD_LENGTH
 from bridge.accounts.staff import StaffMember, StaffService, generate_password
-from bridge.cli.common import command_actor, json_option, load, refusals_told, say_json
+from bridge.cli.common import command_actor, load, refusals_told
+from bridge.cli.json_output import json_option, say_json
 from bridge.errors import LibraryNotFound
 from bridge.models import REGION, Librarian, LibrarianRole, TerminalKind
 from bridge.wiring import build_enrolment, build_staff

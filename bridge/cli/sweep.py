@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from bridge.cli.common import FAILED, command_actor, load, refusals_told
+from bridge.cli.common import command_actor, load, refusals_told
+from bridge.cli.json_output import FAILED
 from bridge.revocation.sweep import SweepStep
 from bridge.wiring import build_sweep
 

@@ -13,7 +13,8 @@ from typing import NoReturn
 
 import click
 
-from bridge.cli.common import FAILED, load, refusals_told
+from bridge.cli.common import load, refusals_told
+from bridge.cli.json_output import FAILED
 from config import Mode
 from jpki.certificate import CertificateType
 from jpki.errors import (

@@ -9,7 +9,7 @@ from http import HTTPStatus
 
 import requests
 
-from bridge.links.consent import CONSENT_VERSION
+from bridge.links.consent import STANDARD_VERSION
 
 SECONDS = 20.0
 CSRF_FIELD = re.compile(r'name="csrf_token"[^>]*value="([^"]+)"')
@@ -55,7 +55,7 @@ class Desk:
             page,
             cardnumber=cardnumber,
             terminal_id=terminal_id,
-            consent_version=CONSENT_VERSION,
+            consent_version=STANDARD_VERSION,
             consented="y",
             **choices,
         )

@@ -12,6 +12,7 @@ from bridge.ports import AuditSealer, ChangeCounter, Transaction
 from bridge.store.audit import AuditLog, AuditQueries
 from bridge.store.categories import CategoryMoveQueries
 from bridge.store.challenges import ChallengeQueries
+from bridge.store.consents import ConsentQueries
 from bridge.store.desk import DeskQueries
 from bridge.store.engine import DURABLE_OPTION, READING, WRITING, SqliteChanges, failures_translated
 from bridge.store.guesses import GuessQueries
@@ -25,6 +26,7 @@ from bridge.store.sweeps import SweepQueries
 
 class SqlTransaction(
     StaffQueries,
+    ConsentQueries,
     DeskQueries,
     LinkQueries,
     LinkRequestQueries,

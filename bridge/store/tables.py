@@ -24,6 +24,7 @@ from sqlalchemy import (
     Row,
     String,
     Table,
+    Text,
     UniqueConstraint,
     and_,
     text,
@@ -160,6 +161,23 @@ class LibrarianRow(Base):
     second_factor_ciphertext: Mapped[bytes | None]
     second_factor_confirmed_at: Mapped[datetime | None]
     second_factor_last_step: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class ConsentWordingRow(Base):
+    """A library's own wording of the consent, word for word. Rows are added, never changed."""
+
+    __tablename__ = "consent_wording"
+    __table_args__ = (
+        UniqueConstraint("library_id", "version"),
+        CheckConstraint("revision >= 1", name="revision_from_one"),
+    )
+
+    library_id: Mapped[str] = mapped_column(primary_key=True)
+    revision: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    version: Mapped[str]
+    japanese: Mapped[str] = mapped_column(Text)
+    english: Mapped[str] = mapped_column(Text)
+    set_at: Mapped[datetime]
 
 
 class KohaPluginRow(Base):

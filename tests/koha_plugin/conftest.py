@@ -26,7 +26,8 @@ from bridge.counter.identification import IdentificationService
 from bridge.counter.koha_desk import DeskService
 from bridge.environment import Environment, Library
 from bridge.keys.ring import KeyRing, MasterKey
-from bridge.links.consent import CONSENT_VERSION
+from bridge.links.consent import STANDARD_VERSION
+from bridge.links.consent_service import ConsentService
 from bridge.models import Actor, ActorKind, AgentStep, LibrarianRole, TerminalKind
 from bridge.patrons.category import CategoryService
 from bridge.ports import PatronRecord
@@ -125,7 +126,7 @@ class Bridge:
 
     def link(self, card):
         self.services.registration.start(
-            self.librarian, terminal_id="counter-1", cardnumber=CARDNUMBER, consent_version=CONSENT_VERSION
+            self.librarian, terminal_id="counter-1", cardnumber=CARDNUMBER, consent_version=STANDARD_VERSION
         )
         self.lay(card)()
 
@@ -180,6 +181,7 @@ def bridge(tmp_path, pki, empty_database):
     categories = CategoryService(environment)
     services = Services(
         registration=RegistrationService(environment, verification, categories),
+        consent=ConsentService(environment),
         identification=IdentificationService(environment, verification),
         borrowing=None,  # no self-check machine here
         staff=staff,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
-from bridge.admin.words import CONSENT
 from bridge.errors import NotLinked
+from bridge.links.consent import standard_wording
 from bridge.models import Actor, ActorKind, LibrarianRole, TerminalKind
 
 pytestmark = pytest.mark.browser
@@ -161,7 +161,7 @@ def test_no_card_is_linked_without_consent(page, koha):
     page.goto("/page/25.11-patron?borrowernumber=71")
     page.locator("#mnc-links").click()
     dialog_button(page, words["link"]).click()
-    expect(page.locator("#mnc-dialog li")).to_have_count(len(CONSENT))
+    expect(page.locator("#mnc-dialog li")).to_have_count(len(standard_wording().points("en")))
     dialog_button(page, words["start"]).click()
     expect(page.get_by_label(words["agreed"])).to_be_visible()
     assert koha.bridge.services.registration.pending(koha.bridge.counter) is None

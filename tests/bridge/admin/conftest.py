@@ -29,7 +29,8 @@ from bridge.environment import Environment, Library
 from bridge.errors import NoSuchPatron
 from bridge.keys.ring import KeyRing, MasterKey
 from bridge.library_policies import LibraryPolicies
-from bridge.links.consent import CONSENT_VERSION
+from bridge.links.consent import STANDARD_VERSION
+from bridge.links.consent_service import ConsentService
 from bridge.models import REGION, Actor, ActorKind, AgentStep, LibrarianRole, TerminalKind
 from bridge.patrons.category import CategoryService
 from bridge.ports import PatronRecord
@@ -167,7 +168,7 @@ class World:
         """Link a card, a new one where none is given, start to end."""
         librarian = librarian or self.hanako
         request = self.services.registration.start(
-            librarian, terminal_id=terminal_id, cardnumber=cardnumber, consent_version=CONSENT_VERSION
+            librarian, terminal_id=terminal_id, cardnumber=cardnumber, consent_version=STANDARD_VERSION
         )
         terminals = self.services.staff.terminals(librarian.library_id)
         terminal = next(terminal for terminal in terminals if terminal.terminal_id == request.terminal_id)
@@ -246,6 +247,7 @@ def world(tmp_path, pki, empty_database):
     own_account = OwnAccountService(environment, staff, SecondFactorPolicy.OPTIONAL)
     services = Services(
         registration=RegistrationService(environment, verification, categories),
+        consent=ConsentService(environment),
         identification=IdentificationService(environment, verification),
         borrowing=BorrowingService(
             environment,
@@ -261,6 +263,7 @@ def world(tmp_path, pki, empty_database):
             environment,
             staff,
             enrolment,
+            ConsentService(environment),
             {library_id: {"time_zone": "Asia/Tokyo"} for library_id in libraries},
             dict.fromkeys(libraries, POLICIES),
         ),

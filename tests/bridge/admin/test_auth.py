@@ -12,7 +12,7 @@ from sqlalchemy import select
 from bridge.admin import init_admin
 from bridge.admin.auth import OPEN_ENDPOINTS, local_path
 from bridge.app import create_app_from
-from bridge.links.consent import CONSENT_VERSION
+from bridge.links.consent import STANDARD_VERSION
 from bridge.models import AuditTag
 from bridge.rate_limit import RateLimit
 from bridge.store import AuditEventRow, LibrarianRow
@@ -170,7 +170,7 @@ def test_a_page_that_asks_by_itself_does_not_keep_the_session_alive(world, desk)
         world.hanako,
         terminal_id="counter-1",
         cardnumber="2000100000017",
-        consent_version=CONSENT_VERSION,
+        consent_version=STANDARD_VERSION,
     )
     for _ in range(4):
         world.clock.now += timedelta(minutes=9)

@@ -11,7 +11,7 @@ import pytest
 
 from bridge.admin.progress import present
 from bridge.errors import CategoryRefused, KohaNotReachable
-from bridge.links.consent import CONSENT_VERSION
+from bridge.links.consent import STANDARD_VERSION
 from bridge.models import LinkRequest, LinkRequestState, MoveDirection, MoveState
 from bridge.ports import CategoryDetails
 
@@ -96,7 +96,7 @@ def test_the_outcome_stands_under_the_link_and_under_its_end(desk, categories, w
     form = {
         "cardnumber": GOOD,
         "terminal_id": "counter-1",
-        "consent_version": CONSENT_VERSION,
+        "consent_version": STANDARD_VERSION,
         "consented": "y",
     }
     watch = desk.post("/admin/counter/start", "/admin/counter/", form).location

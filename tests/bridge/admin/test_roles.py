@@ -7,7 +7,7 @@ import re
 import pytest
 
 from bridge.admin.auth import OPEN_ENDPOINTS
-from bridge.links.consent import CONSENT_VERSION
+from bridge.links.consent import STANDARD_VERSION
 from bridge.models import PERMISSIONS, REGION, LibrarianRole, Permission, TerminalKind
 
 LOG_INS = {
@@ -41,6 +41,7 @@ NEEDED = {
     "links.restore": COUNTER,
     "links.suspend": COUNTER,
     "links.unlink": COUNTER,
+    "links.consent": RECORDS,
     "links.download": RECORDS,
     "categories.index_view": RECORDS,
     "categories.download": RECORDS,
@@ -50,6 +51,8 @@ NEEDED = {
     "audit.download": RECORDS,
     "libraries.index": ADMINISTER,
     "libraries.library": ADMINISTER,
+    "libraries.consent": ADMINISTER,
+    "libraries.consent_version": ADMINISTER,
     "libraries.staff": ADMINISTER,
     "libraries.disable": ADMINISTER,
     "libraries.enable": ADMINISTER,
@@ -158,7 +161,7 @@ def north(world):
         world.north_librarian,
         terminal_id="kita-2",
         cardnumber="2000100000017",
-        consent_version=CONSENT_VERSION,
+        consent_version=STANDARD_VERSION,
     )
     return {
         **{f"links/{{}}/{step}": link.link_id for step in ("unlink", "suspend", "restore")},

@@ -44,7 +44,7 @@ from bridge.borrowing import Borrower, BorrowingService, OpenedSession
 from bridge.environment import Environment, Library
 from bridge.errors import KohaNotReachable, NoSuchPatron
 from bridge.keys.ring import KeyRing, MasterKey
-from bridge.links.consent import CONSENT_VERSION
+from bridge.links.consent import STANDARD_VERSION
 from bridge.models import (
     Actor,
     ActorKind,
@@ -348,6 +348,7 @@ class Place:
     command = COMMAND
     library = LIBRARY
     other_library = OTHER_LIBRARY
+    consent_version = STANDARD_VERSION
 
     def __init__(self, store: SqlStore, keys: KeyRing, clock: FixedClock, pki: CardPki) -> None:
         self.store, self.keys, self.clock, self.pki = store, keys, clock, pki
@@ -410,7 +411,7 @@ class Place:
             self.librarian,
             terminal_id=place.terminal_id,
             cardnumber=cardnumber,
-            consent_version=CONSENT_VERSION,
+            consent_version=self.consent_version,
             **choices,
         )
 

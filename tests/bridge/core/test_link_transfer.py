@@ -19,7 +19,7 @@ from bridge.errors import (
     LinkNotFound,
     NotLinked,
 )
-from bridge.links.consent import CONSENT_VERSION
+from bridge.links.consent import STANDARD_VERSION
 from bridge.links.file import RefusedRow, RowProblem, write_link_file
 from bridge.links.identifiers import IdentifierForms
 from bridge.links.records import LinkRecordService
@@ -191,7 +191,7 @@ def test_the_same_card_linked_in_two_libraries_leaves_nothing_that_joins_them(pl
         replace(place.librarian, library_id=place.other_library),
         terminal_id=counter.terminal_id,
         cardnumber="H-1",
-        consent_version=CONSENT_VERSION,
+        consent_version=STANDARD_VERSION,
     )
     challenge = place.registration.begin(counter, card.certificate_der)
     place.complete_link(counter, card, challenge)

@@ -10,6 +10,7 @@ from sqlalchemy import inspect, text
 from sqlalchemy.exc import IntegrityError
 
 from bridge.audit.chain import ChainVerifier
+from bridge.links.consent import ConsentLanguage, ConsentWording, OwnConsent
 from bridge.models import DeskPass, KohaAccount, KohaPlugin, LinkState
 from bridge.ports import LinkGroup
 from bridge.store import SqlStore, open_engine, upgrade
@@ -286,3 +287,23 @@ def test_no_day_is_counted_before_somebody_asks(first_revision):
     assert upgrade(first_revision) == ("0016", head_revision())
     with SqlStore(first_revision).reading() as transaction:
         assert transaction.counted_days("central", date(2026, 1, 1), date(2026, 12, 31)) == {}
+
+
+@pytest.mark.parametrize("first_revision", ["0017"], indirect=True)
+def test_a_link_of_before_keeps_the_version_of_its_consent_and_a_library_may_have_its_own(first_revision):
+    with first_revision.begin() as connection:
+        connection.execute(text("UPDATE card_link SET consent_version = '2026-11-22'"))
+    assert upgrade(first_revision) == ("0017", head_revision())
+    wording = ConsentWording("2026-11-23-own1", dict.fromkeys(ConsentLanguage, "x"))
+    set_at = datetime(2026, 11, 23, tzinfo=UTC)
+    with SqlStore(first_revision).transaction() as transaction:
+        assert transaction.find_link("central", "link-1").consent_version == "2026-11-22"
+        assert transaction.last_consent("central") is None
+        transaction.add_consent("central", 1, wording, set_at)
+        assert transaction.last_consent("central") == OwnConsent(1, set_at, wording)
+    again = (
+        "INSERT INTO consent_wording SELECT library_id, 2, version, japanese, english, set_at"
+        " FROM consent_wording"
+    )
+    with pytest.raises(IntegrityError), first_revision.begin() as connection:
+        connection.execute(text(again))

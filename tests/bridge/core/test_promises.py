@@ -21,7 +21,7 @@ from bridge.errors import (
     NotAllowed,
     NotLinked,
 )
-from bridge.links.consent import CONSENT_VERSION
+from bridge.links.consent import STANDARD_VERSION
 from bridge.models import (
     AgentStep,
     AuditTag,
@@ -69,7 +69,7 @@ def test_no_card_is_linked_without_consent_to_the_wording_in_force(place):
             consent_version="2020-01-01",
         )
     link = place.link(place.card())
-    assert (link.consent_version, link.consented_at) == (CONSENT_VERSION, place.clock())
+    assert (link.consent_version, link.consented_at) == (STANDARD_VERSION, place.clock())
     assert place.registration.link(place.librarian, link.link_id) == link
 
 

@@ -20,7 +20,7 @@ from bridge.errors import (
     TerminalNotFound,
     WrongTerminalKind,
 )
-from bridge.links.consent import CONSENT_VERSION
+from bridge.links.consent import STANDARD_VERSION
 from bridge.models import (
     AgentStep,
     AuditTag,
@@ -436,7 +436,7 @@ def test_an_auditor_looks_but_neither_links_nor_unlinks(place):
             auditor,
             terminal_id="counter-2",
             cardnumber=place.cardnumber,
-            consent_version=CONSENT_VERSION,
+            consent_version=STANDARD_VERSION,
         ),
         lambda: registration.unlink_all(auditor, place.cardnumber, reason=UnlinkReason.CARD_LOST),
         lambda: registration.suspend(auditor, link.link_id, reason=SuspensionReason.CARD_MISLAID),

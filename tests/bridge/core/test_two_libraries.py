@@ -9,7 +9,8 @@ import pytest
 from bridge.administration import AdministrationService
 from bridge.borrowing import Borrower
 from bridge.errors import BridgeError, NotAllowed
-from bridge.links.consent import CONSENT_VERSION
+from bridge.links.consent import STANDARD_VERSION
+from bridge.links.consent_service import ConsentService
 from bridge.links.records import LinkRecordService
 from bridge.models import (
     REGION,
@@ -33,7 +34,10 @@ def there(place):
 
 @pytest.fixture
 def administration(place):
-    return AdministrationService(place.environment, place.staff, EnrolmentService(place.environment), {}, {})
+    environment = place.environment
+    return AdministrationService(
+        environment, place.staff, EnrolmentService(environment), ConsentService(environment), {}, {}
+    )
 
 
 def calls(place, there, administration):
@@ -59,7 +63,7 @@ def calls(place, there, administration):
         (
             "start at a terminal",
             lambda found: registration.start(
-                librarian, terminal_id=found, cardnumber="H-1", consent_version=CONSENT_VERSION
+                librarian, terminal_id=found, cardnumber="H-1", consent_version=STANDARD_VERSION
             ),
             "counter-1",
         ),
@@ -146,7 +150,7 @@ def test_the_region_administrator_reaches_no_link_patron_or_request(place, admin
             region,
             terminal_id="counter-2",
             cardnumber=place.cardnumber,
-            consent_version=CONSENT_VERSION,
+            consent_version=STANDARD_VERSION,
         ),
     ):
         with pytest.raises(NotAllowed):

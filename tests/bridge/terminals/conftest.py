@@ -26,7 +26,8 @@ from bridge.counter.koha_desk import DeskService
 from bridge.environment import Environment, Library
 from bridge.errors import NoSuchPatron
 from bridge.keys.ring import KeyRing, MasterKey
-from bridge.links.consent import CONSENT_VERSION
+from bridge.links.consent import STANDARD_VERSION
+from bridge.links.consent_service import ConsentService
 from bridge.models import Actor, ActorKind, LibrarianRole, TerminalKind
 from bridge.patrons.category import CategoryService
 from bridge.ports import PatronRecord
@@ -140,7 +141,7 @@ class BridgeUnderTest:
             self.librarian,
             terminal_id="counter-1",
             cardnumber=CARDNUMBER,
-            consent_version=CONSENT_VERSION,
+            consent_version=STANDARD_VERSION,
         )
 
     def request(self, request):
@@ -191,6 +192,7 @@ def bridge(tmp_path, pki):
     own_account = OwnAccountService(environment, staff, SecondFactorPolicy.OPTIONAL)
     services = Services(
         registration=RegistrationService(environment, verification, categories),
+        consent=ConsentService(environment),
         identification=IdentificationService(environment, verification),
         borrowing=BorrowingService(environment, verification, tokens),
         staff=staff,
@@ -198,7 +200,9 @@ def bridge(tmp_path, pki):
         enrolment=enrolment,
         terminals=TerminalService(environment, tokens.idle_limit),
         categories=categories,
-        administration=AdministrationService(environment, staff, enrolment, {}, {}),
+        administration=AdministrationService(
+            environment, staff, enrolment, ConsentService(environment), {}, {}
+        ),
         statistics=StatisticsService(environment, lambda: ()),
         library_names={LIBRARY: "中央図書館", OTHER_LIBRARY: "北図書館"},
         clock=clock,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bridge.links.consent import CONSENT_VERSION
+from bridge.links.consent import STANDARD_VERSION
 from bridge.models import Actor, ActorKind, AgentStep, LibrarianRole
 from jpki.card import JpkiSession, Pin
 from jpki.simulator.card import SimulatedConnection
@@ -230,7 +230,7 @@ def test_the_desk_names_its_own_counters_and_the_wording(page):
     told = page.get().json
     assert told["library_name"] == "中央図書館"
     assert told["terminals"] == [{"terminal_id": "counter-1", "name": "窓口1"}]
-    assert told["consent_version"] == CONSENT_VERSION
+    assert told["consent_version"] == STANDARD_VERSION
     assert len(told["consent"]) > 3
     page.language = "en"
     assert page.get().json["consent"][0].startswith("The service is provided")
@@ -244,7 +244,7 @@ def test_a_card_is_linked_and_its_patron_found_by_it(page, bridge, make_card):
         "problem_words": None,
     }
     started = page.post(
-        "/links", terminal_id="counter-1", cardnumber=CARDNUMBER, consent_version=CONSENT_VERSION
+        "/links", terminal_id="counter-1", cardnumber=CARDNUMBER, consent_version=STANDARD_VERSION
     )
     assert started.status_code == 201
     path = f"/requests/{started.json['request_id']}"
@@ -271,7 +271,7 @@ def test_a_card_is_linked_and_its_patron_found_by_it(page, bridge, make_card):
         "/links",
         terminal_id="counter-1",
         cardnumber=CARDNUMBER,
-        consent_version=CONSENT_VERSION,
+        consent_version=STANDARD_VERSION,
         replaces=links[0]["link_id"],
     )
     assert again.status_code == 201
@@ -286,13 +286,13 @@ def test_a_card_is_linked_and_its_patron_found_by_it(page, bridge, make_card):
 
 
 def test_nothing_of_the_patron_is_told_but_the_card_number(page, bridge, make_card):
-    page.post("/links", terminal_id="counter-1", cardnumber=CARDNUMBER, consent_version=CONSENT_VERSION)
+    page.post("/links", terminal_id="counter-1", cardnumber=CARDNUMBER, consent_version=STANDARD_VERSION)
     lay_card(bridge, bridge.services.registration, make_card())()
     assert NAME not in page.post("/patron", cardnumber=CARDNUMBER).text
 
 
 def test_who_did_not_ask_is_not_told_whose_card_it_was(page, bridge, make_card):
-    page.post("/links", terminal_id="counter-1", cardnumber=CARDNUMBER, consent_version=CONSENT_VERSION)
+    page.post("/links", terminal_id="counter-1", cardnumber=CARDNUMBER, consent_version=STANDARD_VERSION)
     card = make_card()
     lay_card(bridge, bridge.services.registration, card)()
     request_id = page.post("/identifications", terminal_id="counter-1").json["request_id"]
