@@ -14,7 +14,7 @@ from decimal import Decimal
 from enum import StrEnum, unique
 from typing import NamedTuple, Protocol
 
-from bridge.audit.chain import ChainedEvent, ChainedRow, ChainHead
+from bridge.audit.chain import ChainedEvent, ChainedRow, ChainHead, EventColumns
 from bridge.guessing import Guesses
 from bridge.links.consent import ConsentWording, OwnConsent
 from bridge.models import (
@@ -167,14 +167,29 @@ class AuditSealer(Protocol):
 
 
 @dataclass(frozen=True)
+class AuditBlock:
+    """Events that follow each other. ``columns`` is None where a log that is whole has none.
+
+    ``rows`` reads the same events one by one, before the next block is asked for.
+    """
+
+    columns: EventColumns | None
+    rows: Callable[[], Iterator[ChainedRow]]
+
+
+@dataclass(frozen=True)
 class AuditSnapshot:
-    """One library's audit log at one moment. ``events`` can be gone through once."""
+    """One library's audit log at one moment, as ``events`` or as ``blocks``.
+
+    Either holds every event, whatever its number is, and can be gone through once.
+    """
 
     library_id: str
     head: ChainHead | None
     seal: AuditSeal | None
     total: int
     events: Iterator[ChainedRow]
+    blocks: Iterator[AuditBlock]
 
 
 class AuditReader(Protocol):

@@ -82,11 +82,18 @@ class AuditService:
     def _findings(
         self, verifier: ChainVerifier, snapshot: AuditSnapshot, progress: Progress
     ) -> Iterator[Finding]:
-        events, done = snapshot.events, 0
-        while chunk := list(islice(events, EVENTS_AT_ONCE)):
-            yield from verifier.follow(chunk)
-            done += len(chunk)
-            progress(snapshot.library_id, done, snapshot.total)
+        done = 0
+        for block in snapshot.blocks:
+            columns = block.columns
+            if columns is not None and verifier.follow_columns(columns):
+                done += columns.last - columns.first + 1
+                progress(snapshot.library_id, done, snapshot.total)
+                continue
+            rows = block.rows()
+            while chunk := list(islice(rows, EVENTS_AT_ONCE)):
+                yield from verifier.follow(chunk)
+                done += len(chunk)
+                progress(snapshot.library_id, done, snapshot.total)
         head = snapshot.head or ChainHead(snapshot.library_id)
         yield from verifier.end(head)
         if head.sequence and snapshot.seal is None:

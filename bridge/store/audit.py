@@ -6,7 +6,8 @@ lock while holding that of a head, and the heads of several libraries are taken 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,16 +18,20 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Engine,
+    LargeBinary,
     Row,
+    Select,
     Text,
     bindparam,
     cast,
     func,
     insert,
+    literal_column,
     select,
     type_coerce,
     update,
 )
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -35,13 +40,14 @@ from bridge.audit.chain import (
     ChainedEvent,
     ChainedRow,
     ChainHead,
+    EventColumns,
     details_text,
     event_hash,
     moment_text,
 )
 from bridge.errors import LibraryNotFound, StoreProblem
 from bridge.models import REPEATABLE_TAGS, Actor, AuditEvent
-from bridge.ports import AuditSeal, AuditSealer, AuditSnapshot
+from bridge.ports import AuditBlock, AuditSeal, AuditSealer, AuditSnapshot
 from bridge.store.engine import is_unique_violation
 from bridge.store.queries import Queries
 from bridge.store.tables import AuditEventRow, AuditHeadRow, AuditRepetitionRow, table_under
@@ -54,8 +60,11 @@ REPETITION_WINDOW = timedelta(minutes=10)
 ROWS_AT_ONCE = 2000
 """Rows that a stream holds in memory."""
 
-BEFORE_ALL = -(2**63)
-"""Less than any number that a row can have, also one that was put in by hand."""
+BLOCK = 2000
+"""Events that are checked together."""
+
+BEFORE_ALL, AFTER_ALL = -(2**63), 2**63 - 1
+"""Around any number that a row can have, also one that was put in by hand."""
 
 
 HEADS, EVENTS = table_under(AuditHeadRow), table_under(AuditEventRow)
@@ -230,14 +239,17 @@ class AuditLog:
     def snapshot(self, library_id: str) -> Iterator[AuditSnapshot]:
         """See ``bridge.ports.AuditReader``."""
         of_library = AuditEventRow.library_id == library_id
-        with Session(self._engine) as session:
+        # The connection belongs to one thread, which reads the next block while the last one is hashed.
+        with Session(self._engine) as session, ThreadPoolExecutor(1) as thread:
             head = session.get(AuditHeadRow, library_id)
+            total = session.scalar(select(func.count()).where(of_library)) or 0
             yield AuditSnapshot(
                 library_id,
                 None if head is None else _chain_head(head),
                 None if head is None else _seal(head),
-                session.scalar(select(func.count()).where(of_library)) or 0,
-                _stream(session, library_id),
+                total,
+                _stream(thread, session, library_id),
+                _blocks(thread, session, library_id, total),
             )
 
     def last_sequence(self, library_id: str) -> int:
@@ -248,45 +260,114 @@ class AuditLog:
 
     def events_after(self, library_id: str, sequence: int) -> Iterator[ChainedEvent]:
         """See ``bridge.ports.AuditReader``."""
-        with Session(self._engine) as session:
-            yield from map(ChainedEvent._make, _stream(session, library_id, sequence))
+        with Session(self._engine) as session, ThreadPoolExecutor(1) as thread:
+            yield from map(ChainedEvent._make, _stream(thread, session, library_id, sequence))
 
 
-def _stream(session: Session, library_id: str, after: int = BEFORE_ALL) -> Iterator[ChainedRow]:
-    """Yield the events after a number, unchanged: each conversion in here would cost as much as a hash."""
-    columns: Sequence[ColumnElement[Any]] = (
-        AuditEventRow.sequence.expression,
-        _moment(session),
-        AuditEventRow.tag.expression,
-        AuditEventRow.actor_kind.expression,
-        AuditEventRow.actor_id.expression,
-        AuditEventRow.subject.expression,
-        func.coalesce(AuditEventRow.terminal_id, ""),
-        cast(AuditEventRow.details, Text),
-        AuditEventRow.hash.expression,
-    )
+def _blocks(thread: Executor, session: Session, library_id: str, total: int) -> Iterator[AuditBlock]:
+    """Yield a whole log of *total* events in blocks, and then whatever else has the library's name."""
+    statement = _block(session.get_bind().dialect.name)
+
+    def read(first: int) -> EventColumns:
+        last = min(first + BLOCK - 1, total)
+        parameters = {"of_library": library_id, "first": first, "last": last}
+        *fields, hashes = session.connection().execute(statement, parameters).one()
+        return EventColumns(first, last, tuple(fields), hashes)
+
+    def rows(after: int, last: int) -> Callable[[], Iterator[ChainedRow]]:
+        return lambda: _stream(thread, session, library_id, after, last)
+
+    yield AuditBlock(None, rows(BEFORE_ALL, 0))
+    reading = None
+    for first in range(1, total + 1, BLOCK):
+        columns = (reading or thread.submit(read, first)).result()
+        if columns.last < total:
+            reading = thread.submit(read, columns.last + 1)
+        yield AuditBlock(columns, rows(first - 1, columns.last))
+    yield AuditBlock(None, rows(total, AFTER_ALL))
+
+
+def _stream(
+    thread: Executor, session: Session, library_id: str, after: int = BEFORE_ALL, last: int = AFTER_ALL
+) -> Iterator[ChainedRow]:
+    """Yield the events after a number and up to another, unchanged: a conversion costs as much as a hash."""
     chunk = (
-        select(*columns)
-        .where(AuditEventRow.library_id == library_id, AuditEventRow.sequence > bindparam("after"))
-        .order_by(AuditEventRow.sequence)
+        select(*_fields(session.get_bind().dialect.name), EVENTS.c.hash)
+        .where(
+            EVENTS.c.library_id == library_id,
+            EVENTS.c.sequence > bindparam("after"),
+            EVENTS.c.sequence <= last,
+        )
+        .order_by(EVENTS.c.sequence)
         .limit(ROWS_AT_ONCE)
     )
-    while True:
+
+    def read(after: int) -> Sequence[ChainedRow]:
         result = session.connection().execute(chunk, {"after": after})
         # From the driver's own cursor: SQLAlchemy's rows would take half as long again.
         rows = [] if result.cursor is None else cast_to(Sequence[ChainedRow], result.cursor.fetchall())
         result.close()
-        if not rows:
-            return
+        return rows
+
+    while rows := thread.submit(read, after).result():
         yield from rows
         after = rows[-1][0]
 
 
-def _moment(session: Session) -> ColumnElement[str]:
-    """Return the column of times as ``moment_text`` writes them, which is how SQLite keeps them."""
-    if session.get_bind().dialect.name == "sqlite":
-        return type_coerce(AuditEventRow.at, Text)
-    return func.to_char(func.timezone("UTC", AuditEventRow.at), "YYYY-MM-DD HH24:MI:SS.US")
+def _fields(dialect: str) -> Sequence[ColumnElement[Any]]:
+    """Return the fields of a ``ChainedEvent`` but its hash, as they are hashed."""
+    at: ColumnElement[str] = (
+        type_coerce(EVENTS.c.at, Text)  # SQLite keeps what ``moment_text`` writes
+        if dialect == "sqlite"
+        else func.to_char(func.timezone("UTC", EVENTS.c.at), "YYYY-MM-DD HH24:MI:SS.US")
+    )
+    return (
+        EVENTS.c.sequence,
+        at,
+        EVENTS.c.tag,
+        EVENTS.c.actor_kind,
+        EVENTS.c.actor_id,
+        EVENTS.c.subject,
+        func.coalesce(EVENTS.c.terminal_id, ""),
+        cast(EVENTS.c.details, Text),
+    )
+
+
+def _block(dialect: str) -> Select[Any]:
+    """Return the query for ``EventColumns``: one row, however many events it is made of.
+
+    Every event of a whole log adds one value to each column, between line feeds, and 32 bytes to the hashes.
+    No other log gives the same: a value that is missing is given as a line feed, which no value has in it,
+    and an event with a hash of another length is left out.
+    """
+    columns: Sequence[ColumnElement[Any]] = [
+        *(_joined(field, dialect) for field in _fields(dialect)),
+        _joined_hashes(dialect),
+    ]
+    return select(*columns).where(
+        EVENTS.c.library_id == bindparam("of_library"),
+        EVENTS.c.sequence.between(bindparam("first"), bindparam("last")),
+        func.length(EVENTS.c.hash) == len(GENESIS),
+    )
+
+
+def _joined(field: ColumnElement[Any], dialect: str) -> ColumnElement[bytes]:
+    line_feed: ColumnElement[str] = literal_column("'\n'")
+    value = func.coalesce(cast(field, Text), line_feed)
+    if dialect == "sqlite":
+        return cast(func.group_concat(value, line_feed), LargeBinary)
+    return func.convert_to(func.string_agg(value, _in_order(line_feed)), "UTF8")
+
+
+def _joined_hashes(dialect: str) -> ColumnElement[bytes]:
+    if dialect == "sqlite":
+        return cast(func.group_concat(EVENTS.c.hash, literal_column("''")), LargeBinary)
+    return func.string_agg(EVENTS.c.hash, _in_order(literal_column("''::bytea")))
+
+
+def _in_order(separator: ColumnElement[Any]) -> aggregate_order_by[Any]:
+    # SQLite gives events in this order by itself, from the index over library and sequence.
+    return aggregate_order_by(separator, EVENTS.c.sequence)
 
 
 def _columns(event: AuditEvent) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
-from bridge.audit.chain import GENESIS, ChainedEvent, ChainHead, FindingKind, event_hash
+from bridge.audit.chain import GENESIS, ChainedEvent, ChainHead, ChainVerifier, FindingKind, event_hash
 from bridge.audit.log import AuditService, CheckedLog, check_export, read_anchors
 from bridge.cli import main
 from bridge.errors import AuditFileMalformed, KeyProblem, LibraryNotFound, LogInFailed, StoreProblem
@@ -154,6 +154,16 @@ TAMPERING = {
         ],
         [(CHANGED, 5, 6)],
     ),
+    "a hash gives its end to the next": (
+        [
+            (
+                "UPDATE audit_event SET hash = CAST((SELECT substr(hash, 17) FROM audit_event "
+                "WHERE sequence = 5) || hash AS BLOB) WHERE sequence = 6"
+            ),
+            "UPDATE audit_event SET hash = substr(hash, 1, 16) WHERE sequence = 5",
+        ],
+        [(CHANGED, 5, 7)],
+    ),
     "an event is removed": (["DELETE FROM audit_event WHERE sequence = 5"], [(MISSING, 5, 5)]),
     "the first is removed": (["DELETE FROM audit_event WHERE sequence = 1"], [(MISSING, 1, 1)]),
     "the last is removed": (["DELETE FROM audit_event WHERE sequence = 10"], [(MISSING, 10, 10)]),
@@ -195,14 +205,65 @@ TAMPERING = {
 
 
 @pytest.mark.parametrize(("statements", "expected"), TAMPERING.values(), ids=TAMPERING)
-def test_what_was_done_by_hand_is_found_and_where(sealed, service, clock, statements, expected):
+def test_what_was_done_by_hand_is_found_and_where(sealed, service, clock, monkeypatch, statements, expected):
     fill(sealed, clock)
     assert found(service) == []
-    line_feed = "CHAR(10)" if sealed._engine.dialect.name == "sqlite" else "CHR(10)"
+    is_sqlite = sealed._engine.dialect.name == "sqlite"
     with by_hand(sealed) as connection:
         for statement in statements:
-            connection.exec_driver_sql(statement.replace("CHAR", line_feed))
+            statement = statement.replace("CHAR", "CHAR(10)" if is_sqlite else "CHR(10)")
+            connection.exec_driver_sql(statement.replace("BLOB", "BLOB" if is_sqlite else "BYTEA"))
     assert found(service) == expected
+    for block in (1, 3, 5):
+        monkeypatch.setattr("bridge.store.audit.BLOCK", block)
+        assert found(service) == expected
+
+
+def test_a_whole_log_is_checked_without_looking_at_each_event(sealed, service, clock, monkeypatch):
+    fill(sealed, clock, 7)
+    monkeypatch.setattr("bridge.store.audit.BLOCK", 3)
+    one_by_one = []
+    follow = ChainVerifier.follow
+
+    def watched(verifier, events):
+        events = list(events)
+        one_by_one.extend(event[0] for event in events)
+        return follow(verifier, events)
+
+    monkeypatch.setattr(ChainVerifier, "follow", watched)
+    assert found(service) == []
+    assert one_by_one == []
+    anchor = read_anchors(service.export(CENTRAL))[CENTRAL]
+    assert found(service, anchor=anchor) == []
+    assert one_by_one == [7], "the block with the anchor"
+    with by_hand(sealed) as connection:
+        connection.exec_driver_sql("UPDATE audit_event SET subject = 'other' WHERE sequence = 5")
+    one_by_one.clear()
+    assert found(service) == [(CHANGED, 5, 5)]
+    assert one_by_one == [4, 5, 6]
+
+
+def test_a_missing_value_is_found_although_the_next_event_has_it(
+    new_engine, key_ring, clock, make_place, pki
+):
+    sealed = SqlStore(new_engine, key_ring)
+    service = AuditService(make_place(sealed, key_ring, clock, pki).environment, sealed.audit_log())
+    fill(sealed, clock)
+    line_feed = "CHAR(10)" if sealed._engine.dialect.name == "sqlite" else "CHR(10)"
+    with by_hand(sealed) as connection:
+        for statement in (
+            # A table without constraints in place of the bridge's own.
+            "CREATE TABLE loose AS SELECT * FROM audit_event",
+            "DROP TABLE audit_event",
+            "ALTER TABLE loose RENAME TO audit_event",
+            (
+                "UPDATE audit_event SET subject = (SELECT subject FROM audit_event WHERE sequence = 5) "
+                f"|| {line_feed} || subject WHERE sequence = 6"
+            ),
+            "UPDATE audit_event SET subject = NULL WHERE sequence = 5",
+        ):
+            connection.exec_driver_sql(statement)
+    assert found(service) == [(CHANGED, 5, 6)]
 
 
 def test_an_event_put_in_among_others_is_found(sealed, service, clock):
