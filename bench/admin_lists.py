@@ -23,7 +23,9 @@ from bridge.accounts.own_account import OwnAccountService
 from bridge.accounts.second_factor import SecondFactorPolicy
 from bridge.admin.base import StaffView
 from bridge.app import create_app_from
+from bridge.links.bulk_unlinking import BulkUnlinkingService, at_once
 from bridge.models import ActorKind, AuditTag, IdentifierKind, LinkState
+from bridge.patrons.category import CategoryService
 from bridge.services import Services
 from bridge.statistics import StatisticsService
 from bridge.store import AuditEventRow, CardLinkRow, CategoryMoveRow, open_engine, upgrade
@@ -88,6 +90,9 @@ def open_desk(
         "registration": bridge.registration,
         "staff": bridge.staff,
         "own_account": OwnAccountService(bridge.environment, bridge.staff, SecondFactorPolicy.OPTIONAL),
+        "bulk_unlinking": BulkUnlinkingService(
+            bridge.environment, CategoryService(bridge.environment), at_once
+        ),
         "library_names": {LIBRARY: "中央図書館"},
         "statistics": StatisticsService(bridge.environment, lambda: ()),
         "clock": lambda: NOW,

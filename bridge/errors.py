@@ -17,6 +17,10 @@ counter page. It never changes once released. Sentences for people are made at t
     ├ LinkRequestPending           this counter is already waiting for a card
     ├ LinkRequestNotFound
     ├ LinkNotFound                 no such link
+    ├ BulkUnlinkingNotFound        no such request to end many links
+    ├ BulkUnlinkingOver            it was decided, withdrawn or has expired
+    ├ SecondPersonNeeded           one person may not do this alone
+    ├ TooManyLinksAtOnce           more links than one request may name
     ├ NotLinked                    the card has no link in this library
     ├ NoSuchPatron                 Koha knows no such library card
     ├ KohaNotReachable             Koha did not answer, or refused us
@@ -154,6 +158,30 @@ class LinkNotFound(BridgeError):
     """No such link in this library, or it has ended."""
 
     slug = "link-not-found"
+
+
+class BulkUnlinkingNotFound(BridgeError):
+    """No such request to end many links in this library."""
+
+    slug = "bulk-unlinking-not-found"
+
+
+class BulkUnlinkingOver(BridgeError):
+    """The request to end many links was decided or withdrawn, or nobody decided it in time."""
+
+    slug = "bulk-unlinking-over"
+
+
+class SecondPersonNeeded(BridgeError):
+    """So many links end only if another person of the library than the one who asks approves it."""
+
+    slug = "second-person-needed"
+
+
+class TooManyLinksAtOnce(BridgeError):
+    """One request names no more than ``bridge.links.bulk_unlinking.MAXIMUM_LINKS`` links."""
+
+    slug = "too-many-links-at-once"
 
 
 class NotLinked(BridgeError):

@@ -15,6 +15,7 @@ from enum import StrEnum, unique
 
 from bridge.environment import Environment, Library
 from bridge.errors import Denied, KohaNotReachable, LinkNotFound, NoSuchPatron
+from bridge.links.bulk_unlinking import BulkUnlinkingService
 from bridge.links.life import end, restore, suspend
 from bridge.models import Actor, AuditTag, CardLink, LinkEndReason, LinkState, SuspensionReason
 from bridge.patrons.category import CategoryService
@@ -41,6 +42,8 @@ class Chore(StrEnum):
     CLOSE_SESSION = "close_session"
     DELETE_REQUESTS = "delete_requests"
     DELETE_SESSIONS = "delete_sessions"
+    EXPIRE_BULK_UNLINKING = "expire_bulk_unlinking"
+    END_APPROVED_LINKS = "end_approved_links"
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ class Housekeeping:
         self,
         environment: Environment,
         categories: CategoryService,
+        bulk_unlinking: BulkUnlinkingService,
         actor: Actor,
         *,
         account_gone: timedelta,
@@ -73,6 +77,7 @@ class Housekeeping:
     ) -> None:
         self._environment = environment
         self._categories = categories
+        self._bulk_unlinking = bulk_unlinking
         self._actor = actor
         self._account_gone = account_gone
         self._session_retention = session_retention
@@ -80,12 +85,24 @@ class Housekeeping:
 
     def run(self, *, dry_run: bool) -> Iterator[ChoreDone]:
         """Do what is to be done, yielding each thing after it is done; a dry run writes nothing."""
+        yield from self._settle_bulk_unlinkings(dry_run=dry_run)
         for library in self._environment.libraries.values():
             yield from self._end_outlived(library, dry_run=dry_run)
             yield from self._look_for_patrons(library, dry_run=dry_run)
             yield from self._delete_links(library, dry_run=dry_run)
         yield from self._close_sessions(dry_run=dry_run)
         yield from self._delete_what_is_over(dry_run=dry_run)
+
+    def _settle_bulk_unlinkings(self, *, dry_run: bool) -> Iterator[ChoreDone]:
+        """Close what nobody approved in time; go on with what was approved and cut off."""
+        for bulk in self._bulk_unlinking.overdue():
+            if dry_run or self._bulk_unlinking.expire(bulk, self._actor):
+                yield ChoreDone(Chore.EXPIRE_BULK_UNLINKING, bulk.library_id)
+        for bulk in self._bulk_unlinking.unfinished():
+            left = bulk.link_count - bulk.ended - bulk.skipped
+            if not dry_run:
+                left = self._bulk_unlinking.carry_out(bulk).ended - bulk.ended
+            yield ChoreDone(Chore.END_APPROVED_LINKS, bulk.library_id, count=left)
 
     def _end_outlived(self, library: Library, *, dry_run: bool) -> Iterator[ChoreDone]:
         position: str | None = FIRST

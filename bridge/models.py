@@ -149,6 +149,17 @@ class LinkEndReason(StrEnum):
 
 
 @unique
+class BulkUnlinkReason(StrEnum):
+    """Why staff end many links at once; where a word is that of another table it means the same."""
+
+    MISTAKE = "mistake"
+    PATRON_REQUEST = "patron_request"
+    SUSPECTED_MISUSE = "suspected_misuse"
+    NOT_USED = "not_used"
+    SERVICE_ENDED = "service_ended"
+
+
+@unique
 class SuspensionReason(StrEnum):
     """Why a link rests. Staff choose among the first three."""
 
@@ -227,6 +238,67 @@ class CardLink:
     def is_living(self, now: datetime) -> bool:
         """Whether the link has neither ended nor outlived its certificate."""
         return self.ended_at is None and now <= self.not_after
+
+
+@unique
+class ApprovalReason(StrEnum):
+    """Why a second person approves that many links end."""
+
+    LINKS_CHECKED = "links_checked"
+    LIBRARY_DECISION = "library_decision"
+
+
+@unique
+class DeclineReason(StrEnum):
+    """Why a second person declines it."""
+
+    WRONG_LINKS = "wrong_links"
+    NOT_NEEDED = "not_needed"
+    UNCLEAR = "unclear"
+
+
+@unique
+class BulkUnlinkingState(StrEnum):
+    """How far a request to end many links has come."""
+
+    REQUESTED = "requested"
+    APPROVED = "approved"
+    """Its links are being ended; what is left after a break goes on."""
+    EXECUTED = "executed"
+    DECLINED = "declined"
+    WITHDRAWN = "withdrawn"
+    EXPIRED = "expired"
+
+
+@dataclass(frozen=True)
+class BulkUnlinking:
+    """A request to end many links (一括解除), which another person of the library decides.
+
+    ``link_count`` links were named when it was made. ``decided_by`` is never who requested it;
+    ``decision`` is the ``ApprovalReason`` or ``DeclineReason``. ``ended`` and ``skipped`` count what is
+    done so far: a link that had ended already by then is skipped. ``closed_at`` is when nothing was left
+    to do.
+    """
+
+    bulk_id: str
+    library_id: str
+    reason: BulkUnlinkReason
+    link_count: int
+    requested_by: str
+    requested_at: datetime
+    expires_at: datetime
+    state: BulkUnlinkingState = BulkUnlinkingState.REQUESTED
+    decided_by: str | None = None
+    decided_at: datetime | None = None
+    decision: str | None = None
+    ended: int = 0
+    skipped: int = 0
+    closed_at: datetime | None = None
+
+    def state_at(self, now: datetime) -> BulkUnlinkingState:
+        """Return the state; one that nobody decided in time has expired, told or not."""
+        is_overdue = self.state is BulkUnlinkingState.REQUESTED and now >= self.expires_at
+        return BulkUnlinkingState.EXPIRED if is_overdue else self.state
 
 
 @unique
@@ -399,6 +471,12 @@ class AuditTag(StrEnum):
     LINK_RESTORED = "card_link:restored"
     LINK_DELETED = "card_link:deleted"
     LINK_UPGRADED = "card_link:upgraded"
+    BULK_UNLINKING_REQUESTED = "bulk_unlinking:requested"
+    BULK_UNLINKING_APPROVED = "bulk_unlinking:approved"
+    BULK_UNLINKING_DECLINED = "bulk_unlinking:declined"
+    BULK_UNLINKING_WITHDRAWN = "bulk_unlinking:withdrawn"
+    BULK_UNLINKING_EXPIRED = "bulk_unlinking:expired"
+    BULK_UNLINKING_EXECUTED = "bulk_unlinking:executed"
     IDENTIFICATION_REQUESTED = "identification:requested"
     IDENTIFICATION_CANCELLED = "identification:cancelled"
     IDENTIFICATION_REFUSED = "identification:refused"

@@ -20,6 +20,8 @@ from bridge.links.consent import ConsentWording, OwnConsent
 from bridge.models import (
     AuditEvent,
     AuditTag,
+    BulkUnlinking,
+    BulkUnlinkingState,
     CardIdentifier,
     CardLink,
     CardSession,
@@ -31,6 +33,7 @@ from bridge.models import (
     Librarian,
     LibrarianRole,
     LinkRequest,
+    LinkState,
     MoveDirection,
     MoveState,
     OpenWork,
@@ -620,6 +623,39 @@ class Transaction(Protocol):
 
     def patrons_with_categories(self, library_id: str) -> Sequence[int]:
         """Return the patrons who have an open link, a move to be made, or one that has not been undone."""
+
+    # requests to end many links
+    def add_bulk_unlinking(self, bulk: BulkUnlinking, link_ids: Sequence[str]) -> BulkUnlinking:
+        """Keep a request for those of some links that are of its library and have not ended.
+
+        Return it with their number.
+        """
+
+    def find_bulk_unlinking(
+        self, library_id: str, bulk_id: str, *, to_change: bool = False
+    ) -> BulkUnlinking | None:
+        """Return a request; *to_change* keeps it from others until the transaction is over."""
+
+    def bulk_unlinkings(self, library_id: str, state: BulkUnlinkingState) -> Sequence[BulkUnlinking]:
+        """Return a library's requests in a state, the oldest first."""
+
+    def count_waiting_bulk_unlinkings(self, library_id: str, now: datetime, *, but_of: str) -> int:
+        """Count a library's requests that can be decided now by one librarian: those of others."""
+
+    def update_bulk_unlinking(self, bulk: BulkUnlinking) -> None:
+        """Keep state, decision and counts of a request."""
+
+    def count_bulk_links(self, bulk_id: str) -> Mapping[tuple[IdentifierKind, LinkState], int]:
+        """Count the links of a request as they are now."""
+
+    def bulk_links(self, bulk_id: str, limit: int) -> Sequence[CardLink]:
+        """Return the first links of a request, as they are now, in the order of their ids."""
+
+    def bulk_links_to_end(self, bulk_id: str, limit: int) -> Sequence[str]:
+        """Return the next links of a request of which nothing is kept yet, in the order of their ids."""
+
+    def keep_bulk_outcomes(self, bulk_id: str, link_ids: Sequence[str], ended: Collection[str]) -> None:
+        """Keep what came of links of a request: those of *ended* ended, the others had before."""
 
     # link requests
     def add_link_request(self, request: LinkRequest) -> None:

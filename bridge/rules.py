@@ -103,11 +103,15 @@ class LinkPolicy:
 
     ``maximum_age`` is how long a link lasts at most, None where only its certificate ends it; an ended
     link is deleted for good after ``retention``; a patron has ``maximum_per_patron`` open ones at most.
+    One member of staff ends ``ends_without_approval`` links at once; for more, a second one must approve
+    within ``approval_time``.
     """
 
     maximum_age: timedelta | None = None
     maximum_per_patron: int = 3
     retention: timedelta = timedelta(days=365)
+    ends_without_approval: int = 1
+    approval_time: timedelta = timedelta(days=7)
 
 
 @unique

@@ -11,6 +11,7 @@ from bridge.administration import AdministrationService
 from bridge.borrowing import BorrowingService
 from bridge.counter.identification import IdentificationService
 from bridge.counter.koha_desk import DeskService
+from bridge.links.bulk_unlinking import BulkUnlinkingService
 from bridge.links.consent_service import ConsentService
 from bridge.patrons.category import CategoryService
 from bridge.ports import Clock
@@ -36,6 +37,7 @@ class Services:
     enrolment: EnrolmentService
     terminals: TerminalService
     categories: CategoryService
+    bulk_unlinking: BulkUnlinkingService
     administration: AdministrationService
     statistics: StatisticsService
     library_names: Mapping[str, str]

@@ -16,6 +16,7 @@ from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from ssl import SSLContext
+from threading import Thread
 from zoneinfo import ZoneInfo
 
 from argon2 import PasswordHasher, profiles
@@ -37,6 +38,7 @@ from bridge.keys.command import read_key_command
 from bridge.keys.ring import KeyRing, load_key_ring, parse_key_ring
 from bridge.keys.rotation import KeyRotation
 from bridge.library_policies import LibraryPolicies
+from bridge.links.bulk_unlinking import BulkUnlinkingService, at_once
 from bridge.links.consent_service import ConsentService
 from bridge.links.identifiers import IdentifierForms
 from bridge.links.records import LinkRecordService
@@ -135,6 +137,7 @@ def build_bridge(settings: Settings) -> Bridge:
         enrolment=enrolment,
         terminals=TerminalService(environment, borrowing.idle_limit + USE_WRITTEN_WITHIN),
         categories=categories,
+        bulk_unlinking=BulkUnlinkingService(environment, categories, _in_background),
         administration=AdministrationService(
             environment,
             staff,
@@ -154,6 +157,11 @@ def build_bridge(settings: Settings) -> Bridge:
         },
     )
     return Bridge(services, store.scoped_session(), store)
+
+
+def _in_background(work: Callable[[], None]) -> None:
+    """Run *work* beside the requests. It ends with the program, whatever it has left to do."""
+    Thread(target=work, name="bulk-unlinking", daemon=True).start()
 
 
 def build_staff(settings: Settings) -> StaffService:
@@ -192,9 +200,11 @@ def build_categories(settings: Settings) -> CategoryService:
 def build_housekeeping(settings: Settings, actor: Actor) -> Housekeeping:
     """Return the service that ends and deletes what is over; it needs no CAs either."""
     environment = _environment(settings)[1]
+    categories = CategoryService(environment)
     return Housekeeping(
         environment,
-        CategoryService(environment),
+        categories,
+        BulkUnlinkingService(environment, categories, at_once),
         actor,
         account_gone=timedelta(days=settings.links.account_gone_days),
         session_retention=timedelta(days=settings.links.session_retention_days),
@@ -554,6 +564,8 @@ def _link_policy(own: LibraryLinkSettings, everywhere: LinkSettings) -> LinkPoli
         maximum_age=None if days is None else timedelta(days=days),
         maximum_per_patron=own.maximum_per_patron or everywhere.maximum_per_patron,
         retention=timedelta(days=own.retention_days or everywhere.retention_days),
+        ends_without_approval=everywhere.ends_without_approval,
+        approval_time=timedelta(days=everywhere.approval_days),
     )
 
 

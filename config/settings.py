@@ -87,6 +87,8 @@ class LinkSettings:
     retention_days: int = 365
     session_retention_days: int = 30
     account_gone_days: int = 7
+    ends_without_approval: int = 1
+    approval_days: int = 7
 
 
 @dataclass(frozen=True)

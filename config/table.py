@@ -316,6 +316,16 @@ LINKS = Section(
             whole_number(1, 365),
             "The links of a patron who is no longer in Koha rest at once and end after so many days.",
         ),
+        Setting(
+            "ends_without_approval",
+            whole_number(1, 100),
+            "One member of staff may end so many links at once; more need the approval of a second one.",
+        ),
+        Setting(
+            "approval_days",
+            whole_number(1, 60),
+            "A request to end many links expires if nobody approves it within so many days.",
+        ),
     ),
 )
 

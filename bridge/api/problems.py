@@ -180,6 +180,18 @@ PROBLEMS: Mapping[str, ProblemType] = MappingProxyType(
             HTTPStatus.CONFLICT, "連携登録の今の状態ではできません", "Not possible in the link's state"
         ),
         "link-not-found": ProblemType(HTTPStatus.NOT_FOUND, "該当する連携登録がありません", "Link not found"),
+        "bulk-unlinking-not-found": ProblemType(
+            HTTPStatus.NOT_FOUND, "該当する一括解除の申請がありません", "No such request to end many links"
+        ),
+        "bulk-unlinking-over": ProblemType(
+            HTTPStatus.CONFLICT, "一括解除の申請は既に終わっています", "Request to end many links is over"
+        ),
+        "second-person-needed": ProblemType(
+            HTTPStatus.FORBIDDEN, "別の職員の承認が必要です", "A second person must approve"
+        ),
+        "too-many-links-at-once": ProblemType(
+            HTTPStatus.CONFLICT, "一度に申請できる件数を超えています", "Too many links in one request"
+        ),
         "no-link-request": ProblemType(
             HTTPStatus.CONFLICT, "この窓口では連携登録が始まっていません", "No link request at this counter"
         ),

@@ -52,6 +52,7 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
         """Make the application, in the worker (called by gunicorn)."""
         bridge = build_bridge(self._settings)
         self.watch = bridge.services.terminals.watch
+        bridge.services.bulk_unlinking.resume()
         return create_app_from(bridge.services, bridge.session_factory, self._settings.web)
 
 

@@ -12,7 +12,15 @@ from collections.abc import Collection, Mapping, Sequence
 
 from bridge.environment import Environment
 from bridge.errors import Denied, LinkNotFound
-from bridge.models import Actor, AuditTag, CardLink, LinkEndReason, SuspensionReason, UnlinkReason
+from bridge.models import (
+    Actor,
+    AuditTag,
+    BulkUnlinkReason,
+    CardLink,
+    LinkEndReason,
+    SuspensionReason,
+    UnlinkReason,
+)
 from bridge.ports import Transaction
 from bridge.rules import STAFF_SUSPENSIONS, DenialReason, LinkStep, judge_step
 from jpki.revocation import RevocationAnswer
@@ -91,16 +99,18 @@ def end(
     transaction: Transaction,
     library_id: str,
     link_id: str,
-    reason: UnlinkReason | LinkEndReason,
+    reason: UnlinkReason | BulkUnlinkReason | LinkEndReason,
     actor: Actor,
+    **details: str,
 ) -> CardLink:
     """End a link and the sessions that run on it; what identifies the card is wiped.
 
-    Raises ``LinkNotFound`` where there is none, or it has ended.
+    *details* stand in the audit log beside the reason. Raises ``LinkNotFound`` where there is none, or it
+    has ended.
     """
     link = transaction.end_link(library_id, link_id, reason.value, environment.clock())
     transaction.add_audit_event(
-        environment.event(AuditTag.LINK_ENDED, library_id, actor, link_id, reason=reason.value)
+        environment.event(AuditTag.LINK_ENDED, library_id, actor, link_id, reason=reason.value, **details)
     )
     _close_sessions(environment, transaction, library_id, [link_id], DenialReason.LINK_ENDED, actor)
     return link

@@ -58,6 +58,7 @@ from bridge.store.columns import UtcDateTime
 from bridge.store.engine import is_unique_violation
 from bridge.store.queries import Queries
 from bridge.store.tables import (
+    BulkUnlinkingLinkRow,
     CardClaimRow,
     CardLinkRow,
     CardSessionRow,
@@ -158,7 +159,8 @@ def _open_link_under_any(number: int) -> Select[Any]:
     ).limit(1)
 
 
-def _link(row: Row[Any]) -> CardLink:
+def link_of(row: Row[Any]) -> CardLink:
+    """Return the link of a row of ``LINKS``."""
     swept = None if row.swept_source is None else swept_answer(row.swept_source, row.swept_as_of)
     return CardLink(
         link_id=row.link_id,
@@ -314,7 +316,7 @@ class LinkQueries(Queries):
         row = self._connection.execute(
             LINK_BY_ID, {"library_id": library_id, "link_id": link_id}
         ).one_or_none()
-        return None if row is None else _link(row)
+        return None if row is None else link_of(row)
 
     def find_open_link(self, library_id: str, identifiers: Sequence[CardIdentifier]) -> CardLink | None:
         """See ``bridge.ports.Transaction``."""
@@ -323,7 +325,7 @@ class LinkQueries(Queries):
             parameters |= {f"kind_{number}": each.kind, f"key_id_{number}": each.key_id}
             parameters[f"digest_{number}"] = each.digest
         row = self._connection.execute(_open_link_under_any(len(identifiers)), parameters).one_or_none()
-        return None if row is None else _link(row)
+        return None if row is None else link_of(row)
 
     def open_links_of_patron(
         self,
@@ -355,7 +357,7 @@ class LinkQueries(Queries):
             .order_by(CardLinkRow.link_id)
             .limit(limit)
         )
-        return [_link(row) for row in rows]
+        return [link_of(row) for row in rows]
 
     def links_with_identifiers(
         self, library_id: str, kind: IdentifierKind, position: str, limit: int
@@ -375,7 +377,7 @@ class LinkQueries(Queries):
         for row in rows:
             encrypted = _serial(row.serial_key_id, row.serial_nonce, row.serial_ciphertext)
             if encrypted is not None:  # every open link has one
-                found.append((_link(row), encrypted))
+                found.append((link_of(row), encrypted))
         return found
 
     def links_by_reference(self, library_id: str) -> Sequence[CardLink]:
@@ -451,7 +453,7 @@ class LinkQueries(Queries):
                 CardLinkRow.library_id == library_id, CardLinkRow.ended_at.is_(None), condition
             ).order_by(CardLinkRow.linked_at, CardLinkRow.link_id)
         )
-        return [_link(row) for row in rows]
+        return [link_of(row) for row in rows]
 
     def use_link(self, link_id: str, at: datetime, answer: RevocationAnswer) -> bool:
         """See ``bridge.ports.Transaction``."""
@@ -649,7 +651,7 @@ class LinkHousekeepingQueries(Queries):
             .order_by(CardLinkRow.link_id)
             .limit(limit)
         )
-        return [_link(row) for row in rows]
+        return [link_of(row) for row in rows]
 
     def deletable_links(
         self, library_id: str, ended_until: datetime, position: str, limit: int
@@ -665,7 +667,7 @@ class LinkHousekeepingQueries(Queries):
             .order_by(CardLinkRow.link_id)
             .limit(limit)
         )
-        return [_link(row) for row in rows]
+        return [link_of(row) for row in rows]
 
     def delete_link(self, link_id: str) -> bool:
         """See ``bridge.ports.Transaction``."""
@@ -676,7 +678,7 @@ class LinkHousekeepingQueries(Queries):
             return False
         requests = select(LinkRequestRow.request_id).where(LinkRequestRow.link_id == link_id)
         self._changed(delete(ChallengeRow).where(ChallengeRow.link_request_id.in_(requests)))
-        for row in (LinkRequestRow, CardSessionRow, CategoryMoveRow, CardLinkRow):
+        for row in (LinkRequestRow, CardSessionRow, CategoryMoveRow, BulkUnlinkingLinkRow, CardLinkRow):
             self._changed(delete(row).where(row.link_id == link_id))
         return True
 

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 from bridge.ports import AuditSealer, ChangeCounter, Transaction
 from bridge.store.audit import AuditLog, AuditQueries
+from bridge.store.bulk_unlinkings import BulkUnlinkingQueries
 from bridge.store.categories import CategoryMoveQueries
 from bridge.store.challenges import ChallengeQueries
 from bridge.store.consents import ConsentQueries
@@ -31,6 +32,7 @@ class SqlTransaction(
     LinkQueries,
     LinkRequestQueries,
     LinkHousekeepingQueries,
+    BulkUnlinkingQueries,
     CategoryMoveQueries,
     ChallengeQueries,
     SessionQueries,

@@ -34,6 +34,8 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, foreign, mapped_column, rela
 from bridge.models import (
     ActorKind,
     AuditTag,
+    BulkUnlinkingState,
+    BulkUnlinkReason,
     IdentifierKind,
     LibrarianRole,
     LinkRequestState,
@@ -78,6 +80,8 @@ class Base(DeclarativeBase):
         list[str]: JSON(none_as_null=True),
         ActorKind: _words(ActorKind),
         AuditTag: _words(AuditTag),
+        BulkUnlinkingState: _words(BulkUnlinkingState),
+        BulkUnlinkReason: _words(BulkUnlinkReason),
         ChallengePurpose: _words(ChallengePurpose),
         IdentifierKind: _words(IdentifierKind),
         LibrarianRole: _words(LibrarianRole),
@@ -406,6 +410,64 @@ class CategoryMoveRow(Base):
     updated_at: Mapped[datetime]
     attempts: Mapped[int]
     problem: Mapped[str | None]
+
+
+class BulkUnlinkingRow(Base):
+    """A librarian's request to end many links, and what another one said to it."""
+
+    __tablename__ = "bulk_unlinking"
+    __table_args__ = (
+        Index("ix_bulk_unlinking_newest", "library_id", "requested_at"),
+        Index("ix_bulk_unlinking_state", "library_id", "state", "requested_at"),
+        CheckConstraint(
+            "state IN ('requested', 'approved', 'executed', 'declined', 'withdrawn', 'expired')",
+            name="known_state",
+        ),
+        CheckConstraint("decided_by <> requested_by", name="decided_by_another"),
+        CheckConstraint(
+            "(state IN ('approved', 'executed', 'declined')) = "
+            "(decided_by IS NOT NULL AND decided_at IS NOT NULL AND decision IS NOT NULL)",
+            name="decided_with_a_reason",
+        ),
+        CheckConstraint(
+            "(state IN ('requested', 'approved')) = (closed_at IS NULL)", name="closed_at_its_end"
+        ),
+        CheckConstraint("ended + skipped <= link_count", name="counts_what_it_names"),
+    )
+
+    bulk_id: Mapped[str] = mapped_column(primary_key=True)
+    library_id: Mapped[str]
+    reason: Mapped[BulkUnlinkReason]
+    state: Mapped[BulkUnlinkingState]
+    link_count: Mapped[int]
+    requested_by: Mapped[str] = mapped_column(ForeignKey("librarian.librarian_id"))
+    requested_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    decided_by: Mapped[str | None] = mapped_column(ForeignKey("librarian.librarian_id"))
+    decided_at: Mapped[datetime | None]
+    decision: Mapped[str | None]
+    ended: Mapped[int]
+    skipped: Mapped[int]
+    closed_at: Mapped[datetime | None]
+
+
+class BulkUnlinkingLinkRow(Base):
+    """A link that a request names; ``ended`` says what came of it, and nothing until then."""
+
+    __tablename__ = "bulk_unlinking_link"
+    __table_args__ = (
+        Index(
+            "ix_bulk_unlinking_link_to_end",
+            "bulk_id",
+            "link_id",
+            sqlite_where=text("ended IS NULL"),
+            postgresql_where=text("ended IS NULL"),
+        ),
+    )
+
+    bulk_id: Mapped[str] = mapped_column(ForeignKey("bulk_unlinking.bulk_id"), primary_key=True)
+    link_id: Mapped[str] = mapped_column(ForeignKey("card_link.link_id"), primary_key=True, index=True)
+    ended: Mapped[bool | None]
 
 
 class LinkRequestRow(Base):

@@ -26,6 +26,7 @@ from bridge.counter.identification import IdentificationService
 from bridge.counter.koha_desk import DeskService
 from bridge.environment import Environment, Library
 from bridge.keys.ring import KeyRing, MasterKey
+from bridge.links.bulk_unlinking import BulkUnlinkingService, at_once
 from bridge.links.consent import STANDARD_VERSION
 from bridge.links.consent_service import ConsentService
 from bridge.models import Actor, ActorKind, AgentStep, LibrarianRole, TerminalKind
@@ -188,6 +189,7 @@ def bridge(tmp_path, pki, empty_database):
         enrolment=None,
         terminals=None,
         categories=categories,
+        bulk_unlinking=BulkUnlinkingService(environment, categories, at_once),
         administration=None,
         statistics=None,
         library_names={LIBRARY: library.name},

@@ -29,6 +29,7 @@ from bridge.environment import Environment, Library
 from bridge.errors import NoSuchPatron
 from bridge.keys.ring import KeyRing, MasterKey
 from bridge.library_policies import LibraryPolicies
+from bridge.links.bulk_unlinking import BulkUnlinkingService, at_once
 from bridge.links.consent import STANDARD_VERSION
 from bridge.links.consent_service import ConsentService
 from bridge.models import REGION, Actor, ActorKind, AgentStep, LibrarianRole, TerminalKind
@@ -259,6 +260,7 @@ def world(tmp_path, pki, empty_database):
         enrolment=enrolment,
         terminals=TerminalService(environment, timedelta(minutes=2)),
         categories=categories,
+        bulk_unlinking=BulkUnlinkingService(environment, categories, at_once),
         administration=AdministrationService(
             environment,
             staff,

@@ -44,6 +44,7 @@ from bridge.borrowing import Borrower, BorrowingService, OpenedSession
 from bridge.environment import Environment, Library
 from bridge.errors import KohaNotReachable, NoSuchPatron
 from bridge.keys.ring import KeyRing, MasterKey
+from bridge.links.bulk_unlinking import BulkUnlinkingService, at_once
 from bridge.links.consent import STANDARD_VERSION
 from bridge.models import (
     Actor,
@@ -369,9 +370,9 @@ class Place:
         )
         self.verification = CardVerification(self.environment, policy)
         self.tokens = TokenPolicy(TokenShape("98", 14), timedelta(minutes=15), timedelta(seconds=120))
-        self.registration = RegistrationService(
-            self.environment, self.verification, CategoryService(self.environment)
-        )
+        categories = CategoryService(self.environment)
+        self.registration = RegistrationService(self.environment, self.verification, categories)
+        self.bulk_unlinking = BulkUnlinkingService(self.environment, categories, at_once)
         self.borrowing = BorrowingService(self.environment, self.verification, self.tokens)
         quick = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
         self.staff = StaffService(self.environment, quick)
@@ -467,9 +468,11 @@ class Place:
     def change(self, statement: Executable) -> None:
         """Change the database behind the program's back."""
         engine = open_engine(self.url)
-        with engine.begin() as connection:
-            connection.execute(statement)
-        engine.dispose()
+        try:
+            with engine.begin() as connection:
+                connection.execute(statement)
+        finally:
+            engine.dispose()
 
     def audit(self, tag: AuditTag | None = None) -> list[AuditEventRow]:
         """The audit log, the latest last."""
@@ -605,6 +608,7 @@ ROWS: Mapping[str, Mapping[str, object]] = {
     "terminal": {"terminal_id": "check-1", "kind": "self_check", "sip2_login": "sc1", "active": True},
     "librarian": {"role": "librarian", "active": True},
     "card_link": {"kind": "serial_number", "state": "active", "patron_id": 51, "not_after": date(2030, 1, 1)},
+    "bulk_unlinking": {"state": "requested", "link_count": 2},
     "link_request": {"terminal_id": "check-1", "state": "completed", "link_id": "card_link", "patron_id": 51},
     "card_session": {"terminal_id": "check-1", "closed_at": NOW, "closed_reason": "idle"},
     "challenge": {"purpose": "borrow", "terminal_id": "check-1", "revocation_status": "good"},

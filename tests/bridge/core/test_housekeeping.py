@@ -12,9 +12,13 @@ from sqlalchemy import text
 
 from bridge.cli import main
 from bridge.housekeeping import Chore, Housekeeping
+from bridge.links.bulk_unlinking import BulkUnlinkingService
 from bridge.models import (
+    ApprovalReason,
     AuditTag,
+    BulkUnlinkReason,
     CategoryMove,
+    LibrarianRole,
     LinkState,
     MoveDirection,
     MoveState,
@@ -31,6 +35,7 @@ def housekeep(place):
     service = Housekeeping(
         place.environment,
         CategoryService(place.environment),
+        place.bulk_unlinking,
         place.command,
         account_gone=timedelta(days=7),
         session_retention=timedelta(days=30),
@@ -249,6 +254,7 @@ def test_the_link_by_which_a_patron_came_into_a_category_is_kept_until_the_way_b
     service = Housekeeping(
         place.environment,
         CategoryService(place.environment),
+        place.bulk_unlinking,
         place.command,
         account_gone=timedelta(days=7),
         session_retention=timedelta(days=30),
@@ -286,3 +292,29 @@ def test_the_link_by_which_a_patron_came_into_a_category_is_kept_until_the_way_b
         transaction.add_category_move(move(living, MoveDirection.BACK, 2))
     assert deleted() == {first.link_id}
     assert link_of(place, living).state is LinkState.ACTIVE
+
+
+def test_requests_to_end_many_links_expire_and_what_was_cut_off_goes_on(place, housekeep):
+    links = [place.link(place.card()) for _ in range(2)]
+    second = place.staff.add_librarian(
+        place.command,
+        library_id=place.library,
+        login_name="jiro",
+        display_name="jiro",
+        role=LibrarianRole.LIBRARIAN,
+        password=place.password,
+    )
+    categories = CategoryService(place.environment)
+    cut_off = BulkUnlinkingService(place.environment, categories, lambda _work: None)
+    asked, forgotten = (
+        cut_off.request(place.librarian, [each.link_id for each in links], reason=BulkUnlinkReason.MISTAKE)
+        for _ in range(2)
+    )
+    cut_off.approve(second, asked.bulk_id, reason=ApprovalReason.LIBRARY_DECISION)
+    place.clock.now = forgotten.expires_at
+    due = {(Chore.EXPIRE_BULK_UNLINKING, 1), (Chore.END_APPROVED_LINKS, 2)}
+    assert due <= set(housekeep(dry_run=True))
+    assert link_of(place, links[0]).ended_at is None
+    assert due <= set(housekeep())
+    assert {link_of(place, link).ended_reason for link in links} == {"mistake"}
+    assert due.isdisjoint(housekeep())

@@ -38,6 +38,10 @@ ROWS = (
         "'2026-01-01 00:00:00', '2026-01-01 00:15:00', 'k1', 't', '2026-01-01 00:01:00')"
     ),
 )
+OTHER_LIBRARIAN = (
+    "INSERT INTO librarian (librarian_id, library_id, login_name, display_name, role, active, password_hash, "
+    "failed_log_ins) VALUES ('l2', 'central', 'taro', 'Taro', 'librarian', true, 'hash', 0)"
+)
 OPEN_SESSION = (
     "INSERT INTO card_session (session_id, library_id, terminal_id, link_id, opened_at, expires_at, "
     "token_key_id, token_digest, cardnumber_key_id, cardnumber_nonce, cardnumber_ciphertext) VALUES ('ID', "
@@ -307,3 +311,23 @@ def test_a_link_of_before_keeps_the_version_of_its_consent_and_a_library_may_hav
     )
     with pytest.raises(IntegrityError), first_revision.begin() as connection:
         connection.execute(text(again))
+
+
+@pytest.mark.parametrize("first_revision", ["0018"], indirect=True)
+def test_an_end_of_many_links_has_two_persons_in_the_database_itself(first_revision):
+    assert upgrade(first_revision) == ("0018", head_revision())
+    request = (
+        "INSERT INTO bulk_unlinking (bulk_id, library_id, reason, state, link_count, requested_by, "
+        "requested_at, expires_at, decided_by, decided_at, decision, ended, skipped, closed_at) VALUES ("
+        "'b1', 'central', 'mistake', :state, 1, 'l1', '2026-01-01 00:00:00', '2026-01-08 00:00:00', "
+        ":decided_by, '2026-01-02 00:00:00', 'links_checked', 0, 0, NULL)"
+    )
+    for state, decided_by in (("approved", "l1"), ("approved", None), ("requested", "l1"), ("done", "l2")):
+        with pytest.raises(IntegrityError), first_revision.begin() as connection:
+            connection.execute(text(request), {"state": state, "decided_by": decided_by})
+    with first_revision.begin() as connection:
+        connection.execute(text(OTHER_LIBRARIAN))
+        connection.execute(text(request), {"state": "approved", "decided_by": "l2"})
+        connection.execute(text("INSERT INTO bulk_unlinking_link VALUES ('b1', 'link-1', NULL)"))
+    with SqlStore(first_revision).reading() as transaction:
+        assert transaction.bulk_links_to_end("b1", 10) == ["link-1"]

@@ -121,6 +121,7 @@ def browser_of(place):
             "borrowing": place.borrowing,
             "staff": place.staff,
             "own_account": OwnAccountService(place.environment, place.staff, SecondFactorPolicy.OPTIONAL),
+            "bulk_unlinking": place.bulk_unlinking,
             "terminals": TerminalService(place.environment, place.tokens.idle_limit),
             "library_names": {place.library: "中央図書館"},
             "clock": place.clock,

@@ -26,6 +26,7 @@ from bridge.counter.koha_desk import DeskService
 from bridge.environment import Environment, Library
 from bridge.errors import NoSuchPatron
 from bridge.keys.ring import KeyRing, MasterKey
+from bridge.links.bulk_unlinking import BulkUnlinkingService, at_once
 from bridge.links.consent import STANDARD_VERSION
 from bridge.links.consent_service import ConsentService
 from bridge.models import Actor, ActorKind, LibrarianRole, TerminalKind
@@ -203,6 +204,7 @@ def bridge(tmp_path, pki):
         administration=AdministrationService(
             environment, staff, enrolment, ConsentService(environment), {}, {}
         ),
+        bulk_unlinking=BulkUnlinkingService(environment, categories, at_once),
         statistics=StatisticsService(environment, lambda: ()),
         library_names={LIBRARY: "中央図書館", OTHER_LIBRARY: "北図書館"},
         clock=clock,
