@@ -36,7 +36,7 @@ from jpki.simulator.pki import CardPki
 FEW, MANY = 1_000, 1_000_000
 ROWS_AT_ONCE = 20_000
 ROUNDS, PAGES = 15, 3
-LISTS = ("links", "renewals", "categories", "terminals", "revocation", "audit")
+LISTS = ("links", "renewals", "bulk", "categories", "terminals", "revocation", "audit")
 DASHBOARD = "/admin/dashboard/"
 NOW = datetime(2026, 11, 2, 3, 0, tzinfo=UTC)
 LIFE = timedelta(days=5 * 365)

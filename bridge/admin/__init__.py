@@ -19,6 +19,7 @@ from flask_babel import Babel, lazy_gettext
 
 from bridge.admin.account import AccountView
 from bridge.admin.auth import ADMIN_URL, FrontDoor, choose_locale, enter, init_auth
+from bridge.admin.bulk_unlinking import BulkUnlinkingList
 from bridge.admin.dashboard import DashboardView
 from bridge.admin.days import Calendar
 from bridge.admin.desk_window import DeskWindow
@@ -93,6 +94,7 @@ def init_admin(
         DashboardView(services),
         LinkList(services, database),
         RenewalList(services, database),
+        BulkUnlinkingList(services, database),
         CategoryMoveList(services, database),
         TerminalList(services, database),
         RevocationList(services, database),

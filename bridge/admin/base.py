@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 
@@ -130,9 +131,17 @@ class StaffView(BaseView):
         librarian = signed_in_librarian()
         return {
             "librarian": librarian,
+            "awaiting_approval": self._awaiting_approval(librarian),
             "role": LIBRARIAN_ROLES[librarian.role],
             "library_name": self.services.library_names.get(librarian.library_id, gettext("All libraries")),
         }
+
+    def _awaiting_approval(self, librarian: Librarian) -> int:
+        """Return how many requests of others this librarian can decide."""
+        if librarian.role.may(Permission.WORK_AT_THE_COUNTER):
+            with suppress(StoreUnavailable):  # the page itself will say so, or does
+                return self.services.bulk_unlinking.count_waiting(librarian)
+        return 0
 
     def _run_view(self, view: Callable[..., Any], *args: Any, **values: Any) -> Any:
         # Flask-Admin would run a view that raises TypeError a second time, with other arguments.

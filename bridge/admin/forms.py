@@ -23,8 +23,11 @@ from wtforms.widgets import CheckboxInput, ListWidget
 
 from bridge.accounts.own_account import MAXIMUM_PASSWORD_LENGTH, MINIMUM_PASSWORD_LENGTH
 from bridge.admin.words import (
+    APPROVAL_REASONS,
+    BULK_UNLINK_REASONS,
     CONSENT_LANGUAGES,
     CONSENT_PROBLEMS,
+    DECLINE_REASONS,
     LANGUAGES,
     LIBRARIAN_ROLES,
     PROBLEMS,
@@ -281,6 +284,40 @@ class UnlinkForm(FlaskForm):
     confirmed = BooleanField(
         lazy_gettext("Yes, end this link. The patron can no longer borrow with the My Number Card."),
         validators=[DataRequired(lazy_gettext("Please confirm that the link shall end."))],
+    )
+
+
+class EndSeveralForm(FlaskForm):
+    """Why several links are to end, and that it is meant."""
+
+    reason = RadioField(
+        lazy_gettext("Reason"),
+        choices=choices(BULK_UNLINK_REASONS),
+        validators=[DataRequired(lazy_gettext("Please choose a reason."))],
+    )
+    confirmed = BooleanField(
+        lazy_gettext("Yes, end these links. These patrons can no longer borrow with the My Number Card."),
+        validators=[DataRequired(lazy_gettext("Please confirm that the links shall end."))],
+    )
+
+
+class ApproveForm(EndSeveralForm):
+    """Why a second person lets several links end, and that it is meant."""
+
+    reason = RadioField(
+        lazy_gettext("Reason for the approval"),
+        choices=choices(APPROVAL_REASONS),
+        validators=[DataRequired(lazy_gettext("Please choose a reason."))],
+    )
+
+
+class DeclineForm(FlaskForm):
+    """Why a second person does not let several links end."""
+
+    reason = RadioField(
+        lazy_gettext("Reason for declining"),
+        choices=choices(DECLINE_REASONS),
+        validators=[DataRequired(lazy_gettext("Please choose a reason."))],
     )
 
 

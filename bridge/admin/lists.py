@@ -1,8 +1,9 @@
 """The lists: links, terminals, staff, audit events and more. Read-only, each of the librarian's own library.
 
-These are the only views that read the mapped classes. What changes something is a service's work:
-``LinkList.unlink`` calls one. No list counts or sorts more rows than it shows, so that a first page
-takes as long among a million rows as among a thousand: see ``COUNTED_TO`` and the indexes of the tables.
+These and ``bridge.admin.bulk_unlinking`` are the only views that read the mapped classes. What changes
+something is a service's work: ``LinkList.unlink`` calls one. No list counts or sorts more rows than it
+shows, so that a first page takes as long among a million rows as among a thousand: see ``COUNTED_TO`` and
+the indexes of the tables.
 """
 
 from __future__ import annotations
@@ -23,10 +24,11 @@ from flask_babel import (
     format_timedelta,
     gettext,
     lazy_gettext,
+    ngettext,
 )
 from flask_login import current_user
 from flask_wtf import FlaskForm
-from sqlalchemy import func, literal_column
+from sqlalchemy import func, literal_column, select
 from sqlalchemy.orm import Query, Session, scoped_session
 
 from bridge.admin.base import StaffView, may, may_work_at_the_counter, signed_in_librarian
@@ -42,12 +44,13 @@ from bridge.admin.filters import (
     PatronNumber,
     UntilDay,
 )
-from bridge.admin.forms import SuspendForm, UnlinkForm
+from bridge.admin.forms import EndSeveralForm, SuspendForm, UnlinkForm
 from bridge.admin.progress import describe_move
 from bridge.admin.terminal_state import describe_sighting
 from bridge.admin.words import (
     ACTOR_KINDS,
     AUDIT_TAGS,
+    DETAILS,
     IDENTIFIER_KINDS,
     LIBRARIAN_ROLES,
     LINK_STATES,
@@ -60,10 +63,14 @@ from bridge.admin.words import (
     words_of,
     words_of_why,
 )
+from bridge.errors import TooManyLinksAtOnce
+from bridge.links.bulk_unlinking import MAXIMUM_LINKS, SAMPLE
 from bridge.models import (
     REGION,
     ActorKind,
+    BulkUnlinkReason,
     IdentifierKind,
+    LinkState,
     MoveDirection,
     MoveState,
     Permission,
@@ -74,6 +81,7 @@ from bridge.rules import STAFF_SUSPENSIONS, LinkStep, judge_step
 from bridge.store import failures_translated
 from bridge.store.tables import (
     AuditEventRow,
+    BulkUnlinkingLinkRow,
     CardLinkRow,
     CategoryMoveRow,
     LibrarianRow,
@@ -91,6 +99,8 @@ if TYPE_CHECKING:
 SessionFactory = scoped_session[Session]
 
 MADE_ID = re.compile("[0-9a-f]{32}")
+ENDABLE = tuple(state for state in LinkState if judge_step(state, LinkStep.END).allowed)
+
 LAST_PAGE = 10**12
 """Beyond what any list holds, and as an offset still within 64 bits."""
 
@@ -178,6 +188,7 @@ class ReadOnlyList(StaffView, ModelView):
     addresses: ClassVar = frozenset({"index_view", "download"})
     needed: ClassVar = Permission.SEE_RECORDS
     has_row_actions = False
+    can_choose_rows = False
     _urls: list[tuple[Any, ...]]
 
     def __init__(self, model: type, services: Services, database: Database, endpoint: str) -> None:
@@ -218,12 +229,16 @@ class ReadOnlyList(StaffView, ModelView):
         values["staff_names"] = self._staff_names() if current_user.is_authenticated else {}
         values["narrowed"] = any(values["filter_values"].values()) or bool(values.get("search"))
         values["counted_to"] = COUNTED_TO
-        values["file_url"] = f"{url_for('.download')}?{request.query_string.decode('ascii', 'replace')}"
+        values["file_url"] = self._with_filters("download")
+        values |= {"link_states": LINK_STATES, "short": short}
         return super().render(template, **values)
 
-    @expose("/export.csv")
-    def download(self) -> ResponseReturnValue:
-        """Return what the filters find as a file, and let the audit log tell of it."""
+    def _with_filters(self, page: str) -> str:
+        """Return the address of another page of the view, with what narrows the list now."""
+        return f"{url_for(f'.{page}')}?{request.query_string.decode('ascii', 'replace')}"
+
+    def _found(self) -> Query[Any]:
+        """Return the query of all rows that the filters of this request find, in the order of the list."""
         arguments = self._get_list_extra_args()
         sorted_by = self._get_column_by_idx(arguments.sort)
         _, found = self.get_list(
@@ -235,6 +250,13 @@ class ReadOnlyList(StaffView, ModelView):
             execute=False,
             page_size=0,
         )
+        query: Query[Any] = found
+        return query
+
+    @expose("/export.csv")
+    def download(self) -> ResponseReturnValue:
+        """Return what the filters find as a file, and let the audit log tell of it."""
+        found = self._found()
         librarian = signed_in_librarian()
         self.services.staff.list_exported(librarian, self.endpoint)
         day = format_date(self.services.clock(), DAY_IN_FILE)
@@ -276,8 +298,11 @@ class LinkList(ReadOnlyList):
     """The links of My Number Cards to patrons."""
 
     list_name = "links"
-    addresses = frozenset({"index_view", "download", "unlink", "suspend", "restore", "consent"})
+    addresses = frozenset(
+        {"index_view", "download", "end_several", "unlink", "suspend", "restore", "consent"}
+    )
     has_row_actions = True
+    can_choose_rows = True
     column_list: Sequence[str] = (
         "patron_id",
         "state",
@@ -334,6 +359,7 @@ class LinkList(ReadOnlyList):
             UntilDay(CardLinkRow.not_after, lazy_gettext("Valid until, to")),
             EndsWithin(CardLinkRow.not_after, lazy_gettext("To be renewed"), RENEWAL_PERIODS, clock),
             OneOf(CardLinkRow.kind, lazy_gettext("Linked by means of"), IDENTIFIER_KINDS),
+            NamedByRequest(CardLinkRow.link_id, lazy_gettext("Named by request number")),
         )
 
     def age_of_answer(self, row: CardLinkRow) -> str:
@@ -406,6 +432,84 @@ class LinkList(ReadOnlyList):
             back=url_for("links.index_view"),
         )
 
+    def render(self, template: str, **values: Any) -> str:
+        """Add where the chosen rows are sent to."""
+        several_url = self._with_filters("end_several") if self.can_choose_rows else None
+        return super().render(template, several_url=several_url, **values)
+
+    def may_choose(self, row: CardLinkRow | None = None) -> bool:
+        """Return whether rows can be chosen for an end together, or whether this one can."""
+        return self.can_choose_rows and may_work_at_the_counter() and (row is None or row.state in ENDABLE)
+
+    @expose("/end", methods=("POST",))
+    def end_several(self) -> ResponseReturnValue:
+        """Ask for the reason of an end together; end the links, or ask for a second person's approval.
+
+        ``ask`` stands in the form of the list: for the ``chosen`` links, or for all that are ``found``.
+        """
+        if not may_work_at_the_counter():
+            abort(HTTPStatus.FORBIDDEN)
+        asked = request.form.get("ask")
+        takes_all = asked == "found" or "expected" in request.form
+        chosen = self._to_end(None if takes_all else request.form.getlist("link_id"))
+        link_ids = self._ids_of(chosen)
+        if not link_ids:
+            flash(gettext("Please choose links that have not ended."), "warning")
+            return redirect(self._with_filters("index_view"), code=HTTPStatus.SEE_OTHER)
+        if len(link_ids) == 1:
+            return redirect(url_for("links.unlink", link_id=link_ids[0]), code=HTTPStatus.SEE_OTHER)
+        has_changed = takes_all and asked is None and request.form["expected"] != str(len(link_ids))
+        if has_changed:
+            flash(gettext("The list has changed meanwhile. Please look at it again."), "warning")
+        form = EndSeveralForm()
+        if asked is None and not has_changed and form.validate_on_submit():
+            return self._end_several(link_ids, BulkUnlinkReason(form.reason.data))
+        return self._several_page(form, chosen, link_ids, takes_all=takes_all)
+
+    def _to_end(self, link_ids: Sequence[str] | None) -> Query[Any]:
+        """Return the query of the links of some ids that can end, or of all that the filters find."""
+        if link_ids is None:
+            query = self._found().order_by(None)
+        else:
+            query = self.get_query().filter(CardLinkRow.link_id.in_(link_ids))
+        return query.filter(CardLinkRow.state.in_(ENDABLE)).order_by(CardLinkRow.link_id)
+
+    @staticmethod
+    def _ids_of(chosen: Query[Any]) -> list[str]:
+        """Return the ids of the links. Raises ``TooManyLinksAtOnce``."""
+        found = chosen.with_entities(CardLinkRow.link_id).limit(MAXIMUM_LINKS + 1)
+        link_ids = [str(row.link_id) for row in found]
+        if len(link_ids) > MAXIMUM_LINKS:
+            raise TooManyLinksAtOnce
+        return link_ids
+
+    def _several_page(
+        self, form: EndSeveralForm, chosen: Query[Any], link_ids: Sequence[str], *, takes_all: bool
+    ) -> str:
+        group = (CardLinkRow.kind, CardLinkRow.state)
+        counted = chosen.order_by(None).with_entities(*group, func.count()).group_by(*group)
+        return self.render(
+            "bridge/end_several.html",
+            form=form,
+            count=len(link_ids),
+            counts=counts_of_links({(kind, state): count for kind, state, count in counted}),
+            sample=chosen.limit(SAMPLE).all(),
+            link_ids=() if takes_all else link_ids,
+            takes_all=takes_all,
+            address=self._with_filters("end_several"),
+            alone=len(link_ids) <= self.services.bulk_unlinking.limit_of_one_person(signed_in_librarian()),
+        )
+
+    def _end_several(self, link_ids: Sequence[str], reason: BulkUnlinkReason) -> ResponseReturnValue:
+        librarian, service = signed_in_librarian(), self.services.bulk_unlinking
+        if len(link_ids) <= service.limit_of_one_person(librarian):
+            ended = len(service.end_alone(librarian, link_ids, reason=reason))
+            flash(ngettext("%(num)s link has ended.", "%(num)s links have ended.", ended), "success")
+            return self._back_to_the_list()
+        asked = service.request(librarian, link_ids, reason=reason)
+        flash(gettext("The request is made. Another member of staff must approve it."), "success")
+        return redirect(url_for("bulk.show", bulk_id=asked.bulk_id), code=HTTPStatus.SEE_OTHER)
+
     def _step_page(self, page: str, link_id: str, form: FlaskForm) -> str | None:
         """Return the page that asks about a step, None once it is answered."""
         if not may_work_at_the_counter():
@@ -431,7 +535,7 @@ class RenewalList(LinkList):
 
     list_name = "renewals"
     addresses = frozenset({"index_view", "download"})
-    has_row_actions = False
+    has_row_actions = can_choose_rows = False
     column_list = ("patron_id", "state", "not_after", "linked_at", "last_used_at")
     column_sortable_list = ("not_after",)
     column_default_sort = "not_after"
@@ -611,11 +715,10 @@ class AuditList(ReadOnlyList):
         "tag": lambda _view, _context, row, _name: AUDIT_TAGS[row.tag],
         "actor": lambda _view, context, row, _name: actor(context, row),
         "subject": lambda _view, _context, row, _name: LIST_NAMES.get(row.subject, short(row.subject)),
-        "details": lambda _view, _context, row, _name: ", ".join(
-            detail(name, word) for name, word in row.details.items()
-        ),
+        "details": lambda _view, context, row, _name: details_of(row, lambda who: staff_name(context, who)),
     }
     file_formatters: ClassVar = {
+        "details": lambda _view, _context, row, _name: details_of(row, short),
         "actor": lambda _view, _context, row, _name: f"{ACTOR_KINDS[row.actor_kind]} {short(row.actor_id)}",
     }
 
@@ -634,6 +737,21 @@ class AuditList(ReadOnlyList):
         """Return what the terminals of the librarian's library are called, removed ones too."""
         terminals = self.services.staff.terminals(signed_in_librarian().library_id)
         return {terminal.terminal_id: terminal.name for terminal in terminals}
+
+
+class NamedByRequest(FieldFilter):
+    """The links that a request to end several names, by the request's number."""
+
+    def parse(self, value: str) -> str:
+        """Accept what the program makes."""
+        if MADE_ID.fullmatch(value) is None:
+            raise ValueError(value)
+        return value
+
+    def condition(self, value: str) -> Any:
+        """Return the SQL condition for a request."""
+        named = select(BulkUnlinkingLinkRow.link_id).where(BulkUnlinkingLinkRow.bulk_id == value)
+        return CardLinkRow.link_id.in_(named)
 
 
 class ByLibrarian(OneOfMine):
@@ -684,8 +802,33 @@ def why_over(row: CardLinkRow) -> str:
     return " ".join(filter(None, (words_of(row.suspended_reason), words_of_why(row.revocation_reason))))
 
 
+def address_of_named_links(bulk_id: str) -> str:
+    """Return where the list shows the links that a request names, by the last of ``LinkList.filters``."""
+    return url_for("links.index_view", flt6_6=bulk_id)
+
+
+def counts_of_links(counts: Mapping[tuple[IdentifierKind, LinkState], int]) -> list[tuple[str, int, int]]:
+    """Return by kind in words how many links can end, and how many have ended already."""
+    table = []
+    for kind in IdentifierKind:
+        of_kind = {state: number for (each, state), number in counts.items() if each is kind}
+        if of_kind:
+            open_now = sum(of_kind.get(state, 0) for state in ENDABLE)
+            table.append((str(IDENTIFIER_KINDS[kind]), open_now, sum(of_kind.values()) - open_now))
+    return table
+
+
+def details_of(row: AuditEventRow, name_of: Callable[[str], str]) -> str:
+    """Return the details of an event in words; *name_of* says how a member of staff is called."""
+    return ", ".join(
+        detail(name, name_of(word) if name == "requested_by" else word) for name, word in row.details.items()
+    )
+
+
 def detail(name: str, word: str) -> str:
     """Return the words for one detail of the audit log; a moment is shown as such."""
+    if name in DETAILS:
+        return str(DETAILS[name]) % {"word": short(word)}
     if name in MOMENTS:
         moment = format_datetime(datetime.fromisoformat(word), str(DATE_AND_TIME))
         return str(MOMENTS[name]) % {"moment": moment}

@@ -38,6 +38,7 @@ def in_words(policies: LibraryPolicies) -> Iterator[PolicyInWords]:
     yield _links(policies)
     yield _age(policies)
     yield _retention(policies)
+    yield _four_eyes(policies)
     yield _token(policies)
     if policies.linked_category:
         moves = "、".join(f"{one} → {other}" for one, other in policies.linked_category.items())
@@ -123,6 +124,22 @@ def _retention(policies: LibraryPolicies) -> PolicyInWords:
             time=_duration(policies.links.retention),
         ),
         ("links.retention_days", "library.links.retention_days"),
+    )
+
+
+def _four_eyes(policies: LibraryPolicies) -> PolicyInWords:
+    alone = policies.links.ends_without_approval
+    return PolicyInWords(
+        gettext("Ending several links"),
+        ngettext(
+            "One member of staff ends at most %(num)s link at once. For more, another one must approve it "
+            "within %(time)s.",
+            "One member of staff ends at most %(num)s links at once. For more, another one must approve it "
+            "within %(time)s.",
+            alone,
+            time=_duration(policies.links.approval_time),
+        ),
+        ("links.ends_without_approval", "links.approval_days"),
     )
 
 

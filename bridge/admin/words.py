@@ -17,7 +17,11 @@ from bridge.accounts.second_factor import SecondFactorPolicy
 from bridge.links.consent import MAXIMUM_LENGTH, ConsentLanguage, ConsentProblem
 from bridge.models import (
     ActorKind,
+    ApprovalReason,
     AuditTag,
+    BulkUnlinkingState,
+    BulkUnlinkReason,
+    DeclineReason,
     IdentifierKind,
     LibrarianRole,
     LinkEndReason,
@@ -114,6 +118,16 @@ PROBLEMS: Mapping[str, LazyString] = MappingProxyType(
         ),
         "link-ended": lazy_gettext("The link has ended."),
         "link-not-found": lazy_gettext("There is no such link, or it has ended."),
+        "bulk-unlinking-not-found": lazy_gettext("There is no such request to end links."),
+        "bulk-unlinking-over": lazy_gettext(
+            "This request is over: it was decided or withdrawn, or nobody decided it in time."
+        ),
+        "second-person-needed": lazy_gettext(
+            "One person may not do this alone. Another member of staff must approve it."
+        ),
+        "too-many-links-at-once": lazy_gettext(
+            "These are more links than one request can name. Please narrow the list."
+        ),
         "no-link-request": lazy_gettext("No link has been started at this terminal."),
         "link-request-pending": lazy_gettext(
             "This terminal is already waiting for a card. Finish or cancel that first."
@@ -274,6 +288,12 @@ AUDIT_TAGS: Mapping[str, LazyString] = MappingProxyType(
         AuditTag.LINKS_EXPORTED: lazy_gettext("Links written to a file"),
         AuditTag.LINK_RESTORED: lazy_gettext("Link restored"),
         AuditTag.LINK_DELETED: lazy_gettext("Ended link deleted for good"),
+        AuditTag.BULK_UNLINKING_REQUESTED: lazy_gettext("End of several links requested"),
+        AuditTag.BULK_UNLINKING_APPROVED: lazy_gettext("End of several links approved"),
+        AuditTag.BULK_UNLINKING_DECLINED: lazy_gettext("End of several links declined"),
+        AuditTag.BULK_UNLINKING_WITHDRAWN: lazy_gettext("Request to end several links withdrawn"),
+        AuditTag.BULK_UNLINKING_EXPIRED: lazy_gettext("Request to end several links expired"),
+        AuditTag.BULK_UNLINKING_EXECUTED: lazy_gettext("End of several links completed"),
         AuditTag.IDENTIFICATION_REQUESTED: lazy_gettext("Asked whose card it is"),
         AuditTag.IDENTIFICATION_CANCELLED: lazy_gettext("Question whose card it is cancelled"),
         AuditTag.IDENTIFICATION_REFUSED: lazy_gettext("Question whose card it is refused"),
@@ -340,6 +360,43 @@ UNLINK_REASONS: Mapping[str, LazyString] = MappingProxyType(
         UnlinkReason.PATRON_REQUEST: lazy_gettext("The patron wishes it"),
         UnlinkReason.CARD_LOST: lazy_gettext("The My Number Card is lost or stolen"),
         UnlinkReason.MISTAKE: lazy_gettext("Linked by mistake"),
+    }
+)
+
+BULK_UNLINK_REASONS: Mapping[str, LazyString] = MappingProxyType(
+    {
+        BulkUnlinkReason.MISTAKE: lazy_gettext("Linked by mistake"),
+        BulkUnlinkReason.PATRON_REQUEST: lazy_gettext("The patron wishes it"),
+        BulkUnlinkReason.SUSPECTED_MISUSE: lazy_gettext("Misuse is suspected"),
+        BulkUnlinkReason.NOT_USED: lazy_gettext("Not used for a long time"),
+        BulkUnlinkReason.SERVICE_ENDED: lazy_gettext("The library ends the service"),
+    }
+)
+"""Why several links end at once."""
+
+BULK_UNLINKING_STATES: Mapping[str, LazyString] = MappingProxyType(
+    {
+        BulkUnlinkingState.REQUESTED: lazy_gettext("Waiting for approval"),
+        BulkUnlinkingState.APPROVED: lazy_gettext("Approved, links are ending"),
+        BulkUnlinkingState.EXECUTED: lazy_gettext("Completed"),
+        BulkUnlinkingState.DECLINED: lazy_gettext("Declined"),
+        BulkUnlinkingState.WITHDRAWN: lazy_gettext("Withdrawn"),
+        BulkUnlinkingState.EXPIRED: lazy_gettext("Expired"),
+    }
+)
+
+APPROVAL_REASONS: Mapping[str, LazyString] = MappingProxyType(
+    {
+        ApprovalReason.LINKS_CHECKED: lazy_gettext("I have looked at these links, and they are to end"),
+        ApprovalReason.LIBRARY_DECISION: lazy_gettext("The library has decided it"),
+    }
+)
+
+DECLINE_REASONS: Mapping[str, LazyString] = MappingProxyType(
+    {
+        DeclineReason.WRONG_LINKS: lazy_gettext("Links are named that must not end"),
+        DeclineReason.NOT_NEEDED: lazy_gettext("It is not needed any more"),
+        DeclineReason.UNCLEAR: lazy_gettext("It is not clear why they are to end"),
     }
 )
 
@@ -477,6 +534,7 @@ LIST_NAMES: Mapping[str, LazyString] = MappingProxyType(
     {
         "links": lazy_gettext("Links"),
         "renewals": lazy_gettext("To be renewed"),
+        "bulk": lazy_gettext("Ending several links"),
         "categories": lazy_gettext("Category changes"),
         "terminals": lazy_gettext("Terminals"),
         "revocation": lazy_gettext("Revocation information"),
@@ -583,6 +641,17 @@ MOMENTS: Mapping[str, LazyString] = MappingProxyType(
 )
 """How a detail of the audit log that is a moment is told."""
 
+DETAILS: Mapping[str, LazyString] = MappingProxyType(
+    {
+        "bulk": lazy_gettext("request %(word)s"),
+        "requested_by": lazy_gettext("requested by %(word)s"),
+        "links": lazy_gettext("links: %(word)s"),
+        "ended": lazy_gettext("ended: %(word)s"),
+        "skipped": lazy_gettext("skipped: %(word)s"),
+    }
+)
+"""How a detail of the audit log that is a number or somebody is told."""
+
 LANGUAGES: Mapping[str, str] = MappingProxyType({"ja": "日本語", "en": "English"})
 """The languages of the admin, each by its own name."""
 
@@ -591,7 +660,17 @@ def words_of(word: str | None) -> str:
     """Return the sentence for a word that a link or the audit log keeps; an unknown word as it is."""
     if word is None:
         return ""
-    tables = (UNLINK_REASONS, LINK_END_REASONS, SUSPENSION_REASONS, SESSION_ENDS, PROBLEMS, LIBRARIAN_ROLES)
+    tables = (
+        UNLINK_REASONS,
+        BULK_UNLINK_REASONS,
+        APPROVAL_REASONS,
+        DECLINE_REASONS,
+        LINK_END_REASONS,
+        SUSPENSION_REASONS,
+        SESSION_ENDS,
+        PROBLEMS,
+        LIBRARIAN_ROLES,
+    )
     return str(next((table[word] for table in tables if word in table), word))
 
 

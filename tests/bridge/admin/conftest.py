@@ -379,10 +379,10 @@ def links_of(world):
                     link_id=f"{number:032x}",
                     library_id="chuo",
                     patron_id=number,
-                    kind="serial_number",
                     key_id="k1",
                     digest=f"{number:064x}",
                     **{
+                        "kind": "serial_number",
                         "state": "active",
                         "not_after": world.clock.now + timedelta(days=900),
                         "linked_at": world.clock.now,
@@ -437,12 +437,15 @@ def page(chromium, address, language):
 
 @pytest.fixture
 def photograph(page, language, assert_accessible, keep_screenshot):
-    """Hold a page to the rules of accessibility as it stands; keep its picture where *keep* says so."""
+    """Hold a page to the rules of accessibility as it stands; keep its picture where *keep* says so.
 
-    def take(name, *, keep=True, full_page=False):
-        assert_accessible(page)
+    It is the test's own page, unless *of* says another.
+    """
+
+    def take(name, *, of=page, keep=True, full_page=False):
+        assert_accessible(of)
         if keep:
-            keep_screenshot(page, f"{name}-{language}", full_page=full_page)
+            keep_screenshot(of, f"{name}-{language}", full_page=full_page)
 
     return take
 

@@ -12,7 +12,7 @@ from bridge.admin.csv_file import defused
 from bridge.models import AuditTag, TerminalKind
 from bridge.store import AuditEventRow
 
-LISTS = ("links", "renewals", "categories", "terminals", "revocation", "audit")
+LISTS = ("links", "renewals", "bulk", "categories", "terminals", "revocation", "audit")
 
 
 def table(answer):

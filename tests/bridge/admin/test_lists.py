@@ -17,7 +17,7 @@ from bridge.store.tables import RevocationSweepRow
 from jpki.revocation import RevocationAnswer, RevocationStatus
 
 SWEEP = Actor(ActorKind.COMMAND, "sweep")
-LISTS = ("links", "renewals", "categories", "terminals", "revocation", "audit")
+LISTS = ("links", "renewals", "bulk", "categories", "terminals", "revocation", "audit")
 
 
 def rows(page):
@@ -357,6 +357,8 @@ def test_what_the_last_sweep_found_is_told_with_its_age(world, desk, browser_of)
         ("links/?flt1_1=suspended", "ix_card_link_state"),
         ("links/?sort=3", "ix_card_link_not_after"),
         ("renewals/", "ix_card_link_not_after"),
+        ("bulk/", "ix_bulk_unlinking_newest"),
+        ("bulk/?flt0_0=requested", "ix_bulk_unlinking_state"),
         ("categories/", "ix_category_move_newest"),
         ("audit/", "ix_audit_event_library"),
         ("audit/?flt0_0=card_link:refused", "ix_audit_event_tag"),

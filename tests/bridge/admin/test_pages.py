@@ -29,7 +29,11 @@ from bridge.errors import JPKI_SLUGS, BridgeError, Denied, NotLinked
 from bridge.links.consent import STANDARD_VERSION
 from bridge.models import (
     ActorKind,
+    ApprovalReason,
     AuditTag,
+    BulkUnlinkingState,
+    BulkUnlinkReason,
+    DeclineReason,
     IdentifierKind,
     LibrarianRole,
     LinkRequestState,
@@ -84,7 +88,7 @@ FROM_DATA = {
 """Ids that the operator chose: shown as they are."""
 
 
-OWN_LISTS = ("links", "renewals", "categories", "terminals", "revocation", "audit")
+OWN_LISTS = ("links", "renewals", "bulk", "categories", "terminals", "revocation", "audit")
 
 
 class Page(HTMLParser):
@@ -154,6 +158,7 @@ def every_page(world, browser_of, stranger):
         yield desk.post(counter, counter, {"cardnumber": "2000100000033"})
         yield desk.get(restore)
         yield desk.post(restore, restore, follow=True)
+        yield from bulk_unlinking_pages(world, desk, browser_of("kanri", language))
         watch = desk.post(start, counter, form).location
         yield desk.get(watch)
         yield desk.get(counter)
@@ -169,6 +174,31 @@ def every_page(world, browser_of, stranger):
         yield from administration_pages(world, browser_of("kouiki", language))
 
     return open_pages
+
+
+def bulk_unlinking_pages(world, desk, other):
+    """Requests to end several links, in every state, as who made them and as who decides sees them."""
+    links = [world.link(cardnumber="2000100000017", terminal_id="counter-2").link_id for _ in range(2)]
+    end, page = "/admin/links/end", "/admin/links/"
+    form = {"link_id": links, "reason": "mistake", "confirmed": "y"}
+    yield desk.post(end, page, {"link_id": links, "ask": "chosen"})
+    yield desk.post(end, page, {"link_id": links})
+    yield desk.post(end, page, {"ask": "found"})
+    yield desk.post(end, page, {**form, "expected": "99"})
+    yield desk.post(end, page, {"ask": "chosen"}, follow=True)
+    first, second, third = (desk.post(end, page, form).location for _ in range(3))
+    yield desk.get(first)
+    yield desk.get("/admin/bulk/")
+    yield other.get("/admin/dashboard/")
+    yield other.get(first)
+    yield other.post(f"{first}/approve", first)
+    yield other.post(f"{first}/decline", first)
+    yield other.post(f"{first}/decline", first, {"decline-reason": "unclear"}, follow=True)
+    yield desk.post(f"{second}/withdraw", second, follow=True)
+    approval = {"approve-reason": "links_checked", "approve-confirmed": "y"}
+    yield other.post(f"{third}/approve", third, approval, follow=True)
+    yield other.get("/admin/bulk/")
+    yield other.get("/admin/audit/")
 
 
 def answers_of(world, desk):
@@ -325,6 +355,10 @@ def test_every_problem_has_words():
         (words.ACTOR_KINDS, ActorKind),
         (words.AUDIT_TAGS, AuditTag),
         (words.UNLINK_REASONS, UnlinkReason),
+        (words.BULK_UNLINK_REASONS, BulkUnlinkReason),
+        (words.BULK_UNLINKING_STATES, BulkUnlinkingState),
+        (words.APPROVAL_REASONS, ApprovalReason),
+        (words.DECLINE_REASONS, DeclineReason),
         (words.MOVE_DIRECTIONS, MoveDirection),
         (words.MOVE_STATES, MoveState),
         (words.MOVE_OUTCOMES, MoveState),

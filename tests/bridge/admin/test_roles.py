@@ -8,7 +8,15 @@ import pytest
 
 from bridge.admin.auth import OPEN_ENDPOINTS
 from bridge.links.consent import STANDARD_VERSION
-from bridge.models import PERMISSIONS, REGION, LibrarianRole, Permission, TerminalKind
+from bridge.models import (
+    PERMISSIONS,
+    REGION,
+    BulkUnlinkingState,
+    BulkUnlinkReason,
+    LibrarianRole,
+    Permission,
+    TerminalKind,
+)
 
 LOG_INS = {
     LibrarianRole.LIBRARIAN: "hanako",
@@ -43,6 +51,14 @@ NEEDED = {
     "links.unlink": COUNTER,
     "links.consent": RECORDS,
     "links.download": RECORDS,
+    "links.end_several": COUNTER,
+    "bulk.index_view": RECORDS,
+    "bulk.download": RECORDS,
+    "bulk.show": RECORDS,
+    "bulk.approve": COUNTER,
+    "bulk.decline": COUNTER,
+    "bulk.withdraw": COUNTER,
+    "bulk.carry_on": COUNTER,
     "categories.index_view": RECORDS,
     "categories.download": RECORDS,
     "terminals.index_view": RECORDS,
@@ -163,7 +179,15 @@ def north(world):
         cardnumber="2000100000017",
         consent_version=STANDARD_VERSION,
     )
+    asked = world.services.bulk_unlinking.request(
+        world.north_librarian, [link.link_id], reason=BulkUnlinkReason.MISTAKE
+    )
     return {
+        "bulk/requests/{}": asked.bulk_id,
+        **{
+            f"bulk/requests/{{}}/{step}": asked.bulk_id
+            for step in ("approve", "decline", "withdraw", "continue")
+        },
         **{f"links/{{}}/{step}": link.link_id for step in ("unlink", "suspend", "restore")},
         "counter/requests/{}": request.request_id,
         "counter/requests/{}/state": request.request_id,
@@ -205,6 +229,8 @@ def test_what_belongs_to_another_library_is_answered_as_what_does_not_exist(worl
         assert there == nowhere, (method, address)
         assert there[0] in (303, 404, 405), address
     assert world.services.registration.link(world.north_librarian, north["links/{}/unlink"]).ended_at is None
+    asked = world.services.bulk_unlinking.find(world.north_librarian, north["bulk/requests/{}"])
+    assert asked.state is BulkUnlinkingState.REQUESTED
     assert world.services.staff.get_librarian(world.north_librarian.librarian_id).active
     assert len(world.services.staff.terminals("kita")) == 2
 
@@ -212,7 +238,7 @@ def test_what_belongs_to_another_library_is_answered_as_what_does_not_exist(worl
 def test_no_list_shows_anything_of_another_library(world, browser_of, north):
     foreign = {"kita-2", "きた", "北野 司", "分室"}
     browser = browser_of("kanri")
-    lists = ("links", "renewals", "categories", "terminals", "revocation", "audit", "librarians")
+    lists = ("links", "renewals", "bulk", "categories", "terminals", "revocation", "audit", "librarians")
     files = [f"{page}/export.csv" for page in lists]
     figures = ("dashboard/", "dashboard/report", "dashboard/report.csv")
     for page in (*lists, *files, *figures, "libraries/", "libraries/chuo/"):
