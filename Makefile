@@ -1,6 +1,8 @@
 # Every routine command of the project. Each installs what it needs first (see .ci/setup).
 SHELL := /bin/sh
 PYTHON := .venv/bin/python
+# One process for each core, a file of tests always whole in one of them.
+AT_ONCE := -n auto --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help demo run test check bench fuzz soak kpz lock setup-demo setup-test setup-fuzz format lint types contracts names tests-with-coverage images clean
@@ -15,7 +17,7 @@ run: setup-demo ## Start everything with a simulated card and leave it up; print
 	$(PYTHON) -m bridge demo --stay
 
 test: setup-test ## Run the tests
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest $(AT_ONCE)
 
 check: setup-test format lint types contracts names tests-with-coverage ## Format, lint, types, contracts, names, tests with branch coverage
 
@@ -49,7 +51,7 @@ names:
 	$(PYTHON) .ci/public_names.py
 
 tests-with-coverage:
-	$(PYTHON) .ci/tests.py
+	$(PYTHON) -m pytest $(AT_ONCE) --cov
 
 images: setup-test ## Draw the screenshots in docs/images anew
 	KEEP_SCREENSHOTS=1 $(PYTHON) -m pytest -m browser

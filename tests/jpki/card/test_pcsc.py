@@ -7,6 +7,7 @@ import socket
 import statistics
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -432,19 +433,25 @@ with VirtualReader() as reader:
 """
 
 
-def test_nothing_runs_on_after_a_program_that_was_killed(tmp_path, make_card):
+@pytest.fixture
+def short_path():
+    """Give a folder with a name so short that a socket may lie in one of its folders."""
+    with tempfile.TemporaryDirectory(prefix="k") as folder:
+        yield folder
+
+
+def test_nothing_runs_on_after_a_program_that_was_killed(tmp_path, short_path, make_card):
     make_card().save(tmp_path / "card.json")
-    program = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-c", START_A_READER_AND_WAIT, str(tmp_path / "card.json")],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env={**os.environ, "TMPDIR": str(tmp_path)},
-    )
-    pids = json.loads(program.stdout.readline())
-    assert len(pids) >= 2
-    assert all(is_running(pid) for pid in pids)
-    program.kill()
-    program.communicate(timeout=10)
+        env={**os.environ, "TMPDIR": short_path},
+    ) as program:
+        pids = json.loads(program.stdout.readline())
+        assert len(pids) >= 2
+        assert all(is_running(pid) for pid in pids)
+        program.kill()
     wait_until(lambda: not any(is_running(pid) for pid in pids))
 
 
