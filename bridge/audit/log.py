@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 from bridge.audit.chain import (
     ChainedEvent,
@@ -139,16 +140,17 @@ def read_anchors(lines: Iterable[str]) -> Mapping[str, ChainHead]:
     for number, line in enumerate(lines, start=1):
         try:
             values = json.loads(line)
-            if "hash" not in values:
-                continue  # a finding of an earlier check
-            head = ChainHead(
-                str(values["library_id"]), int(values["sequence"]), bytes.fromhex(values["hash"])
-            )
-        except (ValueError, TypeError, KeyError):
+            heads = [_head(each) for each in values.get("logs", [values]) if "hash" in each]
+        except (ValueError, TypeError, KeyError, AttributeError):
             raise AuditFileMalformed(f"line {number} is not one that this program wrote") from None
-        if head.library_id not in anchors or anchors[head.library_id].sequence < head.sequence:
-            anchors[head.library_id] = head
+        for head in heads:
+            if head.library_id not in anchors or anchors[head.library_id].sequence < head.sequence:
+                anchors[head.library_id] = head
     return anchors
+
+
+def _head(values: Mapping[str, Any]) -> ChainHead:
+    return ChainHead(str(values["library_id"]), int(values["sequence"]), bytes.fromhex(values["hash"]))
 
 
 def _outcomes(verifier: ChainVerifier, findings: Iterator[Finding]) -> Iterator[Outcome]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -12,7 +11,8 @@ import click
 from bridge.audit.chain import ChainHead, Finding, FindingKind
 from bridge.audit.log import AuditService, CheckedLog, Outcome, check_export, read_anchors
 from bridge.cli.common import command_actor, load, refusals_told
-from bridge.cli.json_output import FAILED
+from bridge.cli.json_output import FAILED, json_option, say_json
+from bridge.cli.private_file import write_private
 from bridge.wiring import build_audit
 
 WORDS: Mapping[FindingKind, str] = {
@@ -36,7 +36,7 @@ def audit() -> None:
 @click.argument("export_file", required=False, type=FILE, metavar="[EXPORT]")
 @click.option("--library", "library_id", help="Id of one library; without it all of them.")
 @click.option("--against", type=FILE, help="An earlier export, or what an earlier --json wrote.")
-@click.option("--json", "as_json", is_flag=True, help="Write one JSON object a line.")
+@json_option
 @click.pass_context
 def verify(
     ctx: click.Context,
@@ -51,7 +51,7 @@ def verify(
     Exit with 1 where anything is found. Keep what --json writes on another machine: with --against it
     shows that nothing up to then was rewritten or taken away since. Progress goes to standard error.
     """
-    whole = True
+    found: list[Outcome] = []
     with refusals_told(ctx):
         anchors = {} if against is None else _anchors(against)
         if export_file is None:
@@ -59,40 +59,68 @@ def verify(
         else:
             outcomes = _check_file(export_file, library_id, anchors)
         for outcome in outcomes:
-            click.echo(_as_json(outcome) if as_json else _as_text(outcome))
-            whole = whole and isinstance(outcome, CheckedLog)
+            found.append(outcome)
+            if not as_json:
+                click.echo(_as_text(outcome))
+    whole = all(isinstance(outcome, CheckedLog) for outcome in found)
+    if as_json:
+        # In one line, so that the checks of many days can stand in one file.
+        say_json({"whole": whole, **_document(found)}, in_one_line=True)
     if not whole:
         ctx.exit(FAILED)
 
 
 @audit.command()
 @click.option("--library", "library_id", help="Id of one library; without it all of them.")
+@click.option(
+    "--file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write to this new file, which nobody else can read, instead of standard output.",
+)
+@json_option
 @click.pass_context
-def export(ctx: click.Context, *, library_id: str | None) -> None:
+def export(ctx: click.Context, *, library_id: str | None, file: Path | None, as_json: bool) -> None:
     """Write the audit log to standard output, one JSON object a line, with the hashes of its chain.
 
     It names no patron. koha-jpki audit verify EXPORT checks it, without settings, database or keys.
+    With --file, --json tells how many events were written.
     """
+    if as_json and file is None:
+        raise click.UsageError("--json tells of a --file; without one the export itself is printed")
     with refusals_told(ctx):
         service = build_audit(load(ctx))
-        for each in _chosen(service, library_id):
-            for line in service.export(each):
+        chosen = _chosen(service, library_id)
+        lines = (line for each in chosen for line in service.export(each))
+        if file is None:
+            for line in lines:
                 click.echo(line)
+            return
+        events = write_private(file, (f"{line}\n" for line in lines))
+    if as_json:
+        say_json({"file": file, "libraries": chosen, "events": events})
+        return
+    click.echo(f"{events} events written to {file}")
 
 
 @audit.command()
 @click.option("--library", "library_id", help="Id of one library; without it all of them.")
+@json_option
 @click.pass_context
-def seal(ctx: click.Context, *, library_id: str | None) -> None:
+def seal(ctx: click.Context, *, library_id: str | None, as_json: bool) -> None:
     """Seal the audit log as it stands: after an upgrade, or when what verify found has been looked into.
 
     That this was done is itself an event. What was found stays to be found, but for the seal.
     """
     with refusals_told(ctx):
         service = build_audit(load(ctx))
+        sealed = []
         for each in _chosen(service, library_id):
             service.seal(command_actor(), each)
-            click.echo(f"{each}: sealed")
+            sealed.append(each)
+            if not as_json:
+                click.echo(f"{each}: sealed")
+    if as_json:
+        say_json([{"library_id": each, "sealed": True} for each in sealed])
 
 
 def _chosen(service: AuditService, library_id: str | None) -> list[str]:
@@ -135,10 +163,26 @@ def _span(finding: Finding) -> str:
     return f"events {finding.first} to {finding.last}"
 
 
-def _as_json(outcome: Outcome) -> str:
-    if isinstance(outcome, Finding):
-        where = {"library_id": outcome.library_id, "first": outcome.first, "last": outcome.last}
-        return json.dumps({"event": "finding", "kind": outcome.kind, **where})
-    last = outcome.last
-    where = {"library_id": last.library_id, "sequence": last.sequence}
-    return json.dumps({"event": "checked", "whole": outcome.whole, **where, "hash": last.hash.hex()})
+def _document(outcomes: Sequence[Outcome]) -> Mapping[str, object]:
+    heads = [(each.last, each.whole) for each in outcomes if isinstance(each, CheckedLog)]
+    findings = [each for each in outcomes if isinstance(each, Finding)]
+    return {
+        "logs": [
+            {
+                "library_id": last.library_id,
+                "whole": whole,
+                "sequence": last.sequence,
+                "hash": last.hash.hex(),
+            }
+            for last, whole in heads
+        ],
+        "findings": [
+            {
+                "library_id": finding.library_id,
+                "kind": finding.kind,
+                "first": finding.first,
+                "last": finding.last,
+            }
+            for finding in findings
+        ],
+    }

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import click
 
 from bridge.cli.common import command_actor, load, refusals_told
-from bridge.cli.json_output import FAILED
+from bridge.cli.json_output import FAILED, json_option, say_json
 from bridge.housekeeping import Chore, ChoreDone
 from bridge.wiring import build_housekeeping
 
@@ -19,7 +18,7 @@ SHOWN_EVERY = 1000
 
 @click.command()
 @click.option("--dry-run", is_flag=True, help="Say what would be done; write nothing.")
-@click.option("--json", "as_json", is_flag=True, help="Write one JSON object a line.")
+@json_option
 @click.pass_context
 def housekeeping(ctx: click.Context, *, dry_run: bool, as_json: bool) -> None:
     """End links that lasted too long or whose patron has left Koha; delete what is kept long enough.
@@ -29,14 +28,19 @@ def housekeeping(ctx: click.Context, *, dry_run: bool, as_json: bool) -> None:
     """
     settings = load(ctx)
     counts: Counter[Chore] = Counter()
+    chores: list[ChoreDone] = []
     with refusals_told(ctx):
         for done in _with_progress(build_housekeeping(settings, command_actor()).run(dry_run=dry_run)):
             counts[done.chore] += done.count
-            if done.library_id is not None:
-                click.echo(_json(done) if as_json else _line(done))
+            if done.library_id is None:
+                continue
+            if as_json:
+                chores.append(done)
+            else:
+                click.echo(_line(done))
     told = {chore.value: counts[chore] for chore in Chore}
     if as_json:
-        click.echo(json.dumps({"event": "finished", "dry_run": dry_run, **told}))
+        say_json({"dry_run": dry_run, "counts": told, "chores": [_document(done) for done in chores]})
     else:
         words = ", ".join(f"{word} {count}" for word, count in told.items())
         click.echo(f"{'dry run, nothing was written: ' if dry_run else ''}{words}")
@@ -56,7 +60,10 @@ def _line(done: ChoreDone) -> str:
     return "\t".join(part or "-" for part in parts)
 
 
-def _json(done: ChoreDone) -> str:
-    return json.dumps(
-        {"event": done.chore, "library": done.library_id, "link": done.link_id, "reason": done.reason}
-    )
+def _document(done: ChoreDone) -> Mapping[str, object]:
+    return {
+        "chore": done.chore,
+        "library_id": done.library_id,
+        "link_id": done.link_id,
+        "reason": done.reason,
+    }

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import click
 
 from bridge.cli.common import command_actor, load, refusals_told
 from bridge.cli.json_output import FAILED, json_option, say_json
+from bridge.cli.private_file import write_private
 from bridge.links.file import write_link_file
 from bridge.links.identifiers import IMPORTED_KINDS
 from bridge.links.transfer import ImportReport
@@ -145,26 +144,11 @@ def export_links(ctx: click.Context, *, library_id: str, kind: str, file: Path, 
     settings = load(ctx)
     with refusals_told(ctx):
         rows = build_link_transfer(settings).export_links(library_id, IdentifierKind(kind), command_actor())
-        written = _write_private(file, write_link_file(rows))
+        written = write_private(file, write_link_file(rows))
     if as_json:
         say_json({"written": written - 1})
         return
     click.echo(f"{written - 1} links written to {file}; it holds identifiers of people: delete it after use")
-
-
-def _write_private(path: Path, lines: Iterable[str]) -> int:
-    """Write a file that must be new; return the number of lines. A half-written one is removed."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    written = 0
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
-            for line in lines:
-                file.write(line)
-                written += 1
-    except BaseException:
-        path.unlink()
-        raise
-    return written
 
 
 def _progress(rows: int) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 import secrets
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import ParamSpec
 
 import click
@@ -16,7 +16,7 @@ from bridge.accounts.own_account import MINIMUM_PASSWORD_LENGTH
 from bridge.accounts.staff import StaffMember, StaffService, generate_password
 from bridge.cli.common import command_actor, load, refusals_told
 from bridge.cli.json_output import json_option, say_json
-from bridge.errors import LibraryNotFound
+from bridge.errors import LibrarianNotFound, LibraryNotFound
 from bridge.models import REGION, Librarian, LibrarianRole, TerminalKind
 from bridge.wiring import build_enrolment, build_staff
 from config import Settings
@@ -62,7 +62,7 @@ def _ask_password(*, from_stdin: bool) -> str:
     if from_stdin:
         password = sys.stdin.readline().rstrip("\n")
     else:
-        password = click.prompt("Password", hide_input=True, confirmation_prompt=True, type=str)
+        password = click.prompt("Password", hide_input=True, confirmation_prompt=True, type=str, err=True)
     if len(password) < MINIMUM_PASSWORD_LENGTH:
         raise click.UsageError(f"the password must have at least {MINIMUM_PASSWORD_LENGTH} characters")
     return password
@@ -83,6 +83,7 @@ def librarian() -> None:
     help="librarian if it is left out, with --region region_administrator.",
 )
 @password_option
+@json_option
 @click.pass_context
 def add_librarian(  # one option each
     ctx: click.Context,
@@ -93,6 +94,7 @@ def add_librarian(  # one option each
     display_name: str,
     role: str | None,
     password_stdin: bool,
+    as_json: bool,
 ) -> None:
     """Add a member of staff; the password is asked for."""
     whose = _whose(library_id, region=region)
@@ -108,7 +110,8 @@ def add_librarian(  # one option each
             role=usual if role is None else LibrarianRole(role),
             password=password,
         )
-    click.echo(f"{added.role} {added.login_name} added to {_place(whose)}")
+    words = f"{added.role} {added.login_name} added to {_place(whose)}"
+    _tell(added, words, as_json=as_json, locked=False)
 
 
 @librarian.command("list")
@@ -133,53 +136,63 @@ def list_librarians(ctx: click.Context, *, library_id: str | None, region: bool,
 @librarian.command("disable")
 @staff_option
 @login_name_option
+@json_option
 @click.pass_context
-def disable_librarian(ctx: click.Context, *, library_id: str | None, region: bool, login_name: str) -> None:
+def disable_librarian(
+    ctx: click.Context, *, library_id: str | None, region: bool, login_name: str, as_json: bool
+) -> None:
     """Close an account; whoever is logged in with it is logged out."""
-    with _account(ctx, library_id, login_name, region=region) as (staff, found):
-        staff.disable(command_actor(), library_id=found.library_id, librarian_id=found.librarian_id)
-    click.echo(f"{login_name} is closed and logged out everywhere")
+    with _account(ctx, library_id, login_name, region=region) as account:
+        changed = account.staff.disable(command_actor(), **account.place)
+    _tell(
+        changed,
+        f"{login_name} is closed and logged out everywhere",
+        as_json=as_json,
+        locked=account.member.locked,
+    )
 
 
 @librarian.command("enable")
 @staff_option
 @login_name_option
+@json_option
 @click.pass_context
-def enable_librarian(ctx: click.Context, *, library_id: str | None, region: bool, login_name: str) -> None:
+def enable_librarian(
+    ctx: click.Context, *, library_id: str | None, region: bool, login_name: str, as_json: bool
+) -> None:
     """Open a closed account again."""
-    with _account(ctx, library_id, login_name, region=region) as (staff, found):
-        staff.enable(command_actor(), library_id=found.library_id, librarian_id=found.librarian_id)
-    click.echo(f"{login_name} is open")
+    with _account(ctx, library_id, login_name, region=region) as account:
+        changed = account.staff.enable(command_actor(), **account.place)
+    _tell(changed, f"{login_name} is open", as_json=as_json, locked=account.member.locked)
 
 
 @librarian.command("unlock")
 @staff_option
 @login_name_option
+@json_option
 @click.pass_context
-def unlock_librarian(ctx: click.Context, *, library_id: str | None, region: bool, login_name: str) -> None:
+def unlock_librarian(
+    ctx: click.Context, *, library_id: str | None, region: bool, login_name: str, as_json: bool
+) -> None:
     """Let an account that is locked after wrong passwords log in at once."""
-    with _account(ctx, library_id, login_name, region=region) as (staff, found):
-        staff.unlock(command_actor(), library_id=found.library_id, librarian_id=found.librarian_id)
-    click.echo(f"{login_name} is unlocked")
+    with _account(ctx, library_id, login_name, region=region) as account:
+        changed = account.staff.unlock(command_actor(), **account.place)
+    _tell(changed, f"{login_name} is unlocked", as_json=as_json, locked=False)
 
 
 @librarian.command("role")
 @staff_option
 @login_name_option
 @click.option("--role", type=click.Choice([role.value for role in LibrarianRole]), required=True)
+@json_option
 @click.pass_context
 def change_role(
-    ctx: click.Context, *, library_id: str | None, region: bool, login_name: str, role: str
+    ctx: click.Context, *, library_id: str | None, region: bool, login_name: str, role: str, as_json: bool
 ) -> None:
     """Give an account another role; it counts from the next click."""
-    with _account(ctx, library_id, login_name, region=region) as (staff, found):
-        staff.change_role(
-            command_actor(),
-            library_id=found.library_id,
-            librarian_id=found.librarian_id,
-            role=LibrarianRole(role),
-        )
-    click.echo(f"{login_name} is {role} now")
+    with _account(ctx, library_id, login_name, region=region) as account:
+        changed = account.staff.change_role(command_actor(), **account.place, role=LibrarianRole(role))
+    _tell(changed, f"{login_name} is {role} now", as_json=as_json, locked=account.member.locked)
 
 
 @librarian.command("reset-password")
@@ -187,6 +200,7 @@ def change_role(
 @login_name_option
 @password_option
 @click.option("--generate", is_flag=True, help="Make a password and print it to standard output, once.")
+@json_option
 @click.pass_context
 def reset_password(
     ctx: click.Context,
@@ -196,20 +210,20 @@ def reset_password(
     login_name: str,
     password_stdin: bool,
     generate: bool,
+    as_json: bool,
 ) -> None:
     """Set a new password, unlock the account and log it out everywhere. The password is asked for."""
     if generate and password_stdin:
         raise click.UsageError("give either --generate or --password-stdin")
-    with _account(ctx, library_id, login_name, region=region) as (staff, found):
+    with _account(ctx, library_id, login_name, region=region) as account:
         password = (
             generate_password(secrets.token_bytes) if generate else _ask_password(from_stdin=password_stdin)
         )
-        staff.reset_password(
-            command_actor(),
-            library_id=found.library_id,
-            librarian_id=found.librarian_id,
-            password=password,
-        )
+        changed = account.staff.reset_password(command_actor(), **account.place, password=password)
+    if as_json:
+        shown_once = {"password": password} if generate else {}
+        say_json({**_librarian_document(StaffMember(changed, locked=False)), **shown_once})
+        return
     click.echo(f"{login_name} has a new password and is logged out everywhere", err=generate)
     if generate:
         click.echo(password)
@@ -218,26 +232,52 @@ def reset_password(
 @librarian.command("reset-second-factor")
 @staff_option
 @login_name_option
+@json_option
 @click.pass_context
-def reset_second_factor(ctx: click.Context, *, library_id: str | None, region: bool, login_name: str) -> None:
+def reset_second_factor(
+    ctx: click.Context, *, library_id: str | None, region: bool, login_name: str, as_json: bool
+) -> None:
     """Take the second factor of an account away, after a lost telephone; it is logged out everywhere."""
-    with _account(ctx, library_id, login_name, region=region) as (staff, found):
-        staff.reset_second_factor(
-            command_actor(), library_id=found.library_id, librarian_id=found.librarian_id
-        )
-    click.echo(f"{login_name} has no second factor now and is logged out everywhere")
+    with _account(ctx, library_id, login_name, region=region) as account:
+        changed = account.staff.reset_second_factor(command_actor(), **account.place)
+    words = f"{login_name} has no second factor now and is logged out everywhere"
+    _tell(changed, words, as_json=as_json, locked=account.member.locked)
+
+
+@dataclass(frozen=True)
+class _Account:
+    """An account that a command changes, and the service that does it."""
+
+    staff: StaffService
+    member: StaffMember
+
+    @property
+    def place(self) -> Mapping[str, str]:
+        """What the service's methods take to know the account."""
+        found = self.member.librarian
+        return {"library_id": found.library_id, "librarian_id": found.librarian_id}
 
 
 @contextmanager
 def _account(
     ctx: click.Context, library_id: str | None, login_name: str, *, region: bool
-) -> Iterator[tuple[StaffService, Librarian]]:
+) -> Iterator[_Account]:
     """Give the service and the account of a log-in name; refusals inside are told."""
     whose = _whose(library_id, region=region)
     settings = load(ctx)
     with refusals_told(ctx):
         staff = build_staff(settings)
-        yield staff, staff.find_librarian(whose, login_name)
+        found = [each for each in staff.librarians(whose) if each.librarian.login_name == login_name]
+        if not found:
+            raise LibrarianNotFound
+        yield _Account(staff, found[0])
+
+
+def _tell(changed: Librarian, words: str, *, as_json: bool, locked: bool) -> None:
+    if as_json:
+        say_json(_librarian_document(StaffMember(changed, locked)))
+        return
+    click.echo(words)
 
 
 def _require_library(settings: Settings, library_id: str) -> None:
@@ -257,6 +297,7 @@ def _state(member: StaffMember) -> str:
 
 def _librarian_document(member: StaffMember) -> dict[str, object]:
     return {
+        "library_id": None if member.librarian.library_id == REGION else member.librarian.library_id,
         "login_name": member.librarian.login_name,
         "role": member.librarian.role,
         "state": _state(member),
@@ -279,6 +320,7 @@ def terminal() -> None:
     "--sip2-login",
     help="Name under which the self-check machine logs in to SIP2; for that kind only.",
 )
+@json_option
 @click.pass_context
 def add_terminal(
     ctx: click.Context,
@@ -288,6 +330,7 @@ def add_terminal(
     name: str,
     kind: str,
     sip2_login: str | None,
+    as_json: bool,
 ) -> None:
     """Add a terminal. Its token is printed to standard output, this one time."""
     if (kind == TerminalKind.SELF_CHECK.value) != (sip2_login is not None):
@@ -302,6 +345,9 @@ def add_terminal(
             kind=TerminalKind(kind),
             sip2_login=sip2_login,
         )
+    if as_json:
+        say_json({**asdict(issued.terminal), "token": issued.token})
+        return
     click.echo(f"terminal {terminal_id} added to {library_id}; its token, which is not kept:", err=True)
     click.echo(issued.token)
 
@@ -322,7 +368,8 @@ def draw_enrolment_code(ctx: click.Context, *, library_id: str, terminal_id: str
             command_actor(), library_id=library_id, terminal_id=terminal_id
         )
     if as_json:
-        say_json({"code": drawn.code.grouped(), "expires_at": drawn.expires_at})
+        code = {"code": drawn.code.grouped(), "expires_at": drawn.expires_at}
+        say_json({"library_id": library_id, "terminal_id": terminal_id, **code})
         return
     until = drawn.expires_at.astimezone().strftime("%H:%M")
     click.echo(f"code for {terminal_id} of {library_id}, good once and until {until}:", err=True)
@@ -351,10 +398,16 @@ def list_terminals(ctx: click.Context, *, library_id: str, as_json: bool) -> Non
 @terminal.command("remove")
 @library_option
 @click.option("--id", "terminal_id", required=True)
+@json_option
 @click.pass_context
-def remove_terminal(ctx: click.Context, *, library_id: str, terminal_id: str) -> None:
+def remove_terminal(ctx: click.Context, *, library_id: str, terminal_id: str, as_json: bool) -> None:
     """Remove a terminal; its token is worth nothing from then on."""
     settings = load(ctx)
     with refusals_told(ctx):
-        build_staff(settings).remove_terminal(command_actor(), library_id=library_id, terminal_id=terminal_id)
+        removed = build_staff(settings).remove_terminal(
+            command_actor(), library_id=library_id, terminal_id=terminal_id
+        )
+    if as_json:
+        say_json(asdict(removed))
+        return
     click.echo(f"terminal {terminal_id} removed from {library_id}")

@@ -610,8 +610,32 @@ def test_the_commands_check_export_and_find(run, installation, tmp_path):
         result = run(*arguments)
         assert result.exit_code == 1
         assert result.stdout.startswith("central: event 1: changed")
-    finding = json.loads(run("audit", "verify", "--json").stdout.splitlines()[0])
-    assert finding == {"event": "finding", "kind": "changed", "library_id": CENTRAL, "first": 1, "last": 1}
+    told = json.loads(run("audit", "verify", "--json").stdout)
+    assert told["whole"] is False
+    assert told["findings"] == [{"library_id": CENTRAL, "kind": "changed", "first": 1, "last": 1}]
+
+
+def test_the_export_is_written_to_a_file_that_must_be_new(run, tmp_path):
+    file = tmp_path / "audit.jsonl"
+    told = json.loads(run("audit", "export", "--file", str(file), "--json").stdout)
+    assert told == {"file": str(file), "libraries": [CENTRAL], "events": 1}
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert file.read_text() == run("audit", "export").stdout
+    assert run("audit", "verify", str(file)).exit_code == 0
+    assert run("audit", "export", "--file", str(file)).exit_code == 1
+
+
+def test_the_checks_of_several_days_in_one_file_are_an_anchor(run, tmp_path):
+    anchors = tmp_path / "anchors.jsonl"
+    days = [run("audit", "verify", "--json").stdout]
+    run("audit", "seal")
+    days.append(run("audit", "verify", "--json").stdout)
+    assert [day.count("\n") for day in days] == [1, 1]
+    anchors.write_text("".join(days))
+    last = json.loads(days[1])["logs"][0]
+    with anchors.open() as lines:
+        assert read_anchors(lines)[CENTRAL].sequence == last["sequence"] == 2
+    assert run("audit", "verify", "--against", str(anchors)).exit_code == 0
 
 
 def test_the_commands_refuse_what_they_cannot_read(run, tmp_path):

@@ -78,6 +78,7 @@ def test_staff_are_listed_by_library(run):
     listed = json.loads(run("librarian", "list", "--library", "harbour", "--json").stdout)
     assert listed == [
         {
+            "library_id": "harbour",
             "login_name": "minato",
             "role": "librarian",
             "state": "open",
@@ -177,7 +178,7 @@ def test_an_enrolment_code_is_printed_alone_on_standard_output_and_enrols(run, i
     services = build_bridge(installation.load()).services
     assert services.enrolment.enrol(drawn.stdout.strip(), "0" * 64).terminal_id == "c-1"
     document = json.loads(run("terminal", "enrol", *place, "--json").stdout)
-    assert set(document) == {"code", "expires_at"}
+    assert set(document) == {"library_id", "terminal_id", "code", "expires_at"}
     nowhere = run("terminal", "enrol", "--library", "central", "--id", "c-2")
     assert (nowhere.exit_code, nowhere.output) == (1, "terminal-not-found\n")
 
