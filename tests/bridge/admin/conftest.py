@@ -32,14 +32,14 @@ from bridge.library_policies import LibraryPolicies
 from bridge.links.bulk_unlinking import BulkUnlinkingService, at_once
 from bridge.links.consent import STANDARD_VERSION
 from bridge.links.consent_service import ConsentService
-from bridge.models import REGION, Actor, ActorKind, AgentStep, LibrarianRole, TerminalKind
+from bridge.models import REGION, Actor, ActorKind, AgentStep, AuditTag, LibrarianRole, TerminalKind
 from bridge.patrons.category import CategoryService
 from bridge.ports import PatronRecord
 from bridge.registration import RegistrationService
 from bridge.rules import LinkPolicy, RevocationRule
 from bridge.services import Services
 from bridge.statistics import StatisticsService
-from bridge.store import CardLinkRow, SqlStore, open_engine, upgrade
+from bridge.store import AuditEventRow, CardLinkRow, SqlStore, open_engine, upgrade
 from bridge.terminals.enrolment import EnrolmentService
 from bridge.terminals.service import TerminalService
 from bridge.tokens import TokenPolicy, TokenShape
@@ -140,6 +140,7 @@ class World:
     north_librarian: object
     counter: object
     app: object
+    log_ins_per_address: int
     system: Actor = SYSTEM
 
     def card(self, profile=CardProfile.GOOD):
@@ -307,7 +308,18 @@ def world(tmp_path, pki, empty_database):
     terminal("kita", "counter-1", "きたカウンター")
     web = WebSettings("127.0.0.1", 0, secret_key="not a secret: a test", secure_cookies=False)
     app = create_app_from(services, store.scoped_session(), web)
-    yield World(services, store, clock, pki, revocations, hanako, north_librarian, counter, app)
+    yield World(
+        services,
+        store,
+        clock,
+        pki,
+        revocations,
+        hanako,
+        north_librarian,
+        counter,
+        app,
+        web.log_ins_per_address,
+    )
     store.dispose()
 
 
@@ -394,6 +406,39 @@ def links_of(world):
             )
 
     return add
+
+
+@pytest.fixture
+def busy_month(world, links_of):
+    """What a library has in its audit log after a month with many patrons."""
+    links_of(1, 64, not_after=world.clock.now + timedelta(days=5))
+    links_of(64, 90, not_after=world.clock.now + timedelta(days=30))
+    links_of(90, 93, not_after=world.clock.now + timedelta(days=70))
+    told = [
+        *[(AuditTag.LINK_CREATED, "counter-1", {})] * 37,
+        *[(AuditTag.SESSION_OPENED, "jidou-1", {})] * 214,
+        *[(AuditTag.PATRON_IDENTIFIED, "counter-1", {})] * 58,
+        *[(AuditTag.PATRON_IDENTIFIED, "counter-2", {})] * 3,
+        *[(AuditTag.SESSION_DENIED, "jidou-1", {"problem": "not-linked"})] * 21,
+        *[(AuditTag.LINK_REFUSED, "counter-1", {"problem": "pin-blocked"})] * 6,
+        *[(AuditTag.LINK_REFUSED, "counter-1", {"problem": "certificate-expired"})] * 3,
+    ]
+    with world.writing() as session:
+        session.add_all(
+            AuditEventRow(
+                at=world.clock.now - timedelta(hours=number % 9),
+                library_id="chuo",
+                tag=tag,
+                actor_kind=ActorKind.TERMINAL,
+                actor_id=terminal_id,
+                subject="-",
+                terminal_id=terminal_id,
+                details=details,
+                sequence=10_000 + number,
+                hash=b"",
+            )
+            for number, (tag, terminal_id, details) in enumerate(told)
+        )
 
 
 # What a person does in Chromium
@@ -493,3 +538,9 @@ class Staff:
 @pytest.fixture
 def staff(page):
     return Staff(page)
+
+
+@pytest.fixture(scope="session")
+def hands_at():
+    """Put a librarian's hands at another page than the fixture's."""
+    return Staff

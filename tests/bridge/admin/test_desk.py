@@ -80,66 +80,56 @@ def at_the_reader(world, page, words):
     return play
 
 
-def test_which_counter_this_is_is_chosen_once_by_one_key(page, staff, photograph):
+def test_which_counter_this_is_is_chosen_once_by_one_key(page, staff):
     staff.log_in()
     expect(page.locator("[data-key='1']")).to_be_focused()
-    photograph("desk-choose")
     page.wait_for_load_state()
     staff.press("2")
     staff.await_the_next()
     expect(page.locator(".here strong")).to_have_text("児童カウンター")
-    photograph("desk")
     page.reload()
     staff.await_the_next()
 
 
-def test_a_card_is_linked_with_three_actions(world, page, desk, words, at_the_reader, photograph):
+def test_a_card_is_linked_with_three_actions(world, page, desk, words, at_the_reader):
     desk.scan()
     main = page.locator("main")
     expect(main).to_contain_text("図書 友子")
     expect(main).to_contain_text(words["not linked"])
-    photograph("counter-start")
     desk.press("L")
     expect(page.locator("#status")).to_contain_text(words["waiting"])
-    photograph("counter-waiting")
     reader = world.reader(world.card())
     reader.lay_card()
     expect(page.locator("#status")).to_contain_text(words["pin"])
-    photograph("counter-pin")
     reader.enter_pin("0000")
     expect(page.locator("#status")).to_contain_text(words["wrong"])
-    photograph("counter-wrong", keep=False)
     reader.enter_pin("1234")
     expect(page.locator("#status")).to_contain_text(words["linked"])
     expect(page.locator("#status")).to_contain_text(words["until"])
     expect(page.locator("#next")).to_be_focused()
-    photograph("counter-linked")
     desk.press("Enter")
     desk.await_the_next()
     assert desk.actions == 3  # scan, L, Enter
 
 
-def test_whose_card_it_is_takes_two_keys(world, page, desk, at_the_reader, photograph):
+def test_whose_card_it_is_takes_two_keys(world, page, desk, at_the_reader):
     card = world.linked_card()
     desk.press("F2")
     at_the_reader(world.identifying_reader(card))
     expect(page.locator("#number")).to_have_text(CARDNUMBER)
     expect(page.locator("h1")).to_have_text("図書 友子")
     expect(page.locator("#next")).to_be_focused()
-    photograph("desk-answer")
     desk.press("Enter")
     desk.await_the_next()
     assert desk.actions == 2  # F2, Enter
 
 
-def test_a_lost_card_takes_three_actions(world, page, desk, words, photograph):
+def test_a_lost_card_takes_three_actions(world, page, desk, words):
     world.link()
     desk.scan()
     expect(page.locator("main")).to_contain_text(words["linked already"])
-    photograph("desk-linked")
     desk.press("x")
     expect(page.locator("button.danger")).to_be_focused()
-    photograph("desk-lost", full_page=True)
     desk.press("Enter")
     desk.await_the_next()
     expect(page.locator("main > .notice")).to_contain_text(words["ended"])
@@ -168,16 +158,14 @@ def test_a_second_card_is_linked_with_three_actions(world, page, desk, words, at
     assert desk.actions == 3
 
 
-def test_a_child_s_card_takes_the_checklist(world, page, desk, words, at_the_reader, photograph):
+def test_a_child_s_card_takes_the_checklist(world, page, desk, words, at_the_reader):
     desk.scan()
     desk.press("C")
     expect(page.locator("[name=checks]").first).to_be_focused()
     for _ in range(6):
         desk.press("Space", "Tab")
-    photograph("desk-child", full_page=True)
     desk.press("Enter")
     expect(page.locator("details .field-error").first).to_contain_text(words["incomplete"])
-    photograph("desk-child-incomplete", keep=False)
     expect(page.locator("[name=checks]").last).to_be_checked()
     page.locator("[name=fifteenth_birthday]").focus()
     desk.press(*"01312027")  # in the order of the system's language, not the page's
@@ -191,17 +179,16 @@ def test_a_child_s_card_takes_the_checklist(world, page, desk, words, at_the_rea
     assert desk.actions == 2 + 12 + 8 + 2 + 1
 
 
-def test_a_suspended_link_is_restored_with_two_actions(world, page, desk, words, photograph):
+def test_a_suspended_link_is_restored_with_two_actions(world, page, desk, words):
     link = world.link()
     world.services.registration.suspend(world.hanako, link.link_id, reason=SuspensionReason.CARD_MISLAID)
     desk.scan()
-    photograph("desk-suspended")
     desk.press("U")
     expect(page.locator("main > .notice")).to_contain_text(words["restored"])
     assert desk.actions == 2  # scan, U
 
 
-def test_a_refused_card_is_told_in_plain_words(world, page, desk, words, photograph):
+def test_a_refused_card_is_told_in_plain_words(world, page, desk, words):
     world.revocations.status = RevocationStatus.REVOKED
     desk.scan()
     desk.press("L")
@@ -210,16 +197,14 @@ def test_a_refused_card_is_told_in_plain_words(world, page, desk, words, photogr
         world.reader(world.card()).lay_card()
     expect(page.locator("#status")).to_contain_text(words["revoked"])
     expect(page.locator("#next")).to_be_focused()
-    photograph("counter-refused")
 
 
-def test_a_card_that_is_not_linked_is_nobody_s(world, page, desk, words, photograph):
+def test_a_card_that_is_not_linked_is_nobody_s(world, page, desk, words):
     desk.press("F2")
     expect(page.locator("#status")).to_contain_text(words["waiting"])
     with pytest.raises(NotLinked):
         world.identifying_reader(world.card()).lay_card()
     expect(page.locator("#status")).to_contain_text(words["nobody"])
-    photograph("desk-nobody", keep=False)
 
 
 def test_an_order_is_taken_back_with_one_key(page, desk, words):
@@ -233,15 +218,13 @@ def test_an_order_is_taken_back_with_one_key(page, desk, words):
     desk.await_the_next()
 
 
-def test_an_unknown_or_expired_library_card_is_told_at_the_desk(page, desk, words, photograph):
+def test_an_unknown_or_expired_library_card_is_told_at_the_desk(page, desk, words):
     page.keyboard.type("2000100009999")
     page.keyboard.press("Enter")
     expect(page.locator("main > .notice.danger")).to_contain_text(words["unknown"])
     desk.await_the_next()
-    photograph("desk-unknown", keep=False)
     desk.scan("2000100000025")
     assert page.locator("[data-key='L']").count() == 0
-    photograph("desk-expired", keep=False)
 
 
 def test_the_next_library_card_may_be_scanned_wherever_the_focus_is(page, desk):
@@ -258,10 +241,9 @@ def test_letters_in_a_card_number_are_no_keys(page, desk):
 
 
 @pytest.mark.parametrize("variant", ["", "/child"])
-def test_the_application_form_is_one_page_of_a4(page, staff, photograph, variant, tmp_path):
+def test_the_application_form_is_one_page_of_a4(page, staff, variant, tmp_path):
     staff.come_to_the_desk()
     page.goto(f"/admin/counter/form{variant}")
-    photograph(f"form{variant.replace('/', '-')}", full_page=True)
     paper = page.pdf(prefer_css_page_size=True)
     assert paper.count(b"/Type /Page\n") == 1
     assert b"/MediaBox [0 0 594.95996 841.91998]" in paper
