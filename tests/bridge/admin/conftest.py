@@ -480,21 +480,6 @@ def page(chromium, address, language):
     assert complaints == []
 
 
-@pytest.fixture
-def photograph(page, language, assert_accessible, keep_screenshot):
-    """Hold a page to the rules of accessibility as it stands; keep its picture where *keep* says so.
-
-    It is the test's own page, unless *of* says another.
-    """
-
-    def take(name, *, of=page, keep=True, full_page=False):
-        assert_accessible(of)
-        if keep:
-            keep_screenshot(of, f"{name}-{language}", full_page=full_page)
-
-    return take
-
-
 class Staff:
     """A librarian's hands at the desk: no mouse. ``actions`` counts keys, and a scan as one."""
 

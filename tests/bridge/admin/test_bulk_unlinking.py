@@ -226,7 +226,7 @@ def test_the_file_of_the_requests_names_nobody(world, desk, other, many):
 
 @pytest.mark.browser
 def test_links_are_chosen_requested_and_approved_in_the_browser(
-    world, page, staff, photograph, links_of, chromium, address, language
+    world, page, staff, links_of, chromium, address, language
 ):
     links_of(1, 9, linked_at=world.clock.now - timedelta(days=200))
     links_of(9, 13, kind="mykey_id", linked_at=world.clock.now - timedelta(days=300))
@@ -234,15 +234,12 @@ def test_links_are_chosen_requested_and_approved_in_the_browser(
     page.goto(LIST)
     for row in (1, 2, 3, 9, 10):
         page.locator(f"#link-{row}").check()
-    photograph("links-chosen", full_page=True)
     page.locator("#several button").first.click()
     expect(page.locator("h1")).to_contain_text("5")
     page.locator("[name=reason]").nth(2).check()
     page.locator("[name=confirmed]").check()
-    photograph("bulk-ask", full_page=True)
     page.locator("main form button").click()
     page.wait_for_url("**/admin/bulk/requests/*")
-    photograph("bulk-requested", keep=False)
     requested = page.url
     context = chromium.new_context(base_url=address, locale=language, viewport=page.viewport_size)
     second = context.new_page()
@@ -252,12 +249,9 @@ def test_links_are_chosen_requested_and_approved_in_the_browser(
     second.locator("main button").click()
     expect(second.locator("nav .waiting")).to_be_visible()
     second.goto(requested)
-    photograph("bulk-approve", of=second, full_page=True)
     second.locator("[name=approve-reason]").first.check()
     second.locator("[name=approve-confirmed]").check()
     second.locator("form[action$=approve] button").click()
     expect(second.locator(".notice.success")).to_be_visible()
-    photograph("bulk-done", of=second, keep=False)
     second.goto("/admin/bulk/")
-    photograph("bulk", of=second)
     context.close()

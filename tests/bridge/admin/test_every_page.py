@@ -17,7 +17,7 @@ from bridge.api.calls import CALLS
 from bridge.counter.service import AGENT_STEPS
 from bridge.errors import StoreUnavailable
 from bridge.links.consent import STANDARD_VERSION
-from bridge.models import LinkRequestState, SuspensionReason, UnlinkReason
+from bridge.models import ApprovalReason, BulkUnlinkReason, LinkRequestState, SuspensionReason, UnlinkReason
 from jpki.challenge import ChallengePurpose
 
 pytestmark = pytest.mark.browser
@@ -42,7 +42,16 @@ NO_PAGES = {
     "dashboard.report_file": "CSV",
     **{
         f"{name}.download": "CSV"
-        for name in ("links", "renewals", "categories", "terminals", "revocation", "audit", "librarians")
+        for name in (
+            "links",
+            "renewals",
+            "categories",
+            "terminals",
+            "revocation",
+            "audit",
+            "librarians",
+            "bulk",
+        )
     },
 }
 """What answers GET and is no page, and why."""
@@ -426,6 +435,71 @@ ADMINISTRATION = [
 ]
 
 
+# -- several links that end together, for which a second person is needed
+
+
+def chosen_links(visit):
+    visit.go("/admin/links/")
+    for box in visit.page.locator("[name=link_id]").all()[:5]:
+        box.check()
+
+
+def asked_about_chosen_links(visit):
+    chosen_links(visit)
+    visit.press("#several button")
+
+
+def no_reason_for_several(visit):
+    asked_about_chosen_links(visit)
+    visit.press("main form button")
+
+
+def requested(visit):
+    asked_about_chosen_links(visit)
+    visit.page.locator("[name=reason]").first.check()
+    visit.page.locator("[name=confirmed]").check()
+    visit.press("main form button")
+    visit.page.wait_for_url("**/admin/bulk/requests/*")
+
+
+def request_of_another(visit):
+    kanri = visit.world.services.staff.find_librarian("chuo", "kanri")
+    link_ids = [f"{number:032x}" for number in range(10, 40)]
+    bulk = visit.world.services.bulk_unlinking.request(
+        kanri, link_ids, reason=BulkUnlinkReason.SUSPECTED_MISUSE
+    )
+    visit.go(f"/admin/bulk/requests/{bulk.bulk_id}")
+    visit.bulk = bulk
+
+
+def sent_empty(step):
+    def open_state(visit):
+        visit.go(f"/admin/bulk/requests/{visit.bulk.bulk_id}")
+        visit.press(f"form[action$='/{step}'] button")
+
+    return open_state
+
+
+def approved(visit):
+    visit.world.services.bulk_unlinking.approve(
+        visit.world.hanako, visit.bulk.bulk_id, reason=ApprovalReason.LINKS_CHECKED
+    )
+    visit.go(f"/admin/bulk/requests/{visit.bulk.bulk_id}")
+
+
+SEVERAL = [
+    State("links.index_view", "some are chosen", chosen_links, "links-chosen"),
+    State("links.end_several", "asked", asked_about_chosen_links, "bulk-ask", whole=True),
+    State("links.end_several", "no reason", no_reason_for_several),
+    State("bulk.show", "the own request", requested, "bulk-requested", whole=True),
+    State("bulk.show", "the request of another", request_of_another, "bulk-approve", whole=True),
+    State("bulk.approve", "nothing entered", sent_empty("approve")),
+    State("bulk.decline", "nothing entered", sent_empty("decline")),
+    State("bulk.show", "done", approved),
+    State("bulk.index_view", "with requests", at("/admin/bulk/"), "bulk"),
+]
+
+
 # -- the own account, and what goes wrong
 
 
@@ -546,6 +620,7 @@ VISITS = {
     "front door": (None, FRONT_DOOR),
     "desk": ("hanako", DESK),
     "records": ("hanako", RECORDS),
+    "several links": ("hanako", SEVERAL),
     "administration": ("kanri", ADMINISTRATION),
     "region": ("kouiki", ADMINISTRATION[:1]),
     "account": ("hanako", ACCOUNT),
@@ -573,7 +648,7 @@ def test_every_state_of_a_page_is_accessible_at_every_width_and_by_keyboard(
     if login_name:
         visit.staff.log_in(login_name)
         visit.page.wait_for_url(lambda url: "login" not in url)
-    if name in ("desk", "records"):
+    if name == "desk":
         visit.page.locator("[data-key='1']").click()
         visit.staff.await_the_next()
     troubles = []
