@@ -20,6 +20,7 @@ from bridge.links.upgrade import upgrade_link
 from bridge.models import (
     Actor,
     ActorKind,
+    AgentStep,
     AuditTag,
     CardLink,
     CardSession,
@@ -30,7 +31,7 @@ from bridge.models import (
 from bridge.ports import EncryptedValue, Transaction
 from bridge.rules import DenialReason, LinkEnding, is_near, may_borrow
 from bridge.tokens import TokenPolicy
-from bridge.verification import CardVerification, Reliance
+from bridge.verification import CardVerification, Reliance, find_challenge_of, record_wrong_pin
 from jpki.certificate import UserAuthenticationCertificate
 from jpki.challenge import Challenge, ChallengePurpose
 from jpki.errors import JpkiError
@@ -104,6 +105,10 @@ _PROBLEM_OF_CERTIFICATE = {
 }
 """A refusal that is not listed counts against the link."""
 
+PIN_BLOCKED = "pin-blocked"
+
+_PIN_TROUBLES = frozenset({AgentStep.PIN_WRONG, AgentStep.PIN_BLOCKED})
+
 _GUESSES = frozenset({TokenProblem.UNKNOWN, TokenProblem.WRONG_TERMINAL})
 """What a machine presents that nobody gave it."""
 
@@ -153,6 +158,22 @@ class BorrowingService:
         except (BridgeError, JpkiError) as error:
             self._deny(terminal, error, link)
             raise
+
+    def progress(self, terminal: Terminal, challenge_id: str, step: AgentStep) -> None:
+        """Record a PIN that was wrong or is locked; of other steps there is nobody to be told.
+
+        Raises ``ChallengeUnknown``, and ``ChallengeAlreadyUsed`` where the card has answered meanwhile.
+        """
+        with self._environment.store.reading() as transaction:
+            find_challenge_of(transaction, challenge_id, terminal)
+        if step not in _PIN_TROUBLES:
+            return
+        with self._environment.store.transaction() as transaction:
+            transaction.unused_challenge(challenge_id)
+            if step is AgentStep.PIN_WRONG:
+                record_wrong_pin(self._environment, transaction, terminal)
+            else:
+                self._record_denial(transaction, terminal, PIN_BLOCKED)
 
     def complete(
         self, terminal: Terminal, challenge_id: str, certificate_der: bytes, signature: bytes
@@ -431,22 +452,29 @@ class BorrowingService:
 
     def _deny(self, terminal: Terminal, error: BridgeError | JpkiError, link: CardLink | None) -> None:
         """Record a refusal; what was found revoked is suspended."""
-        actor = Actor(ActorKind.TERMINAL, terminal.terminal_id)
         why = why_of(error)
         with self._environment.store.transaction() as transaction:
-            transaction.add_audit_event(
-                self._environment.event(
-                    AuditTag.SESSION_DENIED,
-                    terminal.library_id,
-                    actor,
-                    terminal.terminal_id,
-                    terminal_id=terminal.terminal_id,
-                    problem=slug_of(error),
-                    **({} if why is None else {"why": why}),
-                )
+            self._record_denial(
+                transaction, terminal, slug_of(error), **({} if why is None else {"why": why})
             )
             if link is not None and isinstance(error, Denied) and error.revocation is not None:
+                actor = Actor(ActorKind.TERMINAL, terminal.terminal_id)
                 self._suspend_if_revoked(transaction, link, error.revocation, actor)
+
+    def _record_denial(
+        self, transaction: Transaction, terminal: Terminal, problem: str, **details: str
+    ) -> None:
+        transaction.add_audit_event(
+            self._environment.event(
+                AuditTag.SESSION_DENIED,
+                terminal.library_id,
+                Actor(ActorKind.TERMINAL, terminal.terminal_id),
+                terminal.terminal_id,
+                terminal_id=terminal.terminal_id,
+                problem=problem,
+                **details,
+            )
+        )
 
     def _suspend_if_revoked(
         self, transaction: Transaction, link: CardLink, answer: RevocationAnswer, actor: Actor

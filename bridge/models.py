@@ -488,6 +488,7 @@ class AuditTag(StrEnum):
     SESSION_OPENED = "card_session:opened"
     SESSION_FOR_REVIEW = "card_session:for_review"
     SESSION_DENIED = "card_session:denied"
+    PIN_WRONG = "terminal:pin_wrong"
     SESSION_CLOSED = "card_session:closed"
     SESSION_ANOTHER_PATRON = "card_session:another_patron"
     SESSION_GUESSING = "card_session:guessing"
@@ -528,6 +529,7 @@ REPEATABLE_TAGS = frozenset(
     {
         AuditTag.LINK_REFUSED,
         AuditTag.SESSION_DENIED,
+        AuditTag.PIN_WRONG,
         AuditTag.SESSION_ANOTHER_PATRON,
         AuditTag.SESSION_GUESSING,
         AuditTag.TERMINAL_ELSEWHERE,

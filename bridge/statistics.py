@@ -46,6 +46,7 @@ class Measure(StrEnum):
     USES_SELF_CHECK = "uses_self_check"
     USES_COUNTER = "uses_counter"
     REFUSALS = "refusals"
+    WRONG_PINS = "wrong_pins"
 
 
 MEASURES: Mapping[AuditTag, Measure] = MappingProxyType(
@@ -57,6 +58,7 @@ MEASURES: Mapping[AuditTag, Measure] = MappingProxyType(
         AuditTag.LINK_REFUSED: Measure.REFUSALS,
         AuditTag.SESSION_DENIED: Measure.REFUSALS,
         AuditTag.IDENTIFICATION_REFUSED: Measure.REFUSALS,
+        AuditTag.PIN_WRONG: Measure.WRONG_PINS,
     }
 )
 """Event of the audit log: as what it counts."""
@@ -104,6 +106,7 @@ class PeriodNumbers:
     refusals: Published
     refusals_by_reason: Mapping[str, Published]
     pin_blocks: Published
+    wrong_pins: Published
 
     @property
     def self_check_share(self) -> int | None:
@@ -284,6 +287,7 @@ def _numbers(first: date, last: date, counts: Sequence[EventCount]) -> PeriodNum
         refusals=published(totals[Measure.REFUSALS]),
         refusals_by_reason=_published(reasons),
         pin_blocks=published(reasons[PIN_BLOCKED]),
+        wrong_pins=published(totals[Measure.WRONG_PINS]),
     )
 
 

@@ -16,8 +16,8 @@ from datetime import datetime, timedelta
 
 from bridge.environment import Environment
 from bridge.errors import Denied, LibraryNotFound, StoreUnavailable
-from bridge.models import CardIdentifier, IdentifierKind, Terminal
-from bridge.ports import PendingChallenge
+from bridge.models import Actor, ActorKind, AuditTag, CardIdentifier, IdentifierKind, Terminal
+from bridge.ports import PendingChallenge, Transaction
 from bridge.revocation.inquiries import RevocationInquiries, RevocationInquiry
 from bridge.rules import (
     STRICT,
@@ -103,6 +103,27 @@ class Reliance:
 def was_made_for(challenge: Challenge, terminal: Terminal) -> bool:
     """Return whether *challenge* was issued to *terminal*."""
     return (challenge.library_id, challenge.terminal_id) == (terminal.library_id, terminal.terminal_id)
+
+
+def find_challenge_of(transaction: Transaction, challenge_id: str, terminal: Terminal) -> PendingChallenge:
+    """Return a challenge that was issued to *terminal*, used or not. Raises ``ChallengeUnknown``."""
+    pending = transaction.find_challenge(challenge_id)
+    if pending is None or not was_made_for(pending.challenge, terminal):
+        raise ChallengeUnknown("no such challenge at this terminal")
+    return pending
+
+
+def record_wrong_pin(environment: Environment, transaction: Transaction, terminal: Terminal) -> None:
+    """Record that a PIN was wrong at *terminal*: where, and nothing by which order or card could be told."""
+    transaction.add_audit_event(
+        environment.event(
+            AuditTag.PIN_WRONG,
+            terminal.library_id,
+            Actor(ActorKind.TERMINAL, terminal.terminal_id),
+            terminal.terminal_id,
+            terminal_id=terminal.terminal_id,
+        )
+    )
 
 
 class CardVerification:

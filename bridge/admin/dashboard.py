@@ -195,6 +195,7 @@ def figures(numbers: PeriodNumbers) -> Mapping[Figure, str]:
         Figure.USES_COUNTER: count_words(numbers.uses_counter),
         Figure.REFUSALS: count_words(numbers.refusals),
         Figure.PIN_BLOCKS: count_words(numbers.pin_blocks),
+        Figure.WRONG_PINS: count_words(numbers.wrong_pins),
     }
 
 

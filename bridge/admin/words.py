@@ -306,6 +306,7 @@ AUDIT_TAGS: Mapping[str, LazyString] = MappingProxyType(
         AuditTag.SESSION_OPENED: lazy_gettext("Self-check session opened"),
         AuditTag.SESSION_FOR_REVIEW: lazy_gettext("Card accepted without an answer: to be reviewed"),
         AuditTag.SESSION_DENIED: lazy_gettext("Self-check session refused"),
+        AuditTag.PIN_WRONG: lazy_gettext("Wrong PIN"),
         AuditTag.SESSION_CLOSED: lazy_gettext("Self-check session closed"),
         AuditTag.SESSION_ANOTHER_PATRON: lazy_gettext("Alarm: Koha answered about another patron"),
         AuditTag.SESSION_GUESSING: lazy_gettext("Alarm: tokens were guessed at a self-check machine"),
@@ -576,6 +577,7 @@ class Figure(StrEnum):
     USES_COUNTER = "uses_counter"
     REFUSALS = "refusals"
     PIN_BLOCKS = "pin_blocks"
+    WRONG_PINS = "wrong_pins"
     SELF_CHECK_SHARE = "self_check_share"
 
 
@@ -620,7 +622,14 @@ FIGURES: Mapping[Figure, FigureWords] = MappingProxyType(
         ),
         Figure.PIN_BLOCKS: FigureWords(
             lazy_gettext("Locked PINs"),
-            lazy_gettext("Refusals at a counter because the card's PIN was locked, there or before."),
+            lazy_gettext(
+                "Refusals at a counter or a self-check machine because the card's PIN was locked, there or "
+                "before."
+            ),
+        ),
+        Figure.WRONG_PINS: FigureWords(
+            lazy_gettext("Wrong PINs"),
+            lazy_gettext("Times that a PIN was wrong and tries were left, at a counter or a machine."),
         ),
         Figure.SELF_CHECK_SHARE: FigureWords(
             lazy_gettext("Share of self-check machines"),

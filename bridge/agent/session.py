@@ -149,6 +149,6 @@ class CardVisit:
             return
         step = next((step for kind, step in REPORTS if isinstance(error, kind)), ProgressStep.GIVEN_UP)
         attempts_remaining = getattr(error, "attempts_remaining", None)
-        # The report is for the librarian's page alone; whether it arrives changes nothing here.
+        # The report is for the librarian's page and the audit log; whether it arrives changes nothing here.
         with suppress(BridgeCallError):
             self._bridge.progress(self._challenge_id, step, attempts_remaining)

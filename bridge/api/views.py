@@ -97,7 +97,10 @@ class ApiViews:
         terminal = self._caller()
         challenge_id = challenge_id_in_path(challenge_id)
         body = ProgressReport.from_body(json_body())
-        self._services.registration.progress(terminal, challenge_id, body.step, body.attempts_remaining)
+        if terminal.kind is TerminalKind.COUNTER:
+            self._services.registration.progress(terminal, challenge_id, body.step, body.attempts_remaining)
+        else:
+            self._services.borrowing.progress(terminal, challenge_id, body.step)
         return Response(status=204)
 
     def respond(self, challenge_id: str) -> Answer:

@@ -28,9 +28,8 @@ from bridge.models import (
     TerminalKind,
 )
 from bridge.ports import Transaction
-from bridge.verification import was_made_for
+from bridge.verification import find_challenge_of, record_wrong_pin
 from jpki.challenge import ChallengePurpose
-from jpki.errors import ChallengeUnknown
 
 REQUEST_LIFETIME = timedelta(minutes=5)
 
@@ -110,22 +109,20 @@ class CounterService:
         step: AgentStep,
         attempts_remaining: int | None = None,
     ) -> None:
-        """Show on the counter page what happens at the reader; at a self-check nobody watches.
+        """Show on the counter page what happens at the reader, and record a wrong PIN.
 
         Raises ``ChallengeUnknown``, and ``NoLinkRequest`` where the request is over meanwhile.
         """
         with self._environment.store.reading() as transaction:
-            pending = transaction.find_challenge(challenge_id)
-        if pending is None or not was_made_for(pending.challenge, terminal):
-            raise ChallengeUnknown("no such challenge at this terminal")
-        if pending.link_request_id is None:
-            return
+            pending = find_challenge_of(transaction, challenge_id, terminal)
         state, problem = AGENT_STEPS[step]
         with self._environment.store.transaction() as transaction:
             request = self._open(transaction, terminal.library_id, pending.link_request_id)
             if state is LinkRequestState.REFUSED:
                 tag = REQUEST_TAGS[request.purpose].refused
                 self._record_refusal(transaction, tag, terminal, request.request_id, problem or step.value)
+            if step is AgentStep.PIN_WRONG:
+                record_wrong_pin(self._environment, transaction, terminal)
             transaction.update_link_request(
                 replace(request, state=state, problem=problem, attempts_remaining=attempts_remaining)
             )

@@ -76,6 +76,16 @@ def test_a_share_is_told_where_both_parts_are(part, other, share):
     assert share_of(part, other) == share
 
 
+def test_locked_and_wrong_pins_of_machines_and_counters_are_counted_together(world, happened):
+    happened(AuditTag.LINK_REFUSED, 3, problem="pin-blocked")
+    happened(AuditTag.SESSION_DENIED, 4, terminal_id="jidou-1", problem="pin-blocked")
+    happened(AuditTag.PIN_WRONG, 2)
+    assert (numbers(world).pin_blocks, numbers(world).wrong_pins) == (5, None)
+    happened(AuditTag.PIN_WRONG, 9, terminal_id="jidou-1")
+    found = numbers(world)
+    assert (found.wrong_pins, found.refusals) == (10, 5)
+
+
 def test_what_happened_is_counted_by_terminal_and_by_reason(world, happened):
     happened(AuditTag.LINK_CREATED, 12)
     happened(AuditTag.LINK_ENDED, 5)

@@ -18,7 +18,7 @@ from bridge.errors import (
     WrongTerminalKind,
 )
 from bridge.keys.ring import KeyRing, MasterKey
-from bridge.models import AuditTag, SuspensionReason, UnlinkReason
+from bridge.models import AgentStep, AuditTag, SuspensionReason, UnlinkReason
 from bridge.rules import DenialReason
 from bridge.tokens import CheckDigit, TokenShape
 from jpki.certificate import UserAuthenticationCertificate
@@ -385,3 +385,61 @@ def test_a_session_of_which_no_revocation_answer_is_kept_is_refused(place, card)
     opened = place.borrow(card)
     place.change(text("UPDATE card_session SET revocation_status = NULL"))
     assert place.resolve(opened) == NoLongerValid(TokenProblem.REVOCATION_UNKNOWN)
+
+
+# The PIN
+
+
+def begun(place, card):
+    return place.borrowing.begin(place.self_check, card.certificate_der).challenge_id
+
+
+def test_a_locked_pin_is_a_refusal_at_its_machine_and_names_nobody(place, card):
+    place.borrowing.progress(place.self_check, begun(place, card), AgentStep.PIN_BLOCKED)
+    event = place.audit()[-1]
+    machine = place.self_check.terminal_id
+    assert (event.tag, event.subject, event.terminal_id) == (AuditTag.SESSION_DENIED, machine, machine)
+    assert event.details == {"problem": "pin-blocked"}
+
+
+def test_a_wrong_pin_is_recorded_at_its_machine_and_is_no_refusal(place, card):
+    place.borrowing.progress(place.self_check, begun(place, card), AgentStep.PIN_WRONG)
+    event = place.audit()[-1]
+    machine = place.self_check.terminal_id
+    assert (event.tag, event.subject, event.terminal_id) == (AuditTag.PIN_WRONG, machine, machine)
+    assert event.details == {}
+    assert denials(place) == []
+
+
+@pytest.mark.parametrize("step", sorted(set(AgentStep) - {AgentStep.PIN_WRONG, AgentStep.PIN_BLOCKED}))
+def test_nothing_else_at_the_reader_of_a_machine_is_recorded(place, card, step):
+    challenge_id = begun(place, card)
+    before = len(place.audit())
+    place.borrowing.progress(place.self_check, challenge_id, step)
+    assert len(place.audit()) == before
+
+
+def test_a_pin_that_was_told_after_the_session_opened_is_not_recorded(place, card):
+    challenge = place.borrowing.begin(place.self_check, card.certificate_der)
+    place.complete_borrow(place.self_check, card, challenge)
+    before = len(place.audit())
+    for step in (AgentStep.PIN_WRONG, AgentStep.PIN_BLOCKED):
+        with pytest.raises(ChallengeAlreadyUsed):
+            place.borrowing.progress(place.self_check, challenge.challenge_id, step)
+    assert len(place.audit()) == before
+
+
+def test_a_pin_at_another_terminal_or_of_no_challenge_is_not_recorded(place, card):
+    challenge_id = begun(place, card)
+    before = len(place.audit())
+    for terminal, told in ((place.counter, challenge_id), (place.self_check, "unknown")):
+        with pytest.raises(ChallengeUnknown):
+            place.borrowing.progress(terminal, told, AgentStep.PIN_BLOCKED)
+    assert len(place.audit()) == before
+
+
+def test_a_machine_that_runs_wild_fills_no_audit_log(place, card):
+    challenge_id = begun(place, card)
+    for _ in range(50):
+        place.borrowing.progress(place.self_check, challenge_id, AgentStep.PIN_WRONG)
+    assert len(place.audit(AuditTag.PIN_WRONG)) == 5

@@ -265,13 +265,17 @@ def test_progress_is_taken_from_the_terminal_of_the_challenge_alone(place):
             place.registration.progress(terminal, challenge_id, AgentStep.PIN_REQUESTED, 3)
 
 
-def test_progress_at_a_self_check_machine_shows_nowhere(place):
-    card = place.card()
-    place.link(card)
-    challenge = place.borrowing.begin(place.self_check, card.certificate_der)
-    before = len(place.audit())
-    place.registration.progress(place.self_check, challenge.challenge_id, AgentStep.PIN_BLOCKED, 0)
-    assert len(place.audit()) == before
+def test_a_wrong_pin_is_recorded_by_its_terminal_alone(place):
+    place.start()
+    challenge = place.registration.begin(place.counter, place.card().certificate_der)
+    place.registration.progress(place.counter, challenge.challenge_id, AgentStep.PIN_WRONG, 2)
+    event = place.audit()[-1]
+    assert (event.tag, event.subject, event.terminal_id, event.details) == (
+        AuditTag.PIN_WRONG,
+        place.counter.terminal_id,
+        place.counter.terminal_id,
+        {},
+    )
 
 
 def test_the_agent_learns_that_the_librarian_took_the_request_back(place):
