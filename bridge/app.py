@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from urllib.parse import urlsplit
 
-from flask import Flask, Response, request
+from flask import Flask, Request, Response, request
+from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 from flask.typing import ResponseReturnValue
 from flask_wtf.csrf import CSRFProtect
 from werkzeug.exceptions import BadRequest, HTTPException, InternalServerError
@@ -41,9 +42,18 @@ STRICT_TRANSPORT_SECURITY = "max-age=31536000"
 """One year (RFC 6797), where cookies are for HTTPS alone."""
 
 
+class AdminSessions(SecureCookieSessionInterface):
+    """Sessions for the admin's pages; the API's callers carry a token, and their cookies are not read."""
+
+    def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
+        """Return the session of a page, None for a call of the API."""
+        return None if request.path.startswith(API_ROOT) else super().open_session(app, request)
+
+
 def create_app_from(services: Services, session_factory: SessionFactory, web: WebSettings) -> Flask:
     """Return the application over *services*; *session_factory* is for the admin's lists."""
     app = Flask("bridge", static_folder=None)
+    app.session_interface = AdminSessions()
     app.config.update(
         SECRET_KEY=web.secret_key,
         MAX_CONTENT_LENGTH=MAXIMUM_BODY,

@@ -422,8 +422,9 @@ class BorrowingService:
     def _close_others(self, transaction: Transaction, link: CardLink) -> None:
         """Close what runs on the link, and wipe the card numbers that nobody came back for."""
         now = self._environment.clock()
-        for session in transaction.open_sessions_of_links([link.link_id]):
-            self._close(transaction, session.session_id, "superseded")
+        running = transaction.open_session_of_link(link.link_id)
+        if running is not None:
+            self._close(transaction, running.session_id, "superseded")
         idle_since = now - self._tokens.idle_limit - USE_WRITTEN_WITHIN
         for session in transaction.overdue_sessions(now, idle_since):
             self._close(transaction, session.session_id, "overdue")

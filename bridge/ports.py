@@ -705,6 +705,9 @@ class Transaction(Protocol):
     def close_session(self, session_id: str, at: datetime, reason: str) -> CardSession | None:
         """Close and wipe the card number; return the session if it was open, None otherwise."""
 
+    def open_session_of_link(self, link_id: str) -> CardSession | None:
+        """Return the session that runs on a link: there is one at the most."""
+
     def open_sessions_of_links(self, link_ids: Collection[str]) -> Sequence[CardSession]: ...
     def overdue_sessions(self, now: datetime, idle_since: datetime) -> Sequence[CardSession]:
         """Return the open sessions that have expired, or were last used before *idle_since*.

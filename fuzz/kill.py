@@ -35,7 +35,7 @@ from bridge.borrowing import BorrowingService
 from bridge.environment import Environment, Library
 from bridge.errors import NoSuchPatron
 from bridge.keys.ring import KeyRing, MasterKey
-from bridge.links.consent import CONSENT_VERSION
+from bridge.links.consent import STANDARD_VERSION
 from bridge.models import (
     Actor,
     ActorKind,
@@ -186,7 +186,7 @@ class Bridge:
                         place.librarian,
                         terminal_id=place.counter.terminal_id,
                         cardnumber=f"L-{number}",
-                        consent_version=CONSENT_VERSION,
+                        consent_version=STANDARD_VERSION,
                     )
                     challenge = self.registration.begin(place.counter, card.certificate_der)
                     link = self.registration.complete(place.counter, *respond(card, challenge))

@@ -49,6 +49,7 @@ from bridge.errors import LibraryNotFound, StoreProblem
 from bridge.models import REPEATABLE_TAGS, Actor, AuditEvent
 from bridge.ports import AuditBlock, AuditSeal, AuditSealer, AuditSnapshot
 from bridge.store.engine import is_unique_violation
+from bridge.store.prepared import Prepared
 from bridge.store.queries import Queries
 from bridge.store.tables import AuditEventRow, AuditHeadRow, AuditRepetitionRow, table_under
 
@@ -69,11 +70,14 @@ BEFORE_ALL, AFTER_ALL = -(2**63), 2**63 - 1
 
 HEADS, EVENTS = table_under(AuditHeadRow), table_under(AuditEventRow)
 
-LOCKED_HEAD = select(HEADS).where(HEADS.c.library_id == bindparam("of_library")).with_for_update()
+LOCKED_HEAD = Prepared(select(HEADS).where(HEADS.c.library_id == bindparam("of_library")).with_for_update())
 
-WRITE_HEAD = update(HEADS).where(HEADS.c.library_id == bindparam("of_library"))
+WRITE_HEAD = Prepared(
+    update(HEADS).where(HEADS.c.library_id == bindparam("of_library")),
+    ["sequence", "hash", "seal_key_id", "seal", "repetitions_end_at"],
+)
 
-ADD_EVENTS = insert(EVENTS)
+ADD_EVENT = Prepared(insert(EVENTS), [column.key for column in EVENTS.c if column.key != "event_id"])
 
 
 @dataclass
@@ -143,7 +147,8 @@ class AuditQueries(Queries):
 
     def _insert(self, rows: Sequence[Mapping[str, Any]]) -> None:
         try:
-            self._connection.execute(ADD_EVENTS, rows)
+            for row in rows:
+                ADD_EVENT.change(self._connection, row)
         except IntegrityError as error:
             if not is_unique_violation(error):
                 raise
@@ -164,7 +169,7 @@ class AuditQueries(Queries):
         return self._sealer.is_sealed(head.last, head.seal)
 
     def _locked_head(self, library_id: str) -> _Head:
-        row = self._connection.execute(LOCKED_HEAD, {"of_library": library_id}).one_or_none()
+        row = LOCKED_HEAD.first(self._connection, {"of_library": library_id})
         if row is None:
             try:
                 with self._connection.begin_nested():
@@ -173,7 +178,7 @@ class AuditQueries(Queries):
             except IntegrityError as error:  # somebody else wrote the library's first event just now
                 if not is_unique_violation(error):
                     raise
-            row = self._connection.execute(LOCKED_HEAD, {"of_library": library_id}).one()
+            (row,) = LOCKED_HEAD.rows(self._connection, {"of_library": library_id})
         return _Head(_chain_head(row), _seal(row), row.repetitions_end_at)
 
     def _write(self, head: _Head, seal: AuditSeal | None) -> None:
@@ -185,7 +190,7 @@ class AuditQueries(Queries):
             "seal": seal and seal.mac,
             "repetitions_end_at": head.repetitions_end_at,
         }
-        self._connection.execute(WRITE_HEAD, values)
+        WRITE_HEAD.change(self._connection, values)
 
     def _to_be_told(self, head: _Head, event: AuditEvent) -> Iterator[AuditEvent]:
         """Yield the events to append for *event*: none where it is counted as a repetition."""

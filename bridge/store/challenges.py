@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Row, bindparam, delete, insert, select, update
 
 from bridge.ports import PendingChallenge
+from bridge.store.prepared import Prepared
 from bridge.store.queries import Queries
 from bridge.store.tables import ChallengeRow, table_under
 from jpki.challenge import Challenge, ChallengeNonce
@@ -16,15 +17,17 @@ from jpki.revocation import RevocationAnswer
 
 CHALLENGES = table_under(ChallengeRow)
 
-CHALLENGE = select(CHALLENGES).where(CHALLENGES.c.challenge_id == bindparam("of_challenge"))
+CHALLENGE = Prepared(select(CHALLENGES).where(CHALLENGES.c.challenge_id == bindparam("of_challenge")))
 
-ADD_CHALLENGE = insert(CHALLENGES)
+ADD_CHALLENGE = Prepared(insert(CHALLENGES), CHALLENGES.c.keys())
 
-CONSUME_CHALLENGE = (
+CONSUME_CHALLENGE = Prepared(
     update(CHALLENGES)
     .where(CHALLENGES.c.challenge_id == bindparam("of_challenge"), CHALLENGES.c.used_at.is_(None))
     .values(used_at=bindparam("now"))
 )
+
+PURGE_CHALLENGES = Prepared(delete(CHALLENGES).where(CHALLENGES.c.expires_at < bindparam("before")))
 
 
 def _pending(row: Row[Any]) -> PendingChallenge:
@@ -58,15 +61,13 @@ def _revocation(row: Row[Any]) -> RevocationAnswer | None:
 
 
 def _revocation_columns(answer: RevocationAnswer | None) -> dict[str, Any]:
-    if answer is None:
-        return {}
     return {
-        "revocation_status": answer.status,
-        "revocation_source": answer.source,
-        "revocation_as_of": answer.as_of,
-        "revocation_next_update": answer.next_update,
-        "revocation_reason": answer.reason,
-        "revocation_why": answer.why,
+        "revocation_status": answer and answer.status,
+        "revocation_source": answer and answer.source,
+        "revocation_as_of": answer and answer.as_of,
+        "revocation_next_update": answer and answer.next_update,
+        "revocation_reason": answer and answer.reason,
+        "revocation_why": answer and answer.why,
     }
 
 
@@ -76,8 +77,8 @@ class ChallengeQueries(Queries):
     def add_challenge(self, pending: PendingChallenge) -> None:
         """Keep a challenge until it is answered."""
         challenge = pending.challenge
-        self._connection.execute(
-            ADD_CHALLENGE,
+        ADD_CHALLENGE.change(
+            self._connection,
             {
                 "challenge_id": challenge.challenge_id,
                 "purpose": challenge.purpose,
@@ -88,18 +89,19 @@ class ChallengeQueries(Queries):
                 "expires_at": challenge.expires_at,
                 "certificate_digest": challenge.certificate_digest,
                 "link_request_id": pending.link_request_id,
+                "used_at": None,
                 **_revocation_columns(pending.revocation),
             },
         )
 
     def find_challenge(self, challenge_id: str) -> PendingChallenge | None:
         """See ``bridge.ports.Transaction``."""
-        row = self._connection.execute(CHALLENGE, {"of_challenge": challenge_id}).one_or_none()
+        row = CHALLENGE.first(self._connection, {"of_challenge": challenge_id})
         return None if row is None else _pending(row)
 
     def unused_challenge(self, challenge_id: str) -> PendingChallenge:
         """See ``bridge.ports.Transaction``."""
-        row = self._connection.execute(CHALLENGE, {"of_challenge": challenge_id}).one_or_none()
+        row = CHALLENGE.first(self._connection, {"of_challenge": challenge_id})
         if row is None:
             raise ChallengeUnknown
         if row.used_at is not None:
@@ -116,11 +118,10 @@ class ChallengeQueries(Queries):
 
     def consume_challenge(self, challenge_id: str, now: datetime) -> None:
         """See ``bridge.ports.Transaction``."""
-        met = self._connection.execute(CONSUME_CHALLENGE, {"of_challenge": challenge_id, "now": now})
-        if not met.rowcount:
+        if not CONSUME_CHALLENGE.change(self._connection, {"of_challenge": challenge_id, "now": now}):
             self.unused_challenge(challenge_id)
             raise ChallengeAlreadyUsed
 
     def purge_challenges(self, before: datetime) -> int:
         """Delete the challenges that expired before that moment; return how many."""
-        return self._changed(delete(ChallengeRow).where(ChallengeRow.expires_at < before))
+        return PURGE_CHALLENGES.change(self._connection, {"before": before})

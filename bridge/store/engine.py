@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import (
     DBAPIError,
@@ -24,6 +24,7 @@ from sqlalchemy.exc import (
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from bridge.errors import StoreUnavailable
+from bridge.store.prepared import run_text
 
 logger = logging.getLogger(__name__)
 
@@ -38,8 +39,8 @@ SQLITE_PRAGMAS = (
 BEGIN_OPTION = "sqlite_begin"
 """Execution option: how a transaction begins on SQLite, ``DEFERRED`` or ``IMMEDIATE``."""
 
-QUERY_ONLY_OPTION = "sqlite_query_only"
-"""Execution option: whether SQLite refuses to write, for a transaction that only reads."""
+QUERY_ONLY_PRAGMA = "PRAGMA query_only = ON"
+"""SQLite refuses to write over the connection. Each change of it makes all statements be prepared anew."""
 
 DURABLE_OPTION = "durable"
 """Execution option: False where a commit need not wait for the disk.
@@ -47,15 +48,6 @@ DURABLE_OPTION = "durable"
 Every program sees it at once, and the death of this one takes nothing away. A power cut may: the last such
 commits, from the end and without gaps, for the next durable one brings all before it to the disk.
 """
-
-READING: Mapping[str, Mapping[str, Any]] = MappingProxyType(
-    {
-        # In WAL mode a deferred transaction that only reads waits for nobody and sees one snapshot.
-        "sqlite": {BEGIN_OPTION: "DEFERRED", QUERY_ONLY_OPTION: True},
-        "postgresql": {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True},
-    }
-)
-"""Dialect: the execution options of transactions that only read, each over one snapshot."""
 
 WRITING: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
@@ -80,12 +72,34 @@ def open_engine(url: str) -> Engine:
     Nothing is connected yet. Parameters are left out of every error text.
     """
     parsed = make_url(url)
-    engine = create_engine(parsed, hide_parameters=True, pool_pre_ping=parsed.get_backend_name() != "sqlite")
+    if parsed.get_backend_name() == "sqlite":
+        return _open_sqlite(parsed, SQLITE_PRAGMAS)
+    engine = create_engine(parsed, hide_parameters=True, pool_pre_ping=True)
+    event.listen(engine, "begin", _begin_on_postgresql)
+    return engine
+
+
+def open_for_reading(engine: Engine) -> Engine:
+    """Return an engine over the same database whose transactions only read, each over one snapshot.
+
+    On SQLite it has connections of its own, as whether one may write is said of a connection.
+    """
     if engine.dialect.name == "sqlite":
-        event.listen(engine, "connect", _set_up_sqlite)
-        event.listen(engine, "begin", _begin_on_sqlite)
-    else:
-        event.listen(engine, "begin", _begin_on_postgresql)
+        # In WAL mode a deferred transaction that only reads waits for nobody and sees one snapshot.
+        return _open_sqlite(engine.url, (*SQLITE_PRAGMAS, QUERY_ONLY_PRAGMA))
+    return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+
+
+def _open_sqlite(url: URL, pragmas: Sequence[str]) -> Engine:
+    def set_up(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
+        assert isinstance(connection, sqlite3.Connection)  # noqa: S101  # for the type checker
+        connection.isolation_level = None  # the driver must not begin by itself: _begin_on_sqlite does
+        for pragma in pragmas:
+            connection.execute(pragma)
+
+    engine = create_engine(url, hide_parameters=True)
+    event.listen(engine, "connect", set_up)
+    event.listen(engine, "begin", _begin_on_sqlite)
     return engine
 
 
@@ -180,34 +194,23 @@ class SqliteChanges:
         return version
 
 
-def _set_up_sqlite(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
-    assert isinstance(connection, sqlite3.Connection)  # noqa: S101  # for the type checker
-    connection.isolation_level = None  # the driver must not begin by itself: _begin_on_sqlite does
-    for pragma in SQLITE_PRAGMAS:
-        connection.execute(pragma)
-
-
 def _begin_on_sqlite(connection: Connection) -> None:
     # A writer takes its lock at the start: one that reads first and writes later could find the
     # lock taken and fail at once, without waiting.
     options = connection.get_execution_options()
-    if options.get(QUERY_ONLY_OPTION, False):
-        _set_pragma(connection, "query_only", "1")
-    else:
-        _set_pragma(connection, "query_only", "0")
-        # In WAL mode NORMAL leaves the file whole (sqlite.org/pragma.html#pragma_synchronous).
-        _set_pragma(connection, "synchronous", "FULL" if options.get(DURABLE_OPTION, True) else "NORMAL")
-    connection.exec_driver_sql(f"BEGIN {options.get(BEGIN_OPTION, 'DEFERRED')}")
+    # In WAL mode NORMAL leaves the file whole (sqlite.org/pragma.html#pragma_synchronous).
+    _set_pragma(connection, "synchronous", "FULL" if options.get(DURABLE_OPTION, True) else "NORMAL")
+    run_text(connection, f"BEGIN {options.get(BEGIN_OPTION, 'DEFERRED')}")
 
 
 def _set_pragma(connection: Connection, name: str, value: str) -> None:
     """Set what the transaction about to begin needs, unless an earlier one on the connection left it so."""
     if connection.info.get(name) != value:
-        connection.exec_driver_sql(f"PRAGMA {name} = {value}")
+        run_text(connection, f"PRAGMA {name} = {value}")
         connection.info[name] = value
 
 
 def _begin_on_postgresql(connection: Connection) -> None:
     if not connection.get_execution_options().get(DURABLE_OPTION, True):
         # Loses three times wal_writer_delay at the most (PostgreSQL, "Asynchronous Commit").
-        connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
+        run_text(connection, "SET LOCAL synchronous_commit = off")

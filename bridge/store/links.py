@@ -56,6 +56,7 @@ from bridge.ports import EncryptedValue, ExpiringLink, LinkGroup, RevocationTag,
 from bridge.rules import LINK_STEPS, LinkStep
 from bridge.store.columns import UtcDateTime
 from bridge.store.engine import is_unique_violation
+from bridge.store.prepared import Prepared
 from bridge.store.queries import Queries
 from bridge.store.tables import (
     BulkUnlinkingLinkRow,
@@ -113,8 +114,10 @@ LINKS = select(
 ).outerjoin(SWEPT_GROUPS, is_swept_by_group(CARD_LINKS.c, SWEPT_GROUPS.c))
 """Links as columns: a mapped row would take three times as long, and every SIP2 message asks for one."""
 
-LINK_BY_ID = LINKS.where(
-    CARD_LINKS.c.library_id == bindparam("library_id"), CARD_LINKS.c.link_id == bindparam("link_id")
+LINK_BY_ID = Prepared(
+    LINKS.where(
+        CARD_LINKS.c.library_id == bindparam("of_library"), CARD_LINKS.c.link_id == bindparam("of_link")
+    )
 )
 
 _IS_OLDER = or_(
@@ -122,7 +125,7 @@ _IS_OLDER = or_(
     CARD_LINKS.c.revocation_as_of < bindparam("answer_as_of", type_=UtcDateTime),
 )
 
-USE_LINK = (
+USE_LINK = Prepared(
     update(CARD_LINKS)
     .where(CARD_LINKS.c.link_id == bindparam("of_link"), CARD_LINKS.c.state == LinkState.ACTIVE)
     .values(
@@ -141,10 +144,10 @@ USE_LINK = (
 
 
 @cache
-def _open_link_under_any(number: int) -> Select[Any]:
+def _open_link_under_any(number: int) -> Prepared:
     """Return the look-up of an open link under any of *number* identifiers."""
-    return LINKS.where(
-        CARD_LINKS.c.library_id == bindparam("library_id"),
+    of_card = LINKS.where(
+        CARD_LINKS.c.library_id == bindparam("of_library"),
         CARD_LINKS.c.ended_at.is_(None),
         or_(
             *(
@@ -156,7 +159,8 @@ def _open_link_under_any(number: int) -> Select[Any]:
                 for each in range(number)
             )
         ),
-    ).limit(1)
+    )
+    return Prepared(of_card.limit(1))
 
 
 def link_of(row: Row[Any]) -> CardLink:
@@ -313,18 +317,16 @@ class LinkQueries(Queries):
 
     def find_link(self, library_id: str, link_id: str) -> CardLink | None:
         """Return a link, ended or not."""
-        row = self._connection.execute(
-            LINK_BY_ID, {"library_id": library_id, "link_id": link_id}
-        ).one_or_none()
+        row = LINK_BY_ID.first(self._connection, {"of_library": library_id, "of_link": link_id})
         return None if row is None else link_of(row)
 
     def find_open_link(self, library_id: str, identifiers: Sequence[CardIdentifier]) -> CardLink | None:
         """See ``bridge.ports.Transaction``."""
-        parameters: dict[str, object] = {"library_id": library_id}
+        parameters: dict[str, object] = {"of_library": library_id}
         for number, each in enumerate(identifiers):
             parameters |= {f"kind_{number}": each.kind, f"key_id_{number}": each.key_id}
             parameters[f"digest_{number}"] = each.digest
-        row = self._connection.execute(_open_link_under_any(len(identifiers)), parameters).one_or_none()
+        row = _open_link_under_any(len(identifiers)).first(self._connection, parameters)
         return None if row is None else link_of(row)
 
     def open_links_of_patron(
@@ -465,7 +467,7 @@ class LinkQueries(Queries):
             "answer_as_of": answer.as_of,
             "answer_reason": answer.reason,
         }
-        return self._connection.execute(USE_LINK, parameters).rowcount == 1
+        return USE_LINK.change(self._connection, parameters) == 1
 
     def remember_revocation(self, link_ids: Sequence[str], answer: RevocationAnswer) -> None:
         """See ``bridge.ports.Transaction``."""

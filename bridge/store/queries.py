@@ -19,9 +19,8 @@ from bridge.store.tables import Base
 class Queries:
     """Queries in one transaction, which *connection* is in.
 
-    What a patron waits for, at the reader or at every message of a machine, are statements over tables, made
-    once as constants and run on the connection: mapped rows, and statements made anew, would take three
-    times as long.
+    What a patron waits for, at the reader or at every message of a machine, are ``Prepared`` statements over
+    tables: mapped rows, and statements made anew, would take many times as long.
     """
 
     def __init__(self, connection: Connection) -> None:

@@ -4,33 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 from sqlalchemy import Row, bindparam, func, insert, or_, select, update
 
 from bridge.models import CardSession
 from bridge.ports import EncryptedValue
+from bridge.store.prepared import Prepared
 from bridge.store.queries import Queries
 from bridge.store.tables import CardSessionRow, table_under
 from jpki.revocation import RevocationAnswer
 
 SESSIONS = table_under(CardSessionRow)
 
-SESSION_BY_TOKEN = select(SESSIONS).where(
-    SESSIONS.c.library_id == bindparam("library_id"),
-    SESSIONS.c.token_digest.in_(bindparam("token_digests", expanding=True)),
-)
-
-TOKENS_TAKEN = select(SESSIONS.c.session_id).where(
-    SESSIONS.c.library_id == bindparam("library_id"),
-    SESSIONS.c.token_digest.in_(bindparam("token_digests", expanding=True)),
+OPEN_SESSION_OF_LINK = Prepared(
+    select(SESSIONS).where(SESSIONS.c.link_id == bindparam("of_link"), SESSIONS.c.closed_at.is_(None))
 )
 
 OPEN_SESSIONS_OF_LINKS = select(SESSIONS).where(
     SESSIONS.c.link_id.in_(bindparam("link_ids", expanding=True)), SESSIONS.c.closed_at.is_(None)
 )
 
-OVERDUE_SESSIONS = (
+OVERDUE_SESSIONS = Prepared(
     select(SESSIONS)
     .where(
         SESSIONS.c.closed_at.is_(None),
@@ -42,7 +38,21 @@ OVERDUE_SESSIONS = (
     .with_for_update(skip_locked=True)
 )  # what another node is about to close is left to it
 
-ADD_SESSION = insert(SESSIONS)
+ADD_SESSION = Prepared(
+    insert(SESSIONS),
+    [column.key for column in SESSIONS.c if column.key not in ("last_used_at", "closed_at", "closed_reason")],
+)
+
+
+@cache
+def _session_under_any(number: int) -> Prepared:
+    """Return the look-up of a session under any of *number* digests of tokens."""
+    return Prepared(
+        select(SESSIONS).where(
+            SESSIONS.c.library_id == bindparam("of_library"),
+            or_(*(SESSIONS.c.token_digest == bindparam(f"digest_{each}") for each in range(number))),
+        )
+    )
 
 
 def _session(row: Row[Any]) -> CardSession:
@@ -83,8 +93,8 @@ class SessionQueries(Queries):
     ) -> None:
         """Keep an open session; its card number only as given in *cardnumber*."""
         revocation = session.revocation
-        self._connection.execute(
-            ADD_SESSION,
+        ADD_SESSION.change(
+            self._connection,
             {
                 "session_id": session.session_id,
                 "library_id": session.library_id,
@@ -108,14 +118,12 @@ class SessionQueries(Queries):
         self, library_id: str, token_digests: Sequence[str]
     ) -> tuple[CardSession, EncryptedValue | None] | None:
         """See ``bridge.ports.Transaction``."""
-        parameters = {"library_id": library_id, "token_digests": token_digests}
-        row = self._connection.execute(SESSION_BY_TOKEN, parameters).first()
+        row = self._find_under_any(library_id, token_digests)
         return None if row is None else (_session(row), _cardnumber(row))
 
     def is_token_taken(self, library_id: str, token_digests: Sequence[str]) -> bool:
         """See ``bridge.ports.Transaction``."""
-        parameters = {"library_id": library_id, "token_digests": token_digests}
-        return self._connection.execute(TOKENS_TAKEN, parameters).first() is not None
+        return self._find_under_any(library_id, token_digests) is not None
 
     def touch_session(self, session_id: str, at: datetime) -> None:
         """Remember when an open session was last used."""
@@ -141,6 +149,11 @@ class SessionQueries(Queries):
         ).one_or_none()
         return None if row is None else _session(row)
 
+    def open_session_of_link(self, link_id: str) -> CardSession | None:
+        """See ``bridge.ports.Transaction``."""
+        row = OPEN_SESSION_OF_LINK.first(self._connection, {"of_link": link_id})
+        return None if row is None else _session(row)
+
     def open_sessions_of_links(self, link_ids: Collection[str]) -> Sequence[CardSession]:
         """Return the sessions that run on any of these links."""
         rows = self._connection.execute(OPEN_SESSIONS_OF_LINKS, {"link_ids": list(link_ids)})
@@ -148,8 +161,13 @@ class SessionQueries(Queries):
 
     def overdue_sessions(self, now: datetime, idle_since: datetime) -> Sequence[CardSession]:
         """See ``bridge.ports.Transaction``."""
-        rows = self._connection.execute(OVERDUE_SESSIONS, {"now": now, "idle_since": idle_since})
+        rows = OVERDUE_SESSIONS.rows(self._connection, {"now": now, "idle_since": idle_since})
         return [_session(row) for row in rows]
+
+    def _find_under_any(self, library_id: str, token_digests: Sequence[str]) -> Any | None:
+        parameters = {f"digest_{number}": digest for number, digest in enumerate(token_digests)}
+        parameters["of_library"] = library_id
+        return _session_under_any(len(token_digests)).first(self._connection, parameters)
 
 
 def _cardnumber(row: Row[Any]) -> EncryptedValue | None:

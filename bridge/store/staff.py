@@ -18,6 +18,7 @@ from bridge.models import (
     TerminalReport,
 )
 from bridge.ports import EncryptedValue, LibrarianAccount, SecondFactor
+from bridge.store.prepared import Prepared
 from bridge.store.queries import Queries
 from bridge.store.tables import (
     CardSessionRow,
@@ -33,8 +34,8 @@ REQUEST_IS_OPEN = text("state IN ('waiting_for_card', 'waiting_for_pin')")
 
 TERMINALS = table_under(TerminalRow)
 
-TERMINAL_BY_TOKEN = select(TERMINALS).where(
-    TERMINALS.c.active, TERMINALS.c.token_digest == bindparam("token_digest")
+TERMINAL_BY_TOKEN = Prepared(
+    select(TERMINALS).where(TERMINALS.c.active, TERMINALS.c.token_digest == bindparam("of_token"))
 )
 
 
@@ -136,7 +137,7 @@ class StaffQueries(Queries):
 
     def find_terminal_by_token(self, token_digest: str) -> Terminal | None:
         """Return the active terminal that holds the token."""
-        row = self._connection.execute(TERMINAL_BY_TOKEN, {"token_digest": token_digest}).one_or_none()
+        row = TERMINAL_BY_TOKEN.first(self._connection, {"of_token": token_digest})
         return None if row is None else _terminal(row)
 
     def find_terminal_by_sip2_login(self, library_id: str, sip2_login: str) -> Terminal | None:

@@ -15,7 +15,13 @@ from bridge.store.categories import CategoryMoveQueries
 from bridge.store.challenges import ChallengeQueries
 from bridge.store.consents import ConsentQueries
 from bridge.store.desk import DeskQueries
-from bridge.store.engine import DURABLE_OPTION, READING, WRITING, SqliteChanges, failures_translated
+from bridge.store.engine import (
+    DURABLE_OPTION,
+    WRITING,
+    SqliteChanges,
+    failures_translated,
+    open_for_reading,
+)
 from bridge.store.guesses import GuessQueries
 from bridge.store.keys import KeyQueries
 from bridge.store.links import LinkHousekeepingQueries, LinkQueries, LinkRequestQueries
@@ -54,12 +60,11 @@ class SqlStore:
     def __init__(self, engine: Engine, sealer: AuditSealer | None = None) -> None:
         self._engine = engine
         self._sealer = sealer
-        dialect = engine.dialect.name
-        writing = engine.execution_options(**WRITING[dialect])
+        writing = engine.execution_options(**WRITING[engine.dialect.name])
         self._writing = {
             durable: writing.execution_options(**{DURABLE_OPTION: durable}) for durable in (True, False)
         }
-        self._reading = engine.execution_options(**READING[dialect])
+        self._reading = open_for_reading(engine)
 
     @contextmanager
     def transaction(self, *, durable: bool = True) -> Iterator[Transaction]:
@@ -77,6 +82,7 @@ class SqlStore:
     def reading(self) -> Iterator[Transaction]:
         """See ``bridge.ports.Store``. It waits for no writer, and none waits for it."""
         with failures_translated(), self._reading.connect() as connection:
+            connection.begin()
             yield SqlTransaction(connection)
 
     def change_counter(self) -> ChangeCounter | None:
@@ -97,3 +103,4 @@ class SqlStore:
     def dispose(self) -> None:
         """Close the connections, before the process forks or ends."""
         self._engine.dispose()
+        self._reading.dispose()

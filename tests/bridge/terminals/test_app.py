@@ -3,6 +3,7 @@
 from base64 import b64encode
 
 import pytest
+from flask import session
 
 from bridge.app import create_app_from
 from bridge.store import open_engine, upgrade
@@ -48,6 +49,14 @@ def test_the_session_cookie_is_for_this_site_and_https_alone(app):
     assert app.config["SESSION_COOKIE_SECURE"] is True
     assert app.config["SESSION_COOKIE_HTTPONLY"] is True
     assert app.config["SESSION_COOKIE_SAMESITE"] == "Strict"
+
+
+@pytest.mark.parametrize(
+    ("path", "has_session"), [("/admin/", True), ("/api/v1/terminal", False), ("/api/v1/desk", False)]
+)
+def test_the_cookie_is_of_the_admin_alone(app, path, has_session):
+    with app.test_request_context(path):
+        assert app.session_interface.is_null_session(session._get_current_object()) is not has_session
 
 
 @pytest.mark.parametrize(
