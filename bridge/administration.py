@@ -37,6 +37,7 @@ class LibraryOverview:
     policies: LibraryPolicies | None
     terminals: Sequence[Terminal]
     staff: Sequence[StaffMember]
+    has_koha_sign_in: bool
 
 
 @dataclass(frozen=True)
@@ -160,8 +161,41 @@ class AdministrationService:
         )
         return IssuedPassword(added, password)
 
+    def add_librarian_of_koha(
+        self,
+        administrator: Librarian,
+        library_id: str,
+        *,
+        login_name: str,
+        display_name: str,
+        role: LibrarianRole,
+        koha_patron_id: int,
+    ) -> Librarian:
+        """Add a member of staff who signs in with the password of an account in Koha.
+
+        Raises what ``StaffService.add_librarian_of_koha`` raises.
+        """
+        self._library(administrator, library_id)
+        return self._staff.add_librarian_of_koha(
+            _actor(administrator),
+            library_id=library_id,
+            login_name=login_name,
+            display_name=display_name,
+            role=role,
+            koha_patron_id=koha_patron_id,
+        )
+
+    def use_koha_password(
+        self, administrator: Librarian, library_id: str, librarian_id: str, koha_patron_id: int
+    ) -> Librarian:
+        """Let an account sign in with Koha's password. Raises as ``StaffService.use_koha_password``."""
+        actor = self._may_change(administrator, library_id, librarian_id)
+        return self._staff.use_koha_password(
+            actor, library_id=library_id, librarian_id=librarian_id, koha_patron_id=koha_patron_id
+        )
+
     def reset_password(self, administrator: Librarian, library_id: str, librarian_id: str) -> IssuedPassword:
-        """Give an account a new password. Raises ``LibrarianNotFound``."""
+        """Give an account a new password, of the bridge's own. Raises ``LibrarianNotFound``."""
         actor = self._may_change(administrator, library_id, librarian_id)
         password = generate_password(self._environment.random_bytes)
         changed = self._staff.reset_password(
@@ -205,6 +239,7 @@ class AdministrationService:
             self._policies.get(library_id),
             self._staff.terminals(library_id),
             self._staff.librarians(library_id),
+            self._staff.has_koha_sign_in(library_id),
         )
 
     def _library(self, administrator: Librarian, library_id: str) -> Library:

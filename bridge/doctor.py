@@ -148,6 +148,8 @@ HEALTH_WORDS: Mapping[HealthState, str] = MappingProxyType(
         HealthState.PREFERENCE_OFF: "Kohaのシステム設定 {preference} を有効にしてください。",
         HealthState.FORBIDDEN: "「{ability}」ができません。Kohaのアカウントに権限 {permissions} が必要です。",
         HealthState.NOT_OFFERED: "このKohaは古く、「{ability}」ができません。{version} が必要です。",
+        HealthState.PLUGIN_MISSING: "「{ability}」ができません。"
+        "Kohaに本システムのプラグイン（最新版）を入れ、Kohaを再起動してください。",
         HealthState.NOT_KOHA: "応答したのはKohaのREST APIではありません。アドレスは /api/v1 で終わります。",
     }
 )
@@ -157,6 +159,8 @@ ABILITY_WORDS: Mapping[Ability, str] = MappingProxyType(
     {
         Ability.FIND_PATRONS: "利用者の検索と参照",
         Ability.CHANGE_PATRONS: "利用者の変更と利用者区分の移動",
+        Ability.CHECK_PASSWORDS: "職員のパスワードの確認",
+        Ability.SEE_STAFF_PERMISSIONS: "職員の権限の確認",
     }
 )
 """The abilities that the bridge needs."""

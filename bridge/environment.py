@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime, tzinfo
+from datetime import date, datetime, timedelta, tzinfo
 
 from bridge.errors import LibraryNotFound, NoSuchPatron
 from bridge.keys.ring import KeyRing
@@ -12,6 +12,7 @@ from bridge.links.identifiers import IdentifierForms
 from bridge.models import Actor, AuditEvent, AuditTag, CardLink, LinkRequest
 from bridge.ports import (
     Clock,
+    KohaStaff,
     PatronCategories,
     PatronDirectory,
     PatronRecord,
@@ -25,6 +26,14 @@ ID_LENGTH = 16
 
 
 @dataclass(frozen=True)
+class KohaSignIn:
+    """Staff sign in with Koha's password; after each interval Koha is asked again whether they may."""
+
+    staff: KohaStaff
+    recheck_interval: timedelta
+
+
+@dataclass(frozen=True)
 class Library:
     """One library (図書館): its patrons, and the time zone in which its days begin.
 
@@ -32,7 +41,7 @@ class Library:
     gives, by category, the one for linked patrons; ``links`` is what the library demands of its links;
     ``koha_origins`` are those (RFC 6454) of the staff pages from which librarians may call the desk.
     ``card_number_forms`` say what the number in the city's card application looks like, None where the
-    library does not have it read.
+    library does not have it read. ``koha_sign_in`` is None where staff have passwords of the bridge alone.
     """
 
     library_id: str
@@ -45,6 +54,7 @@ class Library:
     card_number_forms: IdentifierForms | None = None
     links: LinkPolicy = field(default_factory=LinkPolicy)
     koha_origins: frozenset[str] = frozenset()
+    koha_sign_in: KohaSignIn | None = None
 
     def today(self, now: datetime) -> date:
         """Return the day that it is in the library."""

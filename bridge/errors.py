@@ -44,6 +44,12 @@ counter page. It never changes once released. Sentences for people are made at t
     ├ SecondFactorRefused          a wrong or used code, none that could be asked for, or locked
     ├ OwnPasswordRefused           the own password is wrong, or the account locked
     ├ PasswordUnfit                a new password is too short, or not a new one
+    ├ PasswordOfKoha               the password is Koha's and is changed there
+    ├ PasswordNotChecked           Koha does not answer, so its passwords cannot be checked
+    ├ KohaSignInOff                the library does not let staff sign in with Koha's password
+    ├ KohaAccountNotFound          Koha knows nobody by this borrowernumber
+    ├ KohaPermissionMissing        the password was right, but Koha does not give the permission asked for
+    ├ StandingUnknown              Koha does not say whether somebody who is logged in is still permitted
     ├ NameTaken                    the name or id is in use
     ├ IdentifierKindNotUsed        the settings do not state the form of this kind of identifier
     ├ LinkFileMalformed            a file of links that cannot be read
@@ -328,6 +334,42 @@ class PasswordUnfit(BridgeError):
     """A new password is too short, too long, or the one that it shall replace."""
 
     slug = "password-unfit"
+
+
+class PasswordOfKoha(BridgeError):
+    """The account has no password here: it is Koha's, and is changed there."""
+
+    slug = "password-of-koha"
+
+
+class PasswordNotChecked(BridgeError):
+    """Koha does not answer. Said to whoever is refused then, so that it tells nothing of a name."""
+
+    slug = "password-not-checked"
+
+
+class KohaSignInOff(BridgeError):
+    """No staff of this library, or of the region, sign in with Koha's password."""
+
+    slug = "koha-sign-in-off"
+
+
+class KohaAccountNotFound(BridgeError):
+    """Koha knows nobody by the borrowernumber that an account shall sign in with."""
+
+    slug = "koha-account-not-found"
+
+
+class KohaPermissionMissing(BridgeError):
+    """Somebody is known to Koha, but does not have the permission that the library asks for."""
+
+    slug = "koha-permission-missing"
+
+
+class StandingUnknown(BridgeError):
+    """Koha does not answer whether somebody who is logged in may go on. The session is not ended."""
+
+    slug = "standing-unknown"
 
 
 class NameTaken(BridgeError):

@@ -14,7 +14,8 @@ from bridge.tokens import TokenPolicy
 class LibraryPolicies:
     """The rules in force in one library. ``sources`` are asked about revocation, in their order.
 
-    ``linked_category`` gives, by category, the one for patrons with a linked card.
+    ``linked_category`` gives, by category, the one for patrons with a linked card. ``koha_permission`` is
+    what staff must have in Koha to sign in with its password; None where nobody does.
     """
 
     sources: Sequence[str]
@@ -23,3 +24,4 @@ class LibraryPolicies:
     tokens: TokenPolicy
     second_factor: SecondFactorPolicy
     linked_category: Mapping[str, str] = field(default_factory=dict)
+    koha_permission: str | None = None

@@ -505,6 +505,8 @@ class AuditTag(StrEnum):
     LIBRARIAN_ROLE_CHANGED = "librarian:role:change"
     LIBRARIAN_PASSWORD_RESET = "librarian:password:reset"  # noqa: S105  # not a password
     LIBRARIAN_PASSWORD_CHANGED = "librarian:password:change"  # noqa: S105  # not a password
+    LIBRARIAN_PASSWORD_OF_KOHA = "librarian:password:koha"  # noqa: S105  # not a password
+    KOHA_PERMISSION_MISSING = "librarian:koha_permission:missing"
     LIBRARIAN_UNLOCKED = "librarian:unlocked"
     SECOND_FACTOR_SET_UP = "librarian:second_factor:set_up"
     SECOND_FACTOR_REMOVED = "librarian:second_factor:removed"
@@ -534,6 +536,7 @@ REPEATABLE_TAGS = frozenset(
         AuditTag.SESSION_GUESSING,
         AuditTag.TERMINAL_ELSEWHERE,
         AuditTag.LOGIN_FAILED,
+        AuditTag.KOHA_PERMISSION_MISSING,
         AuditTag.TERMINAL_ENROLMENT_REFUSED,
         AuditTag.TERMINAL_ENROLMENT_GUESSING,
         AuditTag.PLUGIN_REFUSED,
@@ -607,12 +610,21 @@ does that for all libraries reaches no link, patron or session in any of them.
 """
 
 
+@unique
+class PasswordSource(StrEnum):
+    """Who knows the password of a librarian."""
+
+    BRIDGE = "bridge"
+    KOHA = "koha"
+
+
 @dataclass(frozen=True)
 class Librarian:
     """A member of staff with a log-in to the admin, belonging to one library or to the ``REGION``.
 
     ``session_generation`` goes up when the sessions that were begun so far shall be worth nothing.
-    ``has_second_factor`` once a second factor was set up and confirmed.
+    ``has_second_factor`` once a second factor was set up and confirmed. ``koha_patron_id`` is the
+    borrowernumber of whose password in Koha is asked for; None where the bridge keeps one of its own.
     """
 
     librarian_id: str
@@ -623,6 +635,12 @@ class Librarian:
     active: bool = True
     session_generation: int = 0
     has_second_factor: bool = False
+    koha_patron_id: int | None = None
+
+    @property
+    def password_source(self) -> PasswordSource:
+        """Who knows the password."""
+        return PasswordSource.BRIDGE if self.koha_patron_id is None else PasswordSource.KOHA
 
 
 @dataclass(frozen=True)

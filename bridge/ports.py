@@ -122,6 +122,29 @@ class PatronCategories(Protocol):
 
 
 @dataclass(frozen=True)
+class KohaStanding:
+    """What Koha says of one of its staff. ``permitted`` is about the permission that the library asks for.
+
+    ``tries_left`` counts the wrong passwords until Koha locks the account; None where it never does.
+    ``userid`` is None for who cannot sign in to Koha.
+    """
+
+    permitted: bool
+    tries_left: int | None
+    userid: str | None = field(repr=False)
+
+
+class KohaStaff(Protocol):
+    """Staff as one library's Koha knows them."""
+
+    def standing(self, koha_patron_id: int) -> KohaStanding | None:
+        """Return somebody's standing, None where there is nobody. Raises ``KohaNotReachable``."""
+
+    def is_password_of(self, koha_patron_id: int, userid: str, password: str) -> bool:
+        """Return whether the password is right; a wrong one counts in Koha. Raises ``KohaNotReachable``."""
+
+
+@dataclass(frozen=True)
 class PendingChallenge:
     """A challenge on its way, and the revocation answer; None until the source has answered."""
 
@@ -308,9 +331,15 @@ class SecondFactor:
     last_step: int | None = None
 
 
+NO_PASSWORD = "!"  # noqa: S105  # what no password has as its hash
+
+
 @dataclass(frozen=True)
 class LibrarianAccount:
-    """A librarian, and what a log-in is checked against."""
+    """A librarian, and what a log-in is checked against.
+
+    ``password_hash`` is ``NO_PASSWORD`` where Koha has the password.
+    """
 
     librarian: Librarian
     failed_log_ins: int
@@ -398,6 +427,12 @@ class Transaction(Protocol):
 
     def clear_failed_log_ins(self, librarian_id: str) -> None: ...
     def set_password_hash(self, librarian_id: str, password_hash: str) -> None: ...
+    def set_password_source(self, librarian_id: str, koha_patron_id: int | None, password_hash: str) -> None:
+        """Let the password be that of an account in Koha, or with None the bridge's own.
+
+        Raises ``NameTaken`` where the account in Koha is another librarian's of the same library.
+        """
+
     def propose_second_factor(self, librarian_id: str, secret: EncryptedValue) -> None:
         """Keep a secret that does not count yet, in place of whatever was kept."""
 

@@ -31,7 +31,7 @@ from bridge.audit.log import AuditService
 from bridge.borrowing import USE_WRITTEN_WITHIN, BorrowingService
 from bridge.counter.identification import IdentificationService
 from bridge.counter.koha_desk import DeskService
-from bridge.environment import Environment, Library
+from bridge.environment import Environment, KohaSignIn, Library
 from bridge.errors import BridgeError, StoreProblem
 from bridge.housekeeping import Housekeeping
 from bridge.keys.command import read_key_command
@@ -45,7 +45,7 @@ from bridge.links.records import LinkRecordService
 from bridge.links.transfer import LinkTransferService
 from bridge.models import Actor, IdentifierKind, Terminal
 from bridge.patrons.category import CategoryService
-from bridge.patrons.koha import KohaPatronDirectory
+from bridge.patrons.koha import KohaPatronDirectory, KohaStaffDirectory
 from bridge.patrons.sip2 import Sip2Account, Sip2PatronDirectory
 from bridge.ports import AuditReader, ChangeCounter
 from bridge.registration import RegistrationService
@@ -103,6 +103,11 @@ SIP2_LIMITATIONS = (
 )
 """What a library system cannot do for us over SIP2 alone."""
 
+
+PLUGIN_NEEDED = (
+    "without the bridge's plugin in Koha nobody signs in by [library.koha_sign_in]; koha-jpki doctor looks "
+    "for it"
+)
 
 QUESTIONS_AT_ONCE = 16
 """To one revocation source, from one process: as many as the server has threads. More than that are
@@ -484,10 +489,17 @@ def check_keys(settings: Settings) -> None:
 def find_limitations(settings: Settings) -> list[str]:
     """Return what the settings make impossible although nothing is wrong with them."""
     return [
-        f"library {library.library_id}: {limitation}"
-        for library in settings.libraries
-        if library.koha is None
-        for limitation in SIP2_LIMITATIONS
+        *(
+            f"library {library.library_id}: {limitation}"
+            for library in settings.libraries
+            if library.koha is None
+            for limitation in SIP2_LIMITATIONS
+        ),
+        *(
+            f"library {library.library_id}: {PLUGIN_NEEDED}"
+            for library in settings.libraries
+            if library.koha_sign_in is not None
+        ),
     ]
 
 
@@ -543,7 +555,8 @@ def _library(library: LibrarySettings, settings: Settings) -> Library:
             koha_origins=frozenset(library.koha_origins or ()),
             card_number_forms=forms,
         )
-    koha = KohaPatronDirectory(build_koha_client(library.koha))
+    client = build_koha_client(library.koha)
+    koha = KohaPatronDirectory(client)
     return Library(
         library.library_id,
         library.name,
@@ -555,6 +568,16 @@ def _library(library: LibrarySettings, settings: Settings) -> Library:
         card_number_forms=forms,
         links=links,
         koha_origins=frozenset(library.koha_origins or ()),
+        koha_sign_in=_koha_sign_in(library, client),
+    )
+
+
+def _koha_sign_in(library: LibrarySettings, client: KohaClient) -> KohaSignIn | None:
+    chosen = library.koha_sign_in
+    if chosen is None:
+        return None
+    return KohaSignIn(
+        KohaStaffDirectory(client, chosen.permission), timedelta(minutes=chosen.recheck_minutes)
     )
 
 
@@ -721,6 +744,7 @@ def _policies(settings: Settings, library: LibrarySettings) -> LibraryPolicies:
         replace(tokens, shapes={place: shape for place, shape in own.items() if shape != tokens.shape}),
         SecondFactorPolicy(settings.web.second_factor),
         library.linked_category or {},
+        None if library.koha_sign_in is None else library.koha_sign_in.permission,
     )
 
 

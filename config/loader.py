@@ -19,6 +19,7 @@ from config.table import (
     KEYS,
     LIBRARY,
     LIBRARY_KOHA,
+    LIBRARY_KOHA_SIGN_IN,
     LIBRARY_REVOCATION,
     LIBRARY_SECTIONS,
     LIBRARY_SELF_CHECK,
@@ -386,6 +387,11 @@ def _library_systems(libraries: list[dict[str, _Values]]) -> Iterator[str]:
         given = [name for name in account if name in library.get(LIBRARY_SIP2.name, {})]
         if not over_rest and not given:
             yield f"library {number}.koha: missing; or give library {number}.sip2.directory_login"
+        if LIBRARY_KOHA_SIGN_IN.name in library and not over_rest:
+            yield (
+                f"library {number}.koha_sign_in: needs library {number}.koha; over SIP2 nobody can be "
+                "asked for a permission of staff"
+            )
         if len(given) == 1:
             yield f"library {number}.sip2: give both of {' and '.join(account)}, or neither"
         moves = library[LIBRARY.name].get("linked_category", {})

@@ -191,6 +191,14 @@ class KohaSettings:
 
 
 @dataclass(frozen=True)
+class KohaSignInSettings:
+    """Staff of one library sign in with Koha's password, if they have the permission."""
+
+    permission: str
+    recheck_minutes: int = 5
+
+
+@dataclass(frozen=True)
 class Sip2Settings:
     """One library's SIP2 side: where self-checks reach us and where Koha's SIP server is."""
 
@@ -241,6 +249,7 @@ class LibrarySettings:
     library_id: str
     name: str
     koha: KohaSettings | None = None
+    koha_sign_in: KohaSignInSettings | None = None
     sip2: Sip2Settings | None = None
     revocation: LibraryRevocationSettings = LibraryRevocationSettings()
     links: LibraryLinkSettings = LibraryLinkSettings()

@@ -527,6 +527,33 @@ LIBRARY_KOHA = Section(
     optional=True,
 )
 
+LIBRARY_KOHA_SIGN_IN = Section(
+    "library.koha_sign_in",
+    settings.KohaSignInSettings,
+    "Staff of the library may sign in to the admin with their password in Koha; off where it is left out. "
+    "Needs `[library.koha]`, and the bridge's plugin in Koha, whose own API tells nobody's permissions.",
+    (
+        Setting(
+            "permission",
+            text(
+                "permission of Koha such as `circulate:circulate_remaining_permissions`",
+                r"[a-z_]+:[a-z0-9_]+",
+            ),
+            "The permission in Koha that they must have; `circulate:1` is the whole module.",
+            example='"circulate:circulate_remaining_permissions"',
+        ),
+        Setting(
+            "recheck_minutes",
+            whole_number(1, 60),
+            "After so many minutes Koha is asked again; a session ends when account or permission is gone.",
+            example="5",
+        ),
+    ),
+    repeated=True,
+    optional=True,
+    commented_out=True,
+)
+
 LIBRARY_SIP2 = Section(
     "library.sip2",
     settings.Sip2Settings,
@@ -736,6 +763,7 @@ SECTIONS = (
 LIBRARY_SECTIONS = (
     LIBRARY,
     LIBRARY_KOHA,
+    LIBRARY_KOHA_SIGN_IN,
     LIBRARY_SIP2,
     LIBRARY_REVOCATION,
     LIBRARY_LINKS,

@@ -19,6 +19,7 @@ from koha_client.errors import (
     NotOffered,
     PatronChangedMeanwhile,
     PatronNotFound,
+    PluginMissing,
     PreferenceOff,
     ReadTimedOut,
     RecordNotFound,
@@ -39,8 +40,9 @@ from koha_client.models import (
     PatronCategory,
     PatronCheckout,
     PatronHold,
+    StaffStanding,
 )
-from koha_client.passwords import PasswordFault, PasswordRefused, PasswordRules
+from koha_client.passwords import Password, PasswordFault, PasswordRefused, PasswordRules
 from koha_client.transport import Transport
 from koha_client.versions import KohaVersion
 
@@ -70,6 +72,7 @@ __all__ = [
     "NewPatron",
     "NotOffered",
     "OAuth2ClientCredentials",
+    "Password",
     "PasswordFault",
     "PasswordRefused",
     "PasswordRules",
@@ -79,6 +82,7 @@ __all__ = [
     "PatronCheckout",
     "PatronHold",
     "PatronNotFound",
+    "PluginMissing",
     "PreferenceOff",
     "ReadTimedOut",
     "RecordNotFound",
@@ -86,6 +90,7 @@ __all__ = [
     "Retry",
     "ServerFailed",
     "SeveralPatrons",
+    "StaffStanding",
     "TlsFailed",
     "Transport",
     "UnknownReference",

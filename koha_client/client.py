@@ -26,6 +26,8 @@ from koha_client.errors import (
     MalformedAnswer,
     NotOffered,
     PatronChangedMeanwhile,
+    PatronNotFound,
+    PluginMissing,
     RecordNotFound,
     Retry,
     SeveralPatrons,
@@ -41,10 +43,11 @@ from koha_client.models import (
     PatronCategory,
     PatronCheckout,
     PatronHold,
+    StaffStanding,
 )
-from koha_client.passwords import PasswordFault, PasswordRefused, PasswordRules
+from koha_client.passwords import Password, PasswordFault, PasswordRefused, PasswordRules
 from koha_client.transport import HttpAnswer, Transport
-from koha_client.versions import OLDEST, Route
+from koha_client.versions import CIRCULATE, OLDEST, Route
 
 logger = logging.getLogger(__name__)
 
@@ -76,10 +79,17 @@ _NO_PATRON = 0
 
 _OF_NOBODY = MappingProxyType({"patron_id": str(_NO_PATRON), "_match": "exact"})
 
+
+def _permission_query(permission: str) -> dict[str, str]:
+    module, _, name = permission.partition(":")
+    return {"module": module, "permission": name}
+
+
 _WRITE_PROBES: Mapping[Ability, tuple[Route, Mapping[str, str]]] = MappingProxyType(
     {
         Ability.CHANGE_PATRONS: (Route.UPDATE_PATRON, dict.fromkeys(REQUIRED_FIELDS, "-")),
         Ability.SET_PASSWORDS: (Route.SET_PASSWORD, {"password": "", "password_2": ""}),
+        Ability.CHECK_PASSWORDS: (Route.CHECK_PASSWORD, {"password": ""}),  # of nobody: no try is spent
     }
 )
 """Requests about nobody: Koha looks at the permission first, and then finds no such patron."""
@@ -96,8 +106,10 @@ _READ_PROBES: Mapping[Ability, tuple[Route, Mapping[str, str]]] = MappingProxyTy
             Route.LIST_CIRCULATION_RULES,
             {"rules": CIRCULATION_RULE_NAMES[0]},
         ),
+        Ability.SEE_STAFF_PERMISSIONS: (Route.GET_STAFF_STANDING, _permission_query(CIRCULATE)),
     }
 )
+
 
 _Record = TypeVar("_Record")
 
@@ -299,6 +311,36 @@ class KohaClient:
             params["item_type_id"] = item_type_id
         return CirculationRules.from_json(self._call(Route.LIST_CIRCULATION_RULES, params=params).json())
 
+    # --- Staff -------------------------------------------------------------------------------------
+
+    def staff_standing(self, patron_id: int, permission: str) -> StaffStanding:
+        """Return what somebody may do in Koha, by the bridge's plugin, as Koha's own routes do not tell it.
+
+        *permission* is Koha's, such as ``circulate:circulate_remaining_permissions``. Raises
+        ``PatronNotFound``, ``PluginMissing``.
+        """
+        answer = self._call(
+            Route.GET_STAFF_STANDING, params=_permission_query(permission), patron_id=patron_id
+        )
+        standing = StaffStanding.from_json(answer.json())
+        if standing.patron_id != patron_id:
+            raise MalformedAnswer("the answer is another patron")
+        return standing
+
+    def is_password_of(self, patron_id: int, userid: str, password: Password) -> bool:
+        """Return whether this is the password of the patron who signs in as *userid*.
+
+        A wrong one counts towards Koha's ``FailedLoginAttempts``; it is sent once, whatever happens. An
+        answer about another patron is a no: before Bug 36575 was mended Koha could name the wrong one, and
+        a userid may be somebody else's card number.
+        """
+        document = {"userid": userid, "password": password.value}
+        try:
+            answer = _record(self._call(Route.CHECK_PASSWORD, document=document))
+        except BadRequest:
+            return False
+        return answer.get("patron_id") == patron_id
+
     # --- Health ------------------------------------------------------------------------------------
 
     def check_health(self) -> Health:
@@ -375,12 +417,15 @@ class KohaClient:
                 route.method, url, self._auth, params=params, document=document, headers=headers
             )
         except KohaRejected as rejected:
-            if route.first_version is OLDEST or rejected.status not in (404, 405):
+            is_about_the_route = rejected.status in (404, 405) and not isinstance(rejected, PatronNotFound)
+            if not is_about_the_route or (route.first_version is OLDEST and not route.of_plugin):
                 raise
             status = rejected.status
         else:
             logger.debug("%s %s: %d", route.method, route.path, answer.status)
             return answer
+        if route.of_plugin:
+            raise PluginMissing(status)
         raise NotOffered(status, route.first_version.value)
 
 

@@ -25,6 +25,7 @@ themselves. No text in here carries a card number, a name or Koha's own words, w
     │  ├ RecordNotFound                  404 in Koha's words
     │  │  └ PatronNotFound
     │  ├ NotOffered(first_version)       404 or 405 on a route that older releases lack
+    │  ├ PluginMissing                   404 or 405 on a route that the bridge's plugin brings
     │  └ Conflict(field)                 409
     ├ SeveralPatrons                     retry: never; one card number, more than one patron
     ├ PatronChangedMeanwhile             retry: never; read and judge the patron again
@@ -183,6 +184,13 @@ class NotOffered(KohaRejected):
     def __init__(self, status: int, first_version: str) -> None:
         super().__init__(status, f"this Koha does not offer it; Koha {first_version} does")
         self.first_version = first_version
+
+
+class PluginMissing(KohaRejected):
+    """The bridge's plugin is not installed in this Koha, is switched off, or is too old."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status, "this Koha lacks the bridge's plugin")
 
 
 class Conflict(KohaRejected):

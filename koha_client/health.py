@@ -15,6 +15,7 @@ from koha_client.errors import (
     KohaUnauthorized,
     MalformedAnswer,
     NotOffered,
+    PluginMissing,
     PreferenceOff,
     TlsFailed,
 )
@@ -33,6 +34,8 @@ class Ability(Enum):
     SEE_CHECKOUTS = "see a patron's checkouts"
     SEE_HOLDS = "see a patron's holds"
     SEE_CIRCULATION_RULES = "see circulation rules"
+    CHECK_PASSWORDS = "check passwords"
+    SEE_STAFF_PERMISSIONS = "see the permissions of staff"
 
 
 @unique
@@ -47,6 +50,7 @@ class HealthState(Enum):
     PREFERENCE_OFF = "preference_off"
     FORBIDDEN = "forbidden"
     NOT_OFFERED = "not_offered"
+    PLUGIN_MISSING = "plugin_missing"
     NOT_KOHA = "not_koha"
 
 
@@ -62,6 +66,8 @@ _ADVICE: Mapping[HealthState, str] = MappingProxyType(
         "(Koha: Administration > Web services).",
         HealthState.FORBIDDEN: "The account may not {ability}. Give it the permission {permissions}.",
         HealthState.NOT_OFFERED: "This Koha is too old to {ability}; that needs {version}.",
+        HealthState.PLUGIN_MISSING: "The bridge's plugin is needed to {ability}. Install it, or its newest "
+        "version, in Koha (Koha: Administration > Manage plugins) and restart Koha.",
         HealthState.NOT_KOHA: "What answers is not Koha's REST API. Its address ends in /api/v1.",
     }
 )
@@ -97,6 +103,7 @@ _STATES: Mapping[type[KohaError], HealthState] = MappingProxyType(
         KohaUnauthorized: HealthState.UNAUTHORIZED,
         KohaForbidden: HealthState.FORBIDDEN,
         NotOffered: HealthState.NOT_OFFERED,
+        PluginMissing: HealthState.PLUGIN_MISSING,
         KohaRejected: HealthState.NOT_KOHA,
         KohaError: HealthState.UNREACHABLE,
     }

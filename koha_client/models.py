@@ -63,6 +63,32 @@ class Patron:
 
 
 @dataclass(frozen=True)
+class StaffStanding:
+    """What the bridge's plugin says of one patron who signs in as staff.
+
+    ``permitted`` is about the one permission that was asked for. ``tries_left`` counts the wrong passwords
+    that it still takes until Koha locks the account: 0 where it is locked, None where Koha never locks one.
+    ``userid`` is None for somebody who cannot sign in to Koha at all.
+    """
+
+    patron_id: int
+    permitted: bool
+    tries_left: int | None
+    userid: str | None = field(repr=False)
+
+    @classmethod
+    def from_json(cls, record: object) -> StaffStanding:
+        """Check and read the plugin's answer; raises ``MalformedAnswer``."""
+        reader = RecordReader(record, "a standing of staff")
+        return cls(
+            patron_id=reader.identifier("patron_id"),
+            permitted=reader.boolean("permitted"),
+            tries_left=reader.integer_or_none("tries_left"),
+            userid=reader.text_or_none("userid"),
+        )
+
+
+@dataclass(frozen=True)
 class NewPatron:
     """A patron to be created. *cardnumber* is the library's own number for the new card.
 

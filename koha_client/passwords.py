@@ -1,4 +1,4 @@
-"""Koha's rules for OPAC passwords, checked before a password is sent. Pure.
+"""Passwords of patrons: masked, and checked against Koha's rules before one is set. Pure.
 
 Source: ``Koha::AuthUtils`` and the preferences minPasswordLength and RequireStrongPassword, which a
 category may override. Plugins of the library's may refuse more; then Koha says so.
@@ -7,7 +7,7 @@ category may override. Plugins of the library's may refuse more; then Koha says 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, unique
 
 from koha_client.errors import KohaError
@@ -17,6 +17,13 @@ SHORTEST_PASSWORD = 3
 """Koha's floor, whatever the preference says."""
 
 _STRONG = tuple(map(re.compile, ("[a-z]", "[A-Z]", "[0-9]")))
+
+
+@dataclass(frozen=True)
+class Password:
+    """What somebody typed as the password of a patron. It cannot print itself."""
+
+    value: str = field(repr=False)
 
 
 @unique

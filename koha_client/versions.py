@@ -36,6 +36,7 @@ NEWEST = KohaVersion.V25_11
 WHOLE_MODULE = "1"
 """Koha's word for a permission on all of a module, as in ``borrowers:1``."""
 
+CHECK_PASSWORDS = "borrowers:api_validate_password"
 LIST_BORROWERS = "borrowers:list_borrowers"
 EDIT_BORROWERS = "borrowers:edit_borrowers"
 ALL_BORROWERS = f"borrowers:{WHOLE_MODULE}"
@@ -59,12 +60,16 @@ def _since(table: Mapping[KohaVersion, tuple[str, ...]]) -> Permissions:
 
 @dataclass(frozen=True)
 class RouteDescription:
-    """A method and a path below ``/api/v1``, its first release and its permissions."""
+    """A method and a path below ``/api/v1``, its first release and its permissions.
+
+    ``of_plugin`` for what is not Koha's own: the bridge's plugin brings it.
+    """
 
     method: str
     path: str
     permissions: Permissions = field(repr=False)
     first_version: KohaVersion = OLDEST
+    of_plugin: bool = False
 
 
 _V22, _V24_05, _V24_11 = KohaVersion.V22_11, KohaVersion.V24_05, KohaVersion.V24_11
@@ -124,6 +129,14 @@ class Route(Enum):
         _since({_V24_11: (CIRCULATE,)}),
         _V24_11,  # Bug 36641
     )
+    CHECK_PASSWORD = RouteDescription(
+        "POST",
+        "/auth/password/validation",
+        _since({_V22: (ALL_BORROWERS,), _V24_11: (CHECK_PASSWORDS,)}),
+    )
+    GET_STAFF_STANDING = RouteDescription(
+        "GET", "/contrib/jpkibridge/staff/{patron_id}", _EDIT, of_plugin=True
+    )
 
     @property
     def method(self) -> str:
@@ -134,6 +147,11 @@ class Route(Enum):
     def path(self) -> str:
         """The path below ``/api/v1``, with the names of its ids in braces."""
         return self.value.path
+
+    @property
+    def of_plugin(self) -> bool:
+        """Whether the bridge's plugin brings the route."""
+        return self.value.of_plugin
 
     @property
     def first_version(self) -> KohaVersion:

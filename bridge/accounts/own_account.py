@@ -13,9 +13,15 @@ from bridge.accounts.log_in_tries import LogInTries, LogInTry, staff_actor
 from bridge.accounts.second_factor import SECRET_LENGTH, SecondFactorPolicy, matching_step
 from bridge.accounts.staff import StaffService
 from bridge.environment import Environment
-from bridge.errors import KeyProblem, OwnPasswordRefused, PasswordUnfit, SecondFactorRefused
+from bridge.errors import (
+    KeyProblem,
+    OwnPasswordRefused,
+    PasswordOfKoha,
+    PasswordUnfit,
+    SecondFactorRefused,
+)
 from bridge.keys.ring import KeyUse
-from bridge.models import AuditTag, Librarian
+from bridge.models import AuditTag, Librarian, PasswordSource
 from bridge.ports import EncryptedValue, LibrarianAccount, SecondFactor, Transaction
 
 MINIMUM_PASSWORD_LENGTH = 12
@@ -110,8 +116,10 @@ class OwnAccountService:
     def change_password(self, librarian: Librarian, current: str, new: str) -> Librarian:
         """Replace the own password, and end every session; return the librarian of the next one.
 
-        Raises ``OwnPasswordRefused``, ``PasswordUnfit``.
+        Raises ``OwnPasswordRefused``, ``PasswordUnfit``, ``PasswordOfKoha``.
         """
+        if librarian.password_source is PasswordSource.KOHA:
+            raise PasswordOfKoha
         if not MINIMUM_PASSWORD_LENGTH <= len(new) <= MAXIMUM_PASSWORD_LENGTH or new == current:
             raise PasswordUnfit
         one = self._confirm_password(librarian, current)
@@ -126,7 +134,7 @@ class OwnAccountService:
 
     def _confirm_password(self, librarian: Librarian, password: str) -> LogInTry:
         one = self._tries.begin(_by_id(librarian.librarian_id))
-        if one.account is None or not one.allowed or not self._staff.is_password_of(one.account, password):
+        if not self._staff.is_password_of(one, password):
             self._tries.fail(one)
             raise OwnPasswordRefused
         return one

@@ -10,19 +10,29 @@ from hashlib import sha256
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from bridge.accounts.log_in_tries import LogInTries, staff_actor
+from bridge.accounts.koha_sign_in import KohaPasswords
+from bridge.accounts.log_in_tries import LogInTries, LogInTry, staff_actor
 from bridge.environment import Environment
-from bridge.errors import LibrarianNotFound, LogInFailed, SecondFactorNeeded, WrongRole
+from bridge.errors import (
+    KohaPermissionMissing,
+    KohaSignInOff,
+    LibrarianNotFound,
+    LogInFailed,
+    PasswordNotChecked,
+    SecondFactorNeeded,
+    WrongRole,
+)
 from bridge.models import (
     REGION,
     Actor,
     AuditTag,
     Librarian,
     LibrarianRole,
+    PasswordSource,
     Terminal,
     TerminalKind,
 )
-from bridge.ports import LibrarianAccount, RandomBytes, Transaction
+from bridge.ports import NO_PASSWORD, LibrarianAccount, RandomBytes, Transaction
 
 TERMINAL_TOKEN_LENGTH = 32
 """Bytes. At this length a plain digest in the database cannot be searched."""
@@ -65,6 +75,7 @@ class StaffService:
         self._environment = environment
         self._password_hasher = password_hasher
         self._tries = LogInTries(environment)
+        self._koha = KohaPasswords(environment)
         # Verified against where the name is unknown, so that the answer takes as long.
         self._hash_of_nobody = password_hasher.hash(environment.random_bytes(32))
 
@@ -73,18 +84,19 @@ class StaffService:
 
         After five failures in a row the account is locked for a quarter of an hour, after five more for
         twice as long. Raises ``LogInFailed``, which says nothing of the cause, and ``SecondFactorNeeded``
-        where that was only the first half.
+        where that was only the first half. Where a library lets staff sign in with Koha's password, also
+        ``PasswordNotChecked``, whoever is refused, and ``KohaPermissionMissing`` after a right password.
         """
         one = self._tries.begin(lambda transaction: _find_account(transaction, login_name))
         account = one.account
-        password_hash = self._hash_of_nobody if account is None else account.password_hash
-        matches = self._matches(password_hash, password)
-        if account is None or not one.allowed or not matches or not self.is_in_service(account.librarian):
+        if not self.is_password_of(one, password) or account is None:
             self._tries.fail(one)
+            if not self._was_koha_asked(one):
+                self._koha.pretend(login_name, None if account is None else account.librarian)
             raise LogInFailed
         librarian = account.librarian
         with self._environment.store.transaction() as transaction:
-            if self._password_hasher.check_needs_rehash(password_hash):
+            if self._needs_rehash(account):
                 transaction.set_password_hash(librarian.librarian_id, self.hash_password(password))
             if librarian.has_second_factor:
                 self._tries.take_back(transaction, one)
@@ -94,9 +106,47 @@ class StaffService:
             raise SecondFactorNeeded(librarian)
         return librarian
 
-    def is_password_of(self, account: LibrarianAccount, password: str) -> bool:
-        """Return whether this is the password of an account."""
-        return self._matches(account.password_hash, password)
+    def is_password_of(self, one: LogInTry, password: str) -> bool:
+        """Return whether a try may be judged, and this is the password of its account.
+
+        Raises ``PasswordNotChecked``, ``KohaPermissionMissing`` where the password is Koha's; neither counts
+        as a failure.
+        """
+        account, password_hash = one.account, self._hash_of_nobody
+        if account is not None and account.librarian.password_source is PasswordSource.BRIDGE:
+            password_hash = account.password_hash
+        # Whoever it is, one verification: the answer takes as long.
+        matches = self._matches(password_hash, password)
+        if account is None or not one.allowed or not self.is_in_service(account.librarian):
+            return False
+        if account.librarian.password_source is PasswordSource.BRIDGE:
+            return matches
+        try:
+            return self._koha.check(account.librarian, password)
+        except (PasswordNotChecked, KohaPermissionMissing) as refused:
+            with self._environment.store.transaction() as transaction:
+                self._tries.take_back(transaction, one)
+                if isinstance(refused, KohaPermissionMissing):
+                    self._record_missing_permission(transaction, account.librarian)
+            raise
+
+    def has_koha_sign_in(self, library_id: str | None = None) -> bool:
+        """Return whether staff of a library, or of any, may sign in with Koha's password."""
+        libraries = self._koha.libraries
+        return bool(libraries) if library_id is None else library_id in libraries
+
+    def may_go_on(self, librarian: Librarian) -> bool:
+        """Return whether somebody who is logged in may stay so; where Koha says no, end all sessions.
+
+        Koha is asked about those who sign in with its password, from time to time. Raises
+        ``StandingUnknown`` where it does not answer.
+        """
+        if self._koha.is_still_permitted(librarian):
+            return True
+        with self._environment.store.transaction() as transaction:
+            transaction.end_admin_sessions(librarian.librarian_id)
+            self._record_missing_permission(transaction, librarian)
+        return False
 
     def hash_password(self, password: str) -> str:
         """Return what is kept of a password."""
@@ -184,15 +234,35 @@ class StaffService:
         return self._change(actor, library_id, librarian_id, tag, change, role=role.value)
 
     def reset_password(self, actor: Actor, *, library_id: str, librarian_id: str, password: str) -> Librarian:
-        """Replace the password, unlock the account and end its sessions. Raises ``LibrarianNotFound``."""
+        """Replace the password, unlock the account and end its sessions. Raises ``LibrarianNotFound``.
+
+        Whoever signed in with Koha's password has one of the bridge's from then on.
+        """
         password_hash = self.hash_password(password)
 
         def change(transaction: Transaction) -> None:
-            transaction.set_password_hash(librarian_id, password_hash)
+            transaction.set_password_source(librarian_id, None, password_hash)
             transaction.clear_failed_log_ins(librarian_id)
             transaction.end_admin_sessions(librarian_id)
 
         return self._change(actor, library_id, librarian_id, AuditTag.LIBRARIAN_PASSWORD_RESET, change)
+
+    def use_koha_password(
+        self, actor: Actor, *, library_id: str, librarian_id: str, koha_patron_id: int
+    ) -> Librarian:
+        """Let an account sign in with the password of somebody's in Koha; end its sessions.
+
+        Raises ``LibrarianNotFound``, ``NameTaken`` where that account in Koha is another's,
+        ``KohaSignInOff``, ``KohaAccountNotFound``, ``KohaPermissionMissing``, ``KohaNotReachable``.
+        """
+        self._koha.require_standing(library_id, koha_patron_id)
+
+        def change(transaction: Transaction) -> None:
+            transaction.set_password_source(librarian_id, koha_patron_id, NO_PASSWORD)
+            transaction.clear_failed_log_ins(librarian_id)
+            transaction.end_admin_sessions(librarian_id)
+
+        return self._change(actor, library_id, librarian_id, AuditTag.LIBRARIAN_PASSWORD_OF_KOHA, change)
 
     def unlock(self, actor: Actor, *, library_id: str, librarian_id: str) -> Librarian:
         """Let an account that is locked after failures log in at once. Raises ``LibrarianNotFound``."""
@@ -231,7 +301,39 @@ class StaffService:
         if not role.is_region_wide:
             self._environment.library(library_id)
         librarian = Librarian(self._environment.new_id(), library_id, login_name, display_name, role)
-        password_hash = self.hash_password(password)
+        return self._add(actor, librarian, self.hash_password(password))
+
+    def add_librarian_of_koha(
+        self,
+        actor: Actor,
+        *,
+        library_id: str,
+        login_name: str,
+        display_name: str,
+        role: LibrarianRole,
+        koha_patron_id: int,
+    ) -> Librarian:
+        """Add a member of staff of a library who signs in with the password of an account in Koha.
+
+        Raises what ``add_librarian`` and ``use_koha_password`` raise.
+        """
+        if role.is_region_wide:
+            raise KohaSignInOff
+        _require_role_of_place(library_id, role)
+        self._environment.library(library_id)
+        self._koha.require_standing(library_id, koha_patron_id)
+        librarian = Librarian(
+            self._environment.new_id(),
+            library_id,
+            login_name,
+            display_name,
+            role,
+            koha_patron_id=koha_patron_id,
+        )
+        return self._add(actor, librarian, NO_PASSWORD)
+
+    def _add(self, actor: Actor, librarian: Librarian, password_hash: str) -> Librarian:
+        library_id = librarian.library_id
         with self._environment.store.transaction() as transaction:
             transaction.add_librarian(librarian, password_hash)
             transaction.add_audit_event(
@@ -314,6 +416,23 @@ class StaffService:
         """Return whether somebody is active, and of a library that is in the settings."""
         in_settings = whose.library_id == REGION or whose.library_id in self._environment.libraries
         return whose.active and in_settings
+
+    def _record_missing_permission(self, transaction: Transaction, librarian: Librarian) -> None:
+        actor, tag = staff_actor(librarian.librarian_id), AuditTag.KOHA_PERMISSION_MISSING
+        transaction.add_audit_event(
+            self._environment.event(tag, librarian.library_id, actor, librarian.librarian_id)
+        )
+
+    def _was_koha_asked(self, one: LogInTry) -> bool:
+        """Return whether this try was one that Koha had to judge."""
+        if one.account is None or not one.allowed or not self.is_in_service(one.account.librarian):
+            return False
+        return self._koha.judges(one.account.librarian)
+
+    def _needs_rehash(self, account: LibrarianAccount) -> bool:
+        return account.password_hash != NO_PASSWORD and self._password_hasher.check_needs_rehash(
+            account.password_hash
+        )
 
     def _matches(self, password_hash: str, password: str) -> bool:
         try:

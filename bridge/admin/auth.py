@@ -29,8 +29,8 @@ from bridge.admin.base import (
     signed_in_librarian,
 )
 from bridge.admin.forms import CodeForm, LanguageForm, LogInForm
-from bridge.admin.words import LANGUAGES
-from bridge.errors import LibrarianNotFound, SecondFactorNeeded
+from bridge.admin.words import LANGUAGES, PROBLEMS
+from bridge.errors import KohaPermissionMissing, LibrarianNotFound, SecondFactorNeeded
 from bridge.models import Permission
 
 if TYPE_CHECKING:
@@ -56,6 +56,9 @@ POLLING_ENDPOINTS = frozenset({"counter.state"})
 LAST_ACTIVE = "last_active"
 HALF_LOGGED_IN = "half_logged_in"
 """Who gave the right password, in which generation of sessions, and when: worth a code's entry, no more."""
+
+WAYS_OUT = frozenset({"admin.log_out"})
+"""What works without asking Koha: nobody is kept logged in because it does not answer."""
 
 HALF_LOG_IN_LIFETIME = timedelta(minutes=5)
 LANGUAGE = "language"
@@ -99,7 +102,7 @@ class FrontDoor(StaffView):
         """A log-in page left open overnight has lost its CSRF token: show it again with a new one."""
         if isinstance(error, CSRFError) and request.endpoint == "admin.log_in":
             flash(str(HTTP_PROBLEMS[HTTPStatus.BAD_REQUEST]), "warning")
-            return self.render("bridge/login.html", form=LogInForm(formdata=None)), HTTPStatus.BAD_REQUEST
+            return self._log_in_page(LogInForm(formdata=None)), HTTPStatus.BAD_REQUEST
         return super().http_error(error)
 
     @expose("/")
@@ -112,7 +115,7 @@ class FrontDoor(StaffView):
         """Show the log-in page; begin a session."""
         form = LogInForm()
         if not form.validate_on_submit():
-            return self.render("bridge/login.html", form=form)
+            return self._log_in_page(form)
         try:
             librarian = self.services.staff.log_in(form.login_name.data, form.password.data)
         except SecondFactorNeeded as half:
@@ -134,6 +137,10 @@ class FrontDoor(StaffView):
         librarian = self.services.own_account.complete_log_in(*half, form.code.data)
         enter(librarian, self._now())
         return redirect(local_path(request.args.get("next")), code=HTTPStatus.SEE_OTHER)
+
+    def _log_in_page(self, form: LogInForm) -> str:
+        has_koha_sign_in = self.services.staff.has_koha_sign_in()
+        return self.render("bridge/login.html", form=form, has_koha_sign_in=has_koha_sign_in)
 
     def _now(self) -> float:
         return self.services.clock().timestamp()
@@ -252,6 +259,10 @@ def init_auth(app: Flask, services: Services, idle_limit: timedelta, log_ins: Ra
             flash(gettext("You were logged out because nothing was done for a while."), "warning")
         if not current_user.is_authenticated:
             return redirect(url_for("admin.log_in", next=request.path))
+        if request.endpoint not in WAYS_OUT and not services.staff.may_go_on(signed_in_librarian()):
+            leave()
+            flash(str(PROBLEMS[KohaPermissionMissing.slug]), "danger")
+            return redirect(url_for("admin.log_in"))
         if request.endpoint not in POLLING_ENDPOINTS:
             session[LAST_ACTIVE] = now
         if _has_nul():

@@ -13,7 +13,7 @@ from flask_login import UserMixin, current_user
 from werkzeug.exceptions import HTTPException, InternalServerError
 
 from bridge.admin.words import LANGUAGES, LIBRARIAN_ROLES, PROBLEMS
-from bridge.errors import BridgeError, NotAllowed, StoreUnavailable
+from bridge.errors import BridgeError, NotAllowed, StandingUnknown, StoreUnavailable
 from bridge.models import Permission
 from bridge.unexpected import log_unexpected
 
@@ -81,6 +81,7 @@ class StaffView(BaseView):
         blueprint: Blueprint = super().create_blueprint(admin)
         blueprint.register_error_handler(BridgeError, self.refused)
         blueprint.register_error_handler(StoreUnavailable, self.unavailable)
+        blueprint.register_error_handler(StandingUnknown, self.unavailable)
         blueprint.register_error_handler(HTTPException, self.http_error)
         blueprint.register_error_handler(Exception, self.unexpected)
         return blueprint
@@ -90,8 +91,8 @@ class StaffView(BaseView):
         flash(str(PROBLEMS[error.slug]), "danger")
         return redirect(self.refuge(), code=HTTPStatus.SEE_OTHER)
 
-    def unavailable(self, error: StoreUnavailable) -> ResponseReturnValue:
-        """Say it on a page that needs no database, not even to know who is logged in."""
+    def unavailable(self, error: StoreUnavailable | StandingUnknown) -> ResponseReturnValue:
+        """Say it on a page that needs neither database nor Koha, not even to know who is logged in."""
         page = self._page("bridge/problem.html", librarian=None, problem=PROBLEMS[error.slug])
         return page, HTTPStatus.SERVICE_UNAVAILABLE
 

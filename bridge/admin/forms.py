@@ -11,6 +11,7 @@ from wtforms import (
     BooleanField,
     DateField,
     HiddenField,
+    IntegerField,
     PasswordField,
     RadioField,
     SelectMultipleField,
@@ -18,7 +19,16 @@ from wtforms import (
     TextAreaField,
 )
 from wtforms.fields.choices import SelectChoice
-from wtforms.validators import DataRequired, EqualTo, Length, Optional, Regexp, ValidationError
+from wtforms.validators import (
+    DataRequired,
+    EqualTo,
+    InputRequired,
+    Length,
+    NumberRange,
+    Optional,
+    Regexp,
+    ValidationError,
+)
 from wtforms.widgets import CheckboxInput, ListWidget
 
 from bridge.accounts.own_account import MAXIMUM_PASSWORD_LENGTH, MINIMUM_PASSWORD_LENGTH
@@ -425,6 +435,32 @@ def _require_wording(field: TextAreaField, language: ConsentLanguage) -> None:
         read_text(field.data or "", language)
     except ConsentUnfit as error:
         raise ValidationError(CONSENT_PROBLEMS[error.problem]) from None
+
+
+BORROWERNUMBER_LIMITS = NumberRange(1, 2**31 - 1, lazy_gettext("A borrowernumber is a whole number from 1."))
+
+
+class KohaAccountForm(FlaskForm):
+    """Whose password in Koha an account is to sign in with."""
+
+    koha_patron_id = IntegerField(
+        lazy_gettext("borrowernumber of the same person in Koha"),
+        validators=[
+            InputRequired(lazy_gettext("Please fill in this field.")),
+            BORROWERNUMBER_LIMITS,
+        ],
+        render_kw={"autocomplete": "off", "inputmode": "numeric"},
+    )
+
+
+class AddLibrarianWithKohaForm(AddLibrarianForm):
+    """A new account where staff may sign in with Koha's password."""
+
+    koha_patron_id = IntegerField(
+        lazy_gettext("To sign in with Koha's password: borrowernumber of the same person in Koha"),
+        validators=[Optional(), BORROWERNUMBER_LIMITS],
+        render_kw={"autocomplete": "off", "inputmode": "numeric"},
+    )
 
 
 class RemoveTerminalForm(FlaskForm):

@@ -18,8 +18,10 @@ from bridge.admin.base import StaffView, may, signed_in_librarian
 from bridge.admin.consent import texts_of
 from bridge.admin.forms import (
     AddLibrarianForm,
+    AddLibrarianWithKohaForm,
     AddTerminalForm,
     ConsentForm,
+    KohaAccountForm,
     RemoveTerminalForm,
     RoleForm,
 )
@@ -167,18 +169,27 @@ class LibrariesView(StaffView):
     def add_librarian(self, library_id: str) -> ResponseReturnValue:
         """Add a member of staff; show the password once."""
         library = self._overview(library_id)
-        form = AddLibrarianForm()
+        form = AddLibrarianWithKohaForm() if library.has_koha_sign_in else AddLibrarianForm()
         if not form.validate_on_submit():
             return self.render(
                 "bridge/add.html", library=library, form=form, title=gettext("Add a staff account")
             )
-        issued = self._administration.add_librarian(
-            signed_in_librarian(),
-            library_id,
-            login_name=form.login_name.data,
-            display_name=form.display_name.data,
-            role=LibrarianRole(form.role.data),
-        )
+        account = {
+            "login_name": form.login_name.data,
+            "display_name": form.display_name.data,
+            "role": LibrarianRole(form.role.data),
+        }
+        koha_patron_id = form.data.get("koha_patron_id")
+        if koha_patron_id is not None:
+            added = self._administration.add_librarian_of_koha(
+                signed_in_librarian(), library_id, **account, koha_patron_id=koha_patron_id
+            )
+            flash(
+                gettext("%(name)s was added, and signs in with Koha's password.", name=added.display_name),
+                "success",
+            )
+            return self._back_to(library_id)
+        issued = self._administration.add_librarian(signed_in_librarian(), library_id, **account)
         return self._password_page(library, issued.librarian, issued.password)
 
     @expose("/<library_id>/staff/<librarian_id>", methods=("GET", "POST"))
@@ -188,13 +199,7 @@ class LibrariesView(StaffView):
         member = self._member(library, librarian_id)
         form = RoleForm(data={"role": member.librarian.role.value})
         if not form.validate_on_submit():
-            return self.render(
-                "bridge/staff.html",
-                library=library,
-                member=member,
-                form=form,
-                is_own=librarian_id == signed_in_librarian().librarian_id,
-            )
+            return self._staff_page(library, member, form, KohaAccountForm(formdata=None))
         changed = self._administration.change_role(
             signed_in_librarian(), library_id, librarian_id, LibrarianRole(form.role.data)
         )
@@ -235,6 +240,26 @@ class LibrariesView(StaffView):
         """Make a new password; show it once."""
         issued = self._administration.reset_password(signed_in_librarian(), library_id, librarian_id)
         return self._password_page(self._overview(library_id), issued.librarian, issued.password)
+
+    @expose("/<library_id>/staff/<librarian_id>/koha", methods=("POST",))
+    def use_koha_password(self, library_id: str, librarian_id: str) -> ResponseReturnValue:
+        """Let an account sign in with Koha's password."""
+        library = self._overview(library_id)
+        member, form = self._member(library, librarian_id), KohaAccountForm()
+        if not form.validate_on_submit():
+            role = RoleForm(formdata=None, data={"role": member.librarian.role.value})
+            return self._staff_page(library, member, role, form)
+        changed = self._administration.use_koha_password(
+            signed_in_librarian(), library_id, librarian_id, form.koha_patron_id.data
+        )
+        flash(
+            gettext(
+                "%(name)s signs in with Koha's password from now on, and is logged out.",
+                name=changed.display_name,
+            ),
+            "success",
+        )
+        return self._back_to(library_id)
 
     @expose("/<library_id>/staff/<librarian_id>/second-factor", methods=("POST",))
     def reset_second_factor(self, library_id: str, librarian_id: str) -> ResponseReturnValue:
@@ -288,6 +313,18 @@ class LibrariesView(StaffView):
         member = next((each for each in library.staff if each.librarian.librarian_id == librarian_id), None)
         return member or abort(HTTPStatus.NOT_FOUND)
 
+    def _staff_page(
+        self, library: LibraryOverview, member: StaffMember, form: RoleForm, koha_form: KohaAccountForm
+    ) -> str:
+        return self.render(
+            "bridge/staff.html",
+            library=library,
+            member=member,
+            form=form,
+            koha_form=koha_form,
+            is_own=member.librarian.librarian_id == signed_in_librarian().librarian_id,
+        )
+
     def _library_page(self, library: LibraryOverview) -> str:
         return self.render(
             "bridge/library.html",
@@ -320,6 +357,8 @@ class LibrariesView(StaffView):
 
     def refuge(self) -> str:
         """After a refusal, go on at the form that was refused, else at the list of libraries."""
+        if request.method == "POST" and request.endpoint == "libraries.use_koha_password":
+            return url_for("libraries.staff", **(request.view_args or {}))
         was_filled_in = request.method == "POST" and request.endpoint in FORM_PAGES
         return request.path if was_filled_in else url_for("libraries.index")
 

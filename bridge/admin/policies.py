@@ -53,6 +53,19 @@ def in_words(policies: LibraryPolicies) -> Iterator[PolicyInWords]:
     yield PolicyInWords(
         gettext("Second factor"), str(SECOND_FACTOR_POLICIES[policies.second_factor]), ("web.second_factor",)
     )
+    yield _password(policies)
+
+
+def _password(policies: LibraryPolicies) -> PolicyInWords:
+    if policies.koha_permission is None:
+        effect = gettext("Staff have passwords of this system.")
+    else:
+        effect = gettext(
+            "Staff whose account says so sign in with Koha's password, as long as they have the permission "
+            "%(permission)s there. Others have passwords of this system.",
+            permission=policies.koha_permission,
+        )
+    return PolicyInWords(gettext("Password of staff"), effect, ("library.koha_sign_in.permission",))
 
 
 def _revocation(policies: LibraryPolicies) -> PolicyInWords:

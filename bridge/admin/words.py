@@ -174,6 +174,21 @@ PROBLEMS: Mapping[str, LazyString] = MappingProxyType(
             "The password is wrong. After several wrong tries the account is locked for a while."
         ),
         "password-unfit": lazy_gettext("The new password must be another one, of at least 12 characters."),
+        "password-of-koha": lazy_gettext("This password is Koha's. It is changed in Koha."),
+        "password-not-checked": lazy_gettext(
+            "Koha does not answer, so Koha's passwords cannot be checked now. Please try again in a moment. "
+            "With a password of this system, please check log-in name and password."
+        ),
+        "koha-sign-in-off": lazy_gettext("Staff of this library do not sign in with Koha's password."),
+        "koha-account-not-found": lazy_gettext("Koha knows nobody with this borrowernumber."),
+        "koha-permission-missing": lazy_gettext(
+            "Koha does not give this account the permission that the library asks for. Please tell the "
+            "administrator."
+        ),
+        "standing-unknown": lazy_gettext(
+            "Koha does not answer, so it is not known whether you may go on. You stay logged in; please try "
+            "again in a moment."
+        ),
         "name-taken": lazy_gettext("This name is in use."),
         "identifier-kind-not-used": lazy_gettext("Links by this kind of identifier are not used here."),
         "link-file-malformed": lazy_gettext("The file cannot be read."),
@@ -326,6 +341,8 @@ AUDIT_TAGS: Mapping[str, LazyString] = MappingProxyType(
         AuditTag.SECOND_FACTOR_SET_UP: lazy_gettext("Second factor set up"),
         AuditTag.SECOND_FACTOR_REMOVED: lazy_gettext("Own second factor removed"),
         AuditTag.SECOND_FACTOR_RESET: lazy_gettext("Second factor reset"),
+        AuditTag.LIBRARIAN_PASSWORD_OF_KOHA: lazy_gettext("Signs in with Koha's password from now on"),
+        AuditTag.KOHA_PERMISSION_MISSING: lazy_gettext("Koha does not permit it (any more)"),
         AuditTag.LIBRARIAN_UNLOCKED: lazy_gettext("Staff account unlocked"),
         AuditTag.LOGIN_SUCCEEDED: lazy_gettext("Logged in"),
         AuditTag.LOGIN_FAILED: lazy_gettext("Log-in failed"),

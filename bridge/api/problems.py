@@ -274,6 +274,24 @@ PROBLEMS: Mapping[str, ProblemType] = MappingProxyType(
             HTTPStatus.UNPROCESSABLE_ENTITY, "そのパスワードは使えません", "Password not accepted"
         ),
         "log-in-failed": ProblemType(HTTPStatus.UNAUTHORIZED, "ログインできません", "Log-in failed"),
+        "password-of-koha": ProblemType(
+            HTTPStatus.CONFLICT, "Kohaのパスワードです", "The password is Koha's"
+        ),
+        "password-not-checked": ProblemType(
+            HTTPStatus.SERVICE_UNAVAILABLE, "パスワードを確認できません", "Password could not be checked"
+        ),
+        "koha-sign-in-off": ProblemType(
+            HTTPStatus.CONFLICT, "Kohaのパスワードではログインできません", "No sign-in with Koha's password"
+        ),
+        "koha-account-not-found": ProblemType(
+            HTTPStatus.NOT_FOUND, "Kohaに該当する人がいません", "Nobody by this borrowernumber in Koha"
+        ),
+        "koha-permission-missing": ProblemType(
+            HTTPStatus.FORBIDDEN, "Kohaの権限がありません", "Permission in Koha missing"
+        ),
+        "standing-unknown": ProblemType(
+            HTTPStatus.SERVICE_UNAVAILABLE, "Kohaの権限を確認できません", "Permission in Koha not confirmed"
+        ),
         "name-taken": ProblemType(HTTPStatus.CONFLICT, "その名前は使われています", "Name taken"),
         "wrong-role": ProblemType(HTTPStatus.CONFLICT, "その役割にはできません", "Role not possible here"),
         "key-in-use": ProblemType(HTTPStatus.CONFLICT, "鍵はまだ使われています", "Key still in use"),

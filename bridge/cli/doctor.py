@@ -123,6 +123,8 @@ def _koha(library: LibrarySettings) -> Iterator[Observation]:
     needed = [Ability.FIND_PATRONS]
     if library.linked_category:
         needed.append(Ability.CHANGE_PATRONS)
+    if library.koha_sign_in is not None:
+        needed += [Ability.CHECK_PASSWORDS, Ability.SEE_STAFF_PERMISSIONS]
     for ability in needed:
         yield look_at_koha(library.library_id, client.check_ability(ability))
     address = library.koha.base_url

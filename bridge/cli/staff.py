@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import ParamSpec
+from typing import Any, ParamSpec
 
 import click
 
@@ -52,6 +52,17 @@ def _whose(library_id: str | None, *, region: bool) -> str:
     return REGION if library_id is None else library_id
 
 
+def koha_patron_option(*, required: bool = False) -> Callable[[Callable[P, None]], Callable[P, None]]:
+    """Return ``--koha-patron``: whose password in Koha is asked for."""
+    return click.option(
+        "--koha-patron",
+        "koha_patron_id",
+        type=click.IntRange(min=1),
+        required=required,
+        help="borrowernumber of the same person in Koha, whose password there is asked for.",
+    )
+
+
 password_option = click.option(
     "--password-stdin", is_flag=True, help="Read the password from standard input."
 )
@@ -83,6 +94,7 @@ def librarian() -> None:
     help="librarian if it is left out, with --region region_administrator.",
 )
 @password_option
+@koha_patron_option()
 @json_option
 @click.pass_context
 def add_librarian(  # one option each
@@ -94,24 +106,55 @@ def add_librarian(  # one option each
     display_name: str,
     role: str | None,
     password_stdin: bool,
+    koha_patron_id: int | None,
     as_json: bool,
 ) -> None:
-    """Add a member of staff; the password is asked for."""
+    """Add a member of staff; the password is asked for, unless it is that of --koha-patron."""
     whose = _whose(library_id, region=region)
+    if password_stdin and koha_patron_id is not None:
+        raise click.UsageError("give either --password-stdin or --koha-patron")
     usual = LibrarianRole.REGION_ADMINISTRATOR if region else LibrarianRole.LIBRARIAN
     settings = load(ctx)
-    password = _ask_password(from_stdin=password_stdin)
+    password = _ask_password(from_stdin=password_stdin) if koha_patron_id is None else None
     with refusals_told(ctx):
-        added = build_staff(settings).add_librarian(
-            command_actor(),
+        added = _add(
+            build_staff(settings),
+            password,
+            koha_patron_id,
             library_id=whose,
             login_name=login_name,
             display_name=display_name,
             role=usual if role is None else LibrarianRole(role),
-            password=password,
         )
     words = f"{added.role} {added.login_name} added to {_place(whose)}"
     _tell(added, words, as_json=as_json, locked=False)
+
+
+def _add(staff: StaffService, password: str | None, koha_patron_id: int | None, **account: Any) -> Librarian:
+    if koha_patron_id is not None:
+        return staff.add_librarian_of_koha(command_actor(), **account, koha_patron_id=koha_patron_id)
+    return staff.add_librarian(command_actor(), **account, password=password or "")
+
+
+@librarian.command("use-koha")
+@library_option
+@login_name_option
+@koha_patron_option(required=True)
+@json_option
+@click.pass_context
+def use_koha_password(
+    ctx: click.Context, *, library_id: str, login_name: str, koha_patron_id: int, as_json: bool
+) -> None:
+    """Let an account sign in with Koha's password from now on; it is logged out everywhere.
+
+    The way back is reset-password. Needs [library.koha_sign_in] in the settings.
+    """
+    with _account(ctx, library_id, login_name, region=False) as account:
+        changed = account.staff.use_koha_password(
+            command_actor(), **account.place, koha_patron_id=koha_patron_id
+        )
+    words = f"{login_name} has the password of {koha_patron_id} in Koha and is logged out everywhere"
+    _tell(changed, words, as_json=as_json, locked=False)
 
 
 @librarian.command("list")
@@ -212,7 +255,10 @@ def reset_password(
     generate: bool,
     as_json: bool,
 ) -> None:
-    """Set a new password, unlock the account and log it out everywhere. The password is asked for."""
+    """Set a new password, unlock the account and log it out everywhere. The password is asked for.
+
+    An account that signed in with Koha's password has this one from then on.
+    """
     if generate and password_stdin:
         raise click.UsageError("give either --generate or --password-stdin")
     with _account(ctx, library_id, login_name, region=region) as account:
@@ -302,6 +348,8 @@ def _librarian_document(member: StaffMember) -> dict[str, object]:
         "role": member.librarian.role,
         "state": _state(member),
         "second_factor": member.librarian.has_second_factor,
+        "password_source": member.librarian.password_source,
+        "koha_patron": member.librarian.koha_patron_id,
         "display_name": member.librarian.display_name,
     }
 

@@ -161,7 +161,8 @@ class DeskService:
     def librarian_of(self, token: str, origin: str | None) -> Librarian:
         """Return whose token it is. *origin* is that of the page that asks, None where no page does.
 
-        Raises ``DeskClosed``, also where the account was closed or logged out since; ``OriginRefused``.
+        Raises ``DeskClosed``, also where the account was closed or logged out since, or Koha does not permit
+        it any more; ``OriginRefused``, ``StandingUnknown``.
         """
         with self._environment.store.reading() as transaction:
             desk_pass = transaction.find_desk_pass(_digest(token))
@@ -171,6 +172,8 @@ class DeskService:
             librarian = self._staff.librarian_of_session(desk_pass.librarian_id, desk_pass.session_generation)
         except LibrarianNotFound:
             raise DeskClosed from None
+        if not self._staff.may_go_on(librarian):
+            raise DeskClosed
         if origin is not None:
             self._require_origin(librarian, origin)
         return librarian

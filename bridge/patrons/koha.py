@@ -1,4 +1,4 @@
-"""Koha as the services see it: ``PatronDirectory`` and ``PatronCategories`` over the Koha client."""
+"""Koha as the services see it: patrons, their categories, and staff, over the Koha client."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from bridge.errors import CategoryRefused, KohaNotReachable, NoSuchPatron, PatronChanged
-from bridge.ports import CategoryDetails, PatronRecord
+from bridge.ports import CategoryDetails, KohaStanding, PatronRecord
 from koha_client import (
     KohaClient,
     KohaError,
@@ -15,6 +15,7 @@ from koha_client import (
     KohaRejected,
     KohaUnauthorized,
     NotOffered,
+    Password,
     Patron,
     PatronChangedMeanwhile,
     PatronNotFound,
@@ -72,6 +73,28 @@ class KohaPatronDirectory:
             except KohaRejected as error:
                 logger.warning("Koha refused a change of category: %s", type(error).__name__)
                 raise CategoryRefused from error
+
+
+class KohaStaffDirectory:
+    """The staff of one library's Koha. *permission* is the one that is asked about, in Koha's words."""
+
+    def __init__(self, client: KohaClient, permission: str) -> None:
+        self._client = client
+        self._permission = permission
+
+    def standing(self, koha_patron_id: int) -> KohaStanding | None:
+        """See ``bridge.ports.KohaStaff``."""
+        with _translated():
+            try:
+                told = self._client.staff_standing(koha_patron_id, self._permission)
+            except PatronNotFound:
+                return None
+        return KohaStanding(told.permitted, told.tries_left, told.userid)
+
+    def is_password_of(self, koha_patron_id: int, userid: str, password: str) -> bool:
+        """See ``bridge.ports.KohaStaff``."""
+        with _translated():
+            return self._client.is_password_of(koha_patron_id, userid, Password(password))
 
 
 @contextmanager

@@ -62,6 +62,7 @@ def _librarian(row: LibrarianRow) -> Librarian:
         active=row.active,
         session_generation=row.session_generation,
         has_second_factor=row.second_factor_confirmed_at is not None,
+        koha_patron_id=row.koha_patron_id,
     )
 
 
@@ -225,6 +226,7 @@ class StaffQueries(Queries):
                 role=librarian.role,
                 active=librarian.active,
                 password_hash=password_hash,
+                koha_patron_id=librarian.koha_patron_id,
             ),
             taken=NameTaken,
         )
@@ -303,6 +305,12 @@ class StaffQueries(Queries):
     def set_password_hash(self, librarian_id: str, password_hash: str) -> None:
         """Replace the hash of a librarian's password."""
         self._update_librarian(librarian_id, password_hash=password_hash)
+
+    def set_password_source(self, librarian_id: str, koha_patron_id: int | None, password_hash: str) -> None:
+        """See ``bridge.ports.Transaction``."""
+        row = self._session.get_one(LibrarianRow, librarian_id)
+        row.koha_patron_id, row.password_hash = koha_patron_id, password_hash
+        self._add(row, taken=NameTaken)
 
     def propose_second_factor(self, librarian_id: str, secret: EncryptedValue) -> None:
         """See ``bridge.ports.Transaction``."""

@@ -148,7 +148,10 @@ class LibrarianRow(Base):
     """A member of staff."""
 
     __tablename__ = "librarian"
-    __table_args__ = (UniqueConstraint("login_name"),)
+    __table_args__ = (
+        UniqueConstraint("login_name"),
+        Index("uq_librarian_koha_patron", "library_id", "koha_patron_id", unique=True),
+    )
 
     librarian_id: Mapped[str] = mapped_column(primary_key=True)
     library_id: Mapped[str]
@@ -165,6 +168,7 @@ class LibrarianRow(Base):
     second_factor_ciphertext: Mapped[bytes | None]
     second_factor_confirmed_at: Mapped[datetime | None]
     second_factor_last_step: Mapped[int | None] = mapped_column(BigInteger)
+    koha_patron_id: Mapped[int | None] = mapped_column(Integer)
 
 
 class ConsentWordingRow(Base):

@@ -56,7 +56,8 @@ class PatronAttribute:
 class SimulatedPatron:
     """A patron as the simulated Koha keeps one. All of them are invented.
 
-    *details* are the fields of Koha's patron object that have no meaning here.
+    *details* are the fields of Koha's patron object that have no meaning here. ``permissions`` are those of
+    a member of staff, such as ``circulate:1``; ``login_attempts`` counts wrong passwords in a row.
     """
 
     patron_id: int
@@ -74,6 +75,8 @@ class SimulatedPatron:
     fines: Decimal = Decimal(0)
     opac_note: str = ""
     attributes: tuple[PatronAttribute, ...] = ()
+    permissions: frozenset[str] = frozenset()
+    login_attempts: int = 0
     details: Mapping[str, object] = field(repr=False, default_factory=dict)
 
     @property

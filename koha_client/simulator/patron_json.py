@@ -102,6 +102,7 @@ _COMPUTED: Mapping[str, Callable[[KohaState, SimulatedPatron], object]] = Mappin
     {
         "patron_id": lambda state, patron: patron.patron_id,
         "expired": lambda state, patron: state.is_expired(patron),
+        "login_attempts": lambda state, patron: patron.login_attempts,
         "restricted": lambda state, patron: patron.restriction is not None,
         "updated_on": lambda state, patron: state.updated_at(patron).isoformat(timespec="seconds"),
     }

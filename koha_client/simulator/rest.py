@@ -21,7 +21,7 @@ from typing import Any, Self
 from urllib.parse import parse_qsl, urlsplit
 
 from koha_client.errors import BASIC_AUTHENTICATION_DISABLED
-from koha_client.simulator import library_routes, patron_routes
+from koha_client.simulator import library_routes, patron_routes, staff_routes
 from koha_client.simulator.exchange import RestExchange, is_permitted
 from koha_client.simulator.replies import RestRefusal, RestReply, bad_request, invalid, refusal
 from koha_client.simulator.state import KohaState
@@ -49,6 +49,8 @@ _HANDLERS: Mapping[Route, Callable[[RestExchange], RestReply]] = MappingProxyTyp
         Route.LIST_HOLDS: library_routes.list_holds,
         Route.LIST_ITEMS: library_routes.list_items,
         Route.LIST_CIRCULATION_RULES: library_routes.list_circulation_rules,
+        Route.CHECK_PASSWORD: staff_routes.check_password,
+        Route.GET_STAFF_STANDING: staff_routes.get_standing,
     }
 )
 
@@ -62,7 +64,8 @@ class KohaRestServer:
 
     ``permissions`` are those of the account that the API key belongs to, *account_library_id* is its
     home library. ``permissions``, ``in_maintenance`` and ``grants_tokens`` (the preference
-    RESTOAuth2ClientCredentials) may be changed while the server runs. Basic authentication is off
+    RESTOAuth2ClientCredentials) may be changed while the server runs, and so may ``has_plugin``, whether
+    the bridge's plugin is installed. Basic authentication is off
     unless *basic_credentials* are given. Nothing is written to standard error.
     """
 
@@ -82,6 +85,7 @@ class KohaRestServer:
         self.permissions = permissions
         self.in_maintenance = False
         self.grants_tokens = True
+        self.has_plugin = True
         self.tokens_granted = 0
         self.version = version
         self._state = state
@@ -166,6 +170,7 @@ class KohaRestServer:
             route.method: (route, match.groupdict())
             for route, pattern in _PATTERNS.items()
             if self.version.is_at_least(route.first_version)
+            and (self.has_plugin or not route.of_plugin)
             and (match := pattern.fullmatch(path.removeprefix(API_PATH)))
         }
         if not found or not path.startswith(API_PATH):

@@ -63,6 +63,8 @@ class KohaState:
         self._holds: list[Hold] = []
         self._numbers = count(1)
         self._clock = clock
+        self.failed_login_attempts: int | None = None
+        """The preference FailedLoginAttempts; None where it is empty and no account is ever locked."""
         self.welcome_mails: list[int] = []
         """The ids of patrons who were sent a welcome mail."""
         self._updated_at = dict.fromkeys(self._patrons, clock())
@@ -96,6 +98,22 @@ class KohaState:
             if wanted in known:
                 return known[wanted]
         return None
+
+    def is_locked(self, patron: SimulatedPatron) -> bool:
+        """Whether Koha takes no password of a patron any more; a negative count is staff's own lock."""
+        limit = self.failed_login_attempts
+        return patron.login_attempts < 0 or (bool(limit) and patron.login_attempts >= (limit or 0))
+
+    def check_password(self, patron: SimulatedPatron, password: str) -> bool:
+        """Whether it is the password of a patron who is not locked; a wrong one is counted."""
+        with self._lock:
+            present = self._patrons[patron.patron_id]
+            if self.is_locked(present):
+                return False
+            matches = bool(present.password) and present.password == password
+            attempts = 0 if matches else present.login_attempts + 1
+            self._patrons[patron.patron_id] = replace(present, login_attempts=attempts)
+            return matches
 
     def put_patron(self, patron: SimulatedPatron) -> None:
         """Add a patron, or replace the one with the same id, as the staff pages would."""

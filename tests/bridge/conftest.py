@@ -1,10 +1,18 @@
-"""Chromium, and axe-core as the judge of what it shows: for the admin's pages and the patron's."""
+"""Chromium with axe-core as the judge of what it shows, and a simulated Koha by which staff sign in."""
 
 import os
+from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import sync_playwright
+
+from bridge.environment import KohaSignIn
+from bridge.patrons.koha import KohaStaffDirectory
+from koha_client import KohaClient, OAuth2ClientCredentials, Transport
+from koha_client.simulator import KohaRestServer, SimulatedPatron, demo_state
+from koha_client.versions import CIRCULATE
 
 CHROMIUM = "/usr/bin/chromium"
 CHROMIUM_ARGUMENTS = [
@@ -227,3 +235,69 @@ def keep_screenshot():
 def kept_screenshots():
     """The names of the pictures that are in ``docs/images``."""
     return {path.stem for path in IMAGES.glob("*.png")}
+
+
+KOHA_CLIENT = ("bridge", "a-secret-of-the-bridge")
+
+
+class StaffKoha:
+    """A simulated Koha with two members of staff, of whom the first may lend. ``asked`` are its requests."""
+
+    hanako, jiro = 801, 802
+    userid = "hanako.koha"
+    password = "Tosho-2026-secret"
+
+    def __init__(self):
+        self.state = demo_state(lambda: datetime.now().astimezone())
+        self._add(self.hanako, self.userid, CIRCULATE)
+        self._add(self.jiro, "jiro.koha")
+        self.server = KohaRestServer(self.state, client_id=KOHA_CLIENT[0], client_secret=KOHA_CLIENT[1])
+        self.asked = []
+        self._answer, self.server.answer = self.server.answer, self._keep
+        self.transport = Transport(connect_timeout=5, read_timeout=5)
+        auth = OAuth2ClientCredentials(self.server.base_url, *KOHA_CLIENT, self.transport)
+        client = KohaClient(self.server.base_url, auth, self.transport)
+        self.sign_in = KohaSignIn(KohaStaffDirectory(client, CIRCULATE), timedelta(minutes=5))
+
+    def switch_on(self, environment, library_id):
+        """Let the staff of a library sign in here."""
+        libraries = environment.libraries
+        libraries[library_id] = replace(libraries[library_id], koha_sign_in=self.sign_in)
+
+    def change(self, patron_id, **changes):
+        self.state.put_patron(replace(self.state.get_patron(patron_id), **changes))
+
+    @property
+    def passwords_tried(self):
+        return sum(target.endswith("/auth/password/validation") for target in self.asked)
+
+    @property
+    def tries_counted(self):
+        return self.state.get_patron(self.hanako).login_attempts
+
+    def _add(self, patron_id, userid, *permissions):
+        self.state.put_patron(
+            SimulatedPatron(
+                patron_id,
+                f"S-{patron_id}",
+                userid,
+                "職員",
+                "某",
+                "PT",
+                None,
+                password=self.password,
+                permissions=frozenset(permissions),
+            )
+        )
+
+    def _keep(self, method, target, headers, body):
+        self.asked.append(target.partition("?")[0])
+        return self._answer(method, target, headers, body)
+
+
+@pytest.fixture
+def staff_koha():
+    koha = StaffKoha()
+    with koha.server:
+        yield koha
+    koha.transport.close()

@@ -382,6 +382,44 @@ def test_a_library_needs_one_way_to_its_patrons(settings_file):
     assert problems_of(settings_file) == ["library 1.koha: missing; or give library 1.sip2.directory_login"]
 
 
+def koha_sign_in(settings_file, lines):
+    settings_file.replace("#[library.koha_sign_in]", f"[library.koha_sign_in]\n{lines}")
+
+
+def test_staff_do_not_sign_in_with_koha_s_password_unless_that_is_switched_on(settings_file):
+    assert settings_file.load().libraries[0].koha_sign_in is None
+    koha_sign_in(settings_file, 'permission = "circulate:1"')
+    chosen = settings_file.load().libraries[0].koha_sign_in
+    assert (chosen.permission, chosen.recheck_minutes) == ("circulate:1", 5)
+
+
+@pytest.mark.parametrize(
+    "permission", ["circulate", "circulate:", ":1", "circulate:a b", "Circulate:1", "a:b&c=d", ""]
+)
+def test_what_is_no_permission_of_koha_s_is_named(settings_file, permission):
+    koha_sign_in(settings_file, f'permission = "{permission}"')
+    (problem,) = problems_of(settings_file)
+    assert problem.startswith("library 1.koha_sign_in.permission: expected permission of Koha")
+
+
+def test_a_sign_in_without_a_permission_or_a_sensible_interval_is_refused(settings_file):
+    koha_sign_in(settings_file, "recheck_minutes = 0")
+    problems = problems_of(settings_file)
+    assert any(problem.startswith("library 1.koha_sign_in.permission: missing") for problem in problems)
+    assert any(problem.startswith("library 1.koha_sign_in.recheck_minutes") for problem in problems)
+
+
+def test_over_sip2_alone_nobody_is_asked_for_a_permission(settings_file):
+    without_koha(settings_file)
+    settings_file.replace(
+        "[library.sip2]", '[library.koha_sign_in]\npermission = "circulate:1"\n[library.sip2]'
+    )
+    settings_file.replace("# directory_login =", 'directory_login = "bridge"')
+    settings_file.environ["KOHA_JPKI_LIBRARY_CENTRAL_SIP2_DIRECTORY_PASSWORD"] = "a-sip2-password"
+    (problem,) = problems_of(settings_file)
+    assert problem.startswith("library 1.koha_sign_in: needs library 1.koha; over SIP2")
+
+
 def test_categories_are_moved_over_rest_alone(settings_file):
     without_koha(settings_file)
     settings_file.replace("# linked_category =", 'linked_category = {PT="PT12"}')

@@ -20,7 +20,7 @@ INNER_SETTINGS = {
     "logging",
     "metrics",
 }
-INNER_SETTINGS |= {"libraries", "koha", "sip2", "self_check"}
+INNER_SETTINGS |= {"libraries", "koha", "koha_sign_in", "sip2", "self_check"}
 
 
 def section_id(section):

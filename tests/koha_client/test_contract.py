@@ -5,6 +5,7 @@ checked against the contract's schemas. The contract is no part of the project: 
 tests skip and say so.
 """
 
+import json
 import re
 import socket
 import subprocess
@@ -32,13 +33,14 @@ from koha_client import (
     NewPatron,
     NotOffered,
     OAuth2ClientCredentials,
+    Password,
     PasswordRules,
     PatronNotFound,
     ServerFailed,
     Transport,
 )
 from koha_client.simulator import DemoItem, DemoPatron
-from koha_client.versions import NEWEST, Route
+from koha_client.versions import CIRCULATE, NEWEST, Route
 
 PROJECT = Path(__file__).parents[2]
 CONTRACT = PROJECT.parent / "shared/koha-openapi/koha-subset.prefixed.yaml"
@@ -55,6 +57,14 @@ def contract():
     if not CONTRACT.exists():
         pytest.skip(f"the contract of Koha's REST API is not beside the project ({CONTRACT.parent.name}/)")
     return yaml.safe_load(CONTRACT.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def plugin_contract():
+    """What the plugin's own description adds to Koha's, under the address that Koha gives it."""
+    description = PROJECT / "koha_plugin/Koha/Plugin/Com/KohaJpki/MyNumberCard/openapi.json"
+    routes = json.loads(description.read_text(encoding="utf-8"))
+    return {"paths": {f"{API}/contrib/jpkibridge{path}": routes[path] for path in routes}, "definitions": {}}
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +151,12 @@ CALLS = {
     "checkouts": lambda client: client.checkouts_of(EXAMPLE_ID),
     "holds": lambda client: client.holds_of(EXAMPLE_ID),
     "rules": lambda client: client.circulation_rules(category_id="PT12", library_id="CPL", item_type_id="BK"),
-    **{ability.value: lambda client, ability=ability: client.check_ability(ability) for ability in Ability},
+    "check password": lambda client: client.is_password_of(EXAMPLE_ID, "2000000051", Password("Tosho-2026")),
+    **{
+        ability.value: lambda client, ability=ability: client.check_ability(ability)
+        for ability in Ability
+        if ability is not Ability.SEE_STAFF_PERMISSIONS  # a route of the plugin's, not of Koha's
+    },
 }
 
 
@@ -225,8 +240,9 @@ RELAXED_LATER = {Route.UPDATE_PATRON: {"borrowers:edit_borrowers"}}
 
 
 @pytest.mark.parametrize("route", list(Route), ids=lambda route: route.name)
-def test_every_route_and_its_permissions_are_the_contract_s(contract, route):
-    operation = contract["paths"][API + route.path][route.method.lower()]
+def test_every_route_and_its_permissions_are_the_contract_s(contract, plugin_contract, route):
+    described = plugin_contract if route.of_plugin else contract
+    operation = described["paths"][API + route.path][route.method.lower()]
     wanted = operation["x-koha-authorization"]["permissions"]
     alternatives = wanted if isinstance(wanted, list) else [wanted]
     permissions = {f"{module}:{name}" for each in alternatives for module, name in each.items()}
@@ -301,6 +317,8 @@ def everything(client):
     client.list_libraries()
     assert client.checkouts_of(51)
     assert client.holds_of(52)
+    assert client.is_password_of(created.patron_id, "shinki", Password("Tosho-2026"))
+    assert client.staff_standing(created.patron_id, CIRCULATE).tries_left is None
     for call in (
         client.list_categories,
         lambda: client.circulation_rules(category_id="PT", library_id="CPL"),
@@ -310,7 +328,7 @@ def everything(client):
 
 
 def test_every_answer_of_the_simulator_is_the_contract_s(
-    contract, definitions, any_koha, client_of_any, state, replies_of
+    contract, plugin_contract, definitions, any_koha, client_of_any, state, replies_of
 ):
     state.check_out(state.get_patron(51), DemoItem.VOLUME_1.value)
     state.place_hold(state.get_patron(52), DemoItem.VOLUME_1.value, "CPL")
@@ -321,7 +339,8 @@ def test_every_answer_of_the_simulator_is_the_contract_s(
     assert len(replies) > 20
     for method, target, reply in replies:
         if reply.status != 404:  # of a release that lacks the route
-            check_reply(contract, definitions, method, target, reply)
+            described = plugin_contract if "/contrib/" in target else contract
+            check_reply(described, definitions, method, target, reply)
 
 
 def test_every_refusal_of_the_simulator_is_the_contract_s(
@@ -348,6 +367,8 @@ def test_every_refusal_of_the_simulator_is_the_contract_s(
     recorder.get(f"{koha.base_url}/patrons", params={"q": "{"}, timeout=5)
     recorder.post(f"{koha.base_url}/patrons/51/password", json={}, timeout=5)
     recorder.post(f"{koha.base_url}/patrons/51/extended_attributes", json={"type": "NOPE", "value": "x"})
+    for document in ({"password": ""}, {"userid": "x", "identifier": "x", "password": ""}):
+        recorder.post(f"{koha.base_url}/auth/password/validation", json=document, timeout=5)
     koha.permissions = frozenset()
     recorder.get(f"{koha.base_url}/patrons/51", timeout=5)
     koha.in_maintenance = True

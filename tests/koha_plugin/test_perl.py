@@ -31,7 +31,7 @@ def test_every_module_compiles_without_a_warning(places, module):
     assert ended.stderr == f"{path} syntax OK\n"
 
 
-@pytest.mark.parametrize("test", ["00-load.t", "01-configure.t"])
+@pytest.mark.parametrize("test", ["00-load.t", "01-configure.t", "03-standing.t"])
 def test_the_plugin_passes_its_own_tests(places, test):
     ended = perl(places, "prove", "-v", str(places.tests / "t" / test))
     assert ended.returncode == 0, ended.stdout[-3000:] + ended.stderr[-3000:]

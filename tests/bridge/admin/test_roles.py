@@ -75,6 +75,7 @@ NEEDED = {
     "libraries.reset_password": ADMINISTER,
     "libraries.reset_second_factor": ADMINISTER,
     "libraries.unlock": ADMINISTER,
+    "libraries.use_koha_password": ADMINISTER,
     "libraries.add_librarian": ADMINISTER,
     "libraries.enrol_terminal": ADMINISTER,
     "libraries.remove_terminal": ADMINISTER,
@@ -199,7 +200,7 @@ def north(world):
         "libraries/{}/staff/add": "kita",
         **{
             f"libraries/{{}}/staff/{world.north_librarian.librarian_id}{change}": "kita"
-            for change in ("", "/disable", "/enable", "/unlock", "/password")
+            for change in ("", "/disable", "/enable", "/unlock", "/password", "/koha")
         },
         "libraries/chuo/staff/{}": world.north_librarian.librarian_id,
         "libraries/chuo/staff/{}/password": world.north_librarian.librarian_id,

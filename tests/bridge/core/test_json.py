@@ -74,8 +74,9 @@ GOOD = {
 }
 """Command: (arguments with which it does something, what it gives)."""
 
-NEEDS_MORE = {("links", "show"), ("links", "end"), ("keys", "retire")}
-"""What needs a link or an older key first: tested where those are (``test_link_commands``, below)."""
+NEEDS_MORE = {("links", "show"), ("links", "end"), ("keys", "retire"), ("librarian", "use-koha")}
+"""What needs a link, an older key or a Koha first: tested where those are (``test_link_commands``,
+``test_staff_commands``, below)."""
 
 REFUSED = {
     ("library", "list"): (["--nonsense"], 2, "wrong-use"),
@@ -100,6 +101,7 @@ REFUSED = {
             "reset-second-factor": [],
         }.items()
     },
+    ("librarian", "use-koha"): ([*HANAKO, "--koha-patron", "801"], 1, "koha-sign-in-off"),
     ("links", "list"): (["--library", "nowhere"], 1, "library-not-found"),
     ("links", "show"): ([*LIBRARY, NO_LINK], 1, "link-not-found"),
     ("links", "end"): ([*LIBRARY, NO_LINK, "--reason", "mistake"], 1, "link-not-found"),

@@ -10,9 +10,10 @@ from sqlalchemy import inspect, text
 from sqlalchemy.exc import IntegrityError
 
 from bridge.audit.chain import ChainVerifier
+from bridge.errors import NameTaken
 from bridge.links.consent import ConsentLanguage, ConsentWording, OwnConsent
-from bridge.models import DeskPass, KohaAccount, KohaPlugin, LinkState
-from bridge.ports import LinkGroup
+from bridge.models import DeskPass, KohaAccount, KohaPlugin, Librarian, LibrarianRole, LinkState
+from bridge.ports import NO_PASSWORD, LinkGroup
 from bridge.store import SqlStore, open_engine, upgrade
 from bridge.store.audit import AuditLog
 from bridge.store.engine import tables_may_be_rebuilt
@@ -331,3 +332,17 @@ def test_an_end_of_many_links_has_two_persons_in_the_database_itself(first_revis
         connection.execute(text("INSERT INTO bulk_unlinking_link VALUES ('b1', 'link-1', NULL)"))
     with SqlStore(first_revision).reading() as transaction:
         assert transaction.bulk_links_to_end("b1", 10) == ["link-1"]
+
+
+@pytest.mark.parametrize("first_revision", ["0019"], indirect=True)
+def test_staff_of_before_keep_their_passwords_and_two_cannot_be_one_in_koha(first_revision):
+    assert upgrade(first_revision) == ("0019", head_revision())
+    with SqlStore(first_revision).transaction() as transaction:
+        account = transaction.account_of("l1")
+        assert account.librarian.koha_patron_id is None
+        assert account.password_hash != NO_PASSWORD
+        transaction.set_password_source("l1", 51, NO_PASSWORD)
+        assert transaction.account_of("l1").librarian.koha_patron_id == 51
+        other = Librarian("l9", "central", "other", "次郎", LibrarianRole.LIBRARIAN, koha_patron_id=51)
+        with pytest.raises(NameTaken):
+            transaction.add_librarian(other, NO_PASSWORD)

@@ -83,6 +83,8 @@ def test_staff_are_listed_by_library(run):
             "role": "librarian",
             "state": "open",
             "second_factor": False,
+            "password_source": "bridge",
+            "koha_patron": None,
             "display_name": "minato",
         }
     ]
@@ -193,3 +195,80 @@ def test_the_list_of_terminals_says_how_each_is(run, installation):
     (told,) = json.loads(run("terminal", "list", "--library", "central", "--json").stdout)
     assert told["report"] == {"reader": "missing", "output": "none", "version": "0.1.0"}
     assert told["last_seen_at"]
+
+
+# with Koha's password
+
+
+@pytest.fixture
+def koha(installation, run, staff_koha):
+    """The central library's staff may sign in to a simulated Koha."""
+    text = installation.path.read_text(encoding="utf-8")
+    sign_in = '[library.koha_sign_in]\npermission = "circulate:circulate_remaining_permissions"\n'
+    before, heading, rest = text.partition("[library.koha]")
+    rest = rest.replace("http://127.0.0.1:9/api/v1", staff_koha.server.base_url, 1)
+    installation.path.write_text(f"{before}{sign_in}{heading}{rest}", encoding="utf-8")
+    staff_koha.server._client = ("bridge", (installation.path.parent / "secret").read_text().strip())
+    return staff_koha
+
+
+def test_an_account_is_added_and_switched_to_koha_s_password_by_command(run, koha, installation):
+    account = ("--library", "central", "--login-name")
+    added = run(
+        *("librarian", "add", *account, "jiro", "--display-name", "次郎"), *("--koha-patron", "801", "--json")
+    )
+    assert added.exit_code == 0, added.output
+    shown = json.loads(added.stdout)
+    assert (shown["password_source"], shown["koha_patron"], shown["role"]) == ("koha", 801, "librarian")
+    staff = build_staff(installation.load())
+    assert staff.log_in("jiro", koha.password)
+    taken = run("librarian", "use-koha", *account, "hanako", "--koha-patron", "801")
+    assert (taken.exit_code, taken.output) == (1, "name-taken\n")
+    for patron, problem in (("802", "koha-permission-missing"), ("999", "koha-account-not-found")):
+        refused = run("librarian", "use-koha", *account, "hanako", "--koha-patron", patron)
+        assert (refused.exit_code, refused.output) == (1, f"{problem}\n")
+    back = run("librarian", "reset-password", *account, "jiro", "--generate")
+    assert staff.log_in("jiro", back.stdout.strip())
+    changed = run("librarian", "use-koha", *account, "hanako", "--koha-patron", "801", "--json")
+    assert json.loads(changed.stdout)["password_source"] == "koha"
+    assert staff.log_in("hanako", koha.password)
+    listed = json.loads(run("librarian", "list", "--library", "central", "--json").stdout)
+    assert {each["login_name"]: each["password_source"] for each in listed} == {
+        "hanako": "koha",
+        "jiro": "bridge",
+    }
+
+
+def test_a_library_without_the_setting_the_region_and_half_an_order_are_refused(run, koha):
+    off = run(
+        "librarian", "use-koha", "--library", "harbour", "--login-name", "minato", "--koha-patron", "801"
+    )
+    assert (off.exit_code, off.output) == (1, "koha-sign-in-off\n")
+    name = ("--login-name", "kouiki", "--display-name", "広域", "--koha-patron", "801")
+    region = run("librarian", "add", "--region", *name)
+    assert (region.exit_code, region.output) == (1, "koha-sign-in-off\n")
+    assert run("librarian", "add", "--library", "central", *name, "--password-stdin").exit_code == 2
+    assert run("librarian", "use-koha", "--library", "central", "--login-name", "hanako").exit_code == 2
+    assert run("librarian", "add", "--library", "central", *name[:4], "--koha-patron", "0").exit_code == 2
+
+
+def test_check_config_and_the_doctor_say_that_the_plugin_is_needed(run, koha):
+    assert "needed" not in (checked := run("check-config")).output
+    assert (
+        "not possible: library central: without the bridge's plugin in Koha nobody signs in" in checked.output
+    )
+
+    def looked():
+        found = json.loads(run("doctor", "--json").stdout)
+        return [each for each in found if each["check"] == "koha" and each["place"] == "central"]
+
+    assert [each["verdict"] for each in looked()] == ["ok"] * 3
+    koha.server.has_plugin = False
+    *_, plugin = looked()
+    assert (plugin["verdict"], "plugin" in plugin["en"], "プラグイン" in plugin["ja"]) == (
+        "refused",
+        True,
+        True,
+    )
+    koha.server.permissions = frozenset({"borrowers:edit_borrowers"})
+    assert [each["verdict"] for each in looked()] == ["refused"] * 3

@@ -6,7 +6,8 @@ package Koha::Plugin::Com::KohaJpki::MyNumberCard;
 # License, <https://www.gnu.org/licenses/>.
 
 # The My Number Card in Koha's staff pages. The bridge (koha-jpki-bridge) does the work; this plugin says
-# to it who is signed in, and brings one script into the pages. Its secret stays on this server.
+# to it who is signed in, and brings one script into the pages. Its secret stays on this server. Where staff
+# sign in to the bridge with Koha's password, it also says whether they have a permission.
 
 use strict;
 use warnings;
@@ -17,7 +18,9 @@ use HTTP::Tiny;
 use JSON::PP qw(decode_json encode_json);
 use MIME::Base64 qw(encode_base64);
 
+use C4::Context;
 use C4::Languages;
+use Koha::Patrons;
 use Koha::Token;
 
 our $VERSION = '0.1.0';
@@ -159,6 +162,28 @@ sub api_routes {
 sub static_routes {
     my ($self) = @_;
     return decode_json( $self->mbf_read('staticapi.json') );
+}
+
+# --- what the bridge asks
+
+# Whether somebody has one permission, and how many wrong passwords Koha still takes before it locks the
+# account: undef where it locks none. Returns an HTTP status and a document.
+sub staff_standing {
+    my ( $self, $borrowernumber, $module, $permission ) = @_;
+    my $patron = Koha::Patrons->find($borrowernumber);
+    return ( 404, { error => 'Patron not found' } ) if !$patron;
+
+    my $limit = C4::Context->preference('FailedLoginAttempts');
+    my $left = $limit ? $limit - ( $patron->login_attempts // 0 ) : undef;
+    return (
+        200,
+        {
+            patron_id  => 0 + $patron->borrowernumber,
+            userid     => $patron->userid,
+            permitted  => $patron->has_permission( { $module => $permission } ) ? JSON::PP::true : JSON::PP::false,
+            tries_left => $patron->account_locked ? 0 : $left,
+        }
+    );
 }
 
 # --- the bridge

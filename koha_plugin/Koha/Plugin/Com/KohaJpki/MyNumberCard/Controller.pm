@@ -19,4 +19,13 @@ sub pass {
     return $c->render( status => $status, openapi => $document );
 }
 
+# What the bridge asks of a member of staff who signs in to it with Koha's password.
+sub standing {
+    my $c = shift->openapi->valid_input or return;
+    my ( $status, $document ) = Koha::Plugin::Com::KohaJpki::MyNumberCard->new->staff_standing(
+        map { scalar $c->param($_) } qw(patron_id module permission) );
+    $c->res->headers->cache_control('no-store');
+    return $c->render( status => $status, openapi => $document );
+}
+
 1;
