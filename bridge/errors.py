@@ -47,6 +47,7 @@ counter page. It never changes once released. Sentences for people are made at t
     ├ PasswordOfKoha               the password is Koha's and is changed there
     ├ PasswordNotChecked           Koha does not answer, so its passwords cannot be checked
     ├ KohaSignInOff                the library does not let staff sign in with Koha's password
+    ├ KohaAccountTaken             another account of the library signs in by this borrowernumber
     ├ KohaAccountNotFound          Koha knows nobody by this borrowernumber
     ├ KohaPermissionMissing        the password was right, but Koha does not give the permission asked for
     ├ StandingUnknown              Koha does not say whether somebody who is logged in is still permitted
@@ -352,6 +353,12 @@ class KohaSignInOff(BridgeError):
     """No staff of this library, or of the region, sign in with Koha's password."""
 
     slug = "koha-sign-in-off"
+
+
+class KohaAccountTaken(BridgeError):
+    """Another account of the same library signs in with the password of this account in Koha."""
+
+    slug = "koha-account-taken"
 
 
 class KohaAccountNotFound(BridgeError):

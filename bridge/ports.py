@@ -401,7 +401,7 @@ class Transaction(Protocol):
         """
 
     def add_librarian(self, librarian: Librarian, password_hash: str) -> None:
-        """Raises ``NameTaken``."""
+        """Raises ``NameTaken``, ``KohaAccountTaken``."""
 
     def find_librarian(self, librarian_id: str) -> Librarian | None: ...
     def find_account(self, login_name: str) -> LibrarianAccount | None: ...
@@ -430,7 +430,7 @@ class Transaction(Protocol):
     def set_password_source(self, librarian_id: str, koha_patron_id: int | None, password_hash: str) -> None:
         """Let the password be that of an account in Koha, or with None the bridge's own.
 
-        Raises ``NameTaken`` where the account in Koha is another librarian's of the same library.
+        Raises ``KohaAccountTaken`` where that is another librarian's of the same library.
         """
 
     def propose_second_factor(self, librarian_id: str, secret: EncryptedValue) -> None:

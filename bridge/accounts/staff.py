@@ -252,7 +252,7 @@ class StaffService:
     ) -> Librarian:
         """Let an account sign in with the password of somebody's in Koha; end its sessions.
 
-        Raises ``LibrarianNotFound``, ``NameTaken`` where that account in Koha is another's,
+        Raises ``LibrarianNotFound``, ``KohaAccountTaken`` where that account in Koha is another's,
         ``KohaSignInOff``, ``KohaAccountNotFound``, ``KohaPermissionMissing``, ``KohaNotReachable``.
         """
         self._koha.require_standing(library_id, koha_patron_id)

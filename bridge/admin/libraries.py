@@ -28,7 +28,13 @@ from bridge.admin.forms import (
 from bridge.admin.policies import in_words
 from bridge.admin.terminal_state import describe_sighting
 from bridge.admin.words import CONSENT_LANGUAGES, LIBRARIAN_ROLES, PROBLEMS, TERMINAL_KINDS
-from bridge.errors import ConsentChanged
+from bridge.errors import (
+    ConsentChanged,
+    KohaAccountNotFound,
+    KohaAccountTaken,
+    KohaNotReachable,
+    KohaPermissionMissing,
+)
 from bridge.links.consent import ConsentLanguage, points_of, read_text, standard_wording
 from bridge.models import LibrarianRole, Permission, TerminalKind
 
@@ -246,12 +252,16 @@ class LibrariesView(StaffView):
         """Let an account sign in with Koha's password."""
         library = self._overview(library_id)
         member, form = self._member(library, librarian_id), KohaAccountForm()
+        role = RoleForm(formdata=None, data={"role": member.librarian.role.value})
         if not form.validate_on_submit():
-            role = RoleForm(formdata=None, data={"role": member.librarian.role.value})
             return self._staff_page(library, member, role, form)
-        changed = self._administration.use_koha_password(
-            signed_in_librarian(), library_id, librarian_id, form.koha_patron_id.data
-        )
+        try:
+            changed = self._administration.use_koha_password(
+                signed_in_librarian(), library_id, librarian_id, form.koha_patron_id.data
+            )
+        except (KohaAccountTaken, KohaAccountNotFound, KohaPermissionMissing, KohaNotReachable) as refused:
+            form.koha_patron_id.errors = [PROBLEMS[refused.slug]]
+            return self._staff_page(library, member, role, form)
         flash(
             gettext(
                 "%(name)s signs in with Koha's password from now on, and is logged out.",
@@ -357,8 +367,6 @@ class LibrariesView(StaffView):
 
     def refuge(self) -> str:
         """After a refusal, go on at the form that was refused, else at the list of libraries."""
-        if request.method == "POST" and request.endpoint == "libraries.use_koha_password":
-            return url_for("libraries.staff", **(request.view_args or {}))
         was_filled_in = request.method == "POST" and request.endpoint in FORM_PAGES
         return request.path if was_filled_in else url_for("libraries.index")
 

@@ -180,6 +180,7 @@ PROBLEMS: Mapping[str, LazyString] = MappingProxyType(
             "With a password of this system, please check log-in name and password."
         ),
         "koha-sign-in-off": lazy_gettext("Staff of this library do not sign in with Koha's password."),
+        "koha-account-taken": lazy_gettext("Another account signs in with this borrowernumber."),
         "koha-account-not-found": lazy_gettext("Koha knows nobody with this borrowernumber."),
         "koha-permission-missing": lazy_gettext(
             "Koha does not give this account the permission that the library asks for. Please tell the "

@@ -283,6 +283,11 @@ PROBLEMS: Mapping[str, ProblemType] = MappingProxyType(
         "koha-sign-in-off": ProblemType(
             HTTPStatus.CONFLICT, "Kohaのパスワードではログインできません", "No sign-in with Koha's password"
         ),
+        "koha-account-taken": ProblemType(
+            HTTPStatus.CONFLICT,
+            "そのKohaの利用者は別のアカウントで使われています",
+            "Taken by another account",
+        ),
         "koha-account-not-found": ProblemType(
             HTTPStatus.NOT_FOUND, "Kohaに該当する人がいません", "Nobody by this borrowernumber in Koha"
         ),

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Row, Update, bindparam, or_, select, text, update
 
-from bridge.errors import NameTaken, TerminalNotFound
+from bridge.errors import KohaAccountTaken, NameTaken, TerminalNotFound
 from bridge.models import (
     Librarian,
     LibrarianRole,
@@ -229,6 +229,7 @@ class StaffQueries(Queries):
                 koha_patron_id=librarian.koha_patron_id,
             ),
             taken=NameTaken,
+            in_the_way={"koha_patron": KohaAccountTaken},
         )
 
     def find_librarian(self, librarian_id: str) -> Librarian | None:
@@ -310,7 +311,7 @@ class StaffQueries(Queries):
         """See ``bridge.ports.Transaction``."""
         row = self._session.get_one(LibrarianRow, librarian_id)
         row.koha_patron_id, row.password_hash = koha_patron_id, password_hash
-        self._add(row, taken=NameTaken)
+        self._add(row, taken=KohaAccountTaken)
 
     def propose_second_factor(self, librarian_id: str, secret: EncryptedValue) -> None:
         """See ``bridge.ports.Transaction``."""

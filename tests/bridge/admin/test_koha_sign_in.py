@@ -165,6 +165,8 @@ def test_a_number_that_cannot_be_is_told_and_changes_nothing(world, switched_on,
     account = f"{STAFF}/{world.hanako.librarian_id}"
     answer = browser_of("kanri").post(f"{account}/koha", account, {"koha_patron_id": number}, follow=True)
     assert word in answer.text
+    assert "field-error" in answer.text
+    assert f'action="{account}"' in answer.text  # the form of the role is still sent to where it belongs
     assert hanako_of(world) == world.hanako
 
 

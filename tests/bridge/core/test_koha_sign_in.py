@@ -20,12 +20,12 @@ from bridge.errors import (
     BridgeError,
     DeskClosed,
     KohaAccountNotFound,
+    KohaAccountTaken,
     KohaNotReachable,
     KohaPermissionMissing,
     KohaSignInOff,
     LibrarianNotFound,
     LogInFailed,
-    NameTaken,
     OwnPasswordRefused,
     PasswordNotChecked,
     PasswordOfKoha,
@@ -474,12 +474,12 @@ def test_the_change_to_koha_s_password_ends_every_session_and_is_recorded(place,
 
 def test_two_accounts_cannot_be_one_in_koha(place, koha):
     account = {"library_id": place.library, "display_name": "二人目", "role": LibrarianRole.AUDITOR}
-    with pytest.raises(NameTaken):
+    with pytest.raises(KohaAccountTaken):
         place.staff.add_librarian_of_koha(
             place.command, login_name="second", koha_patron_id=koha.hanako, **account
         )
     second = place.staff.add_librarian(place.command, login_name="second", password=place.password, **account)
-    with pytest.raises(NameTaken):
+    with pytest.raises(KohaAccountTaken):
         place.staff.use_koha_password(
             place.command,
             library_id=place.library,

@@ -10,7 +10,7 @@ from sqlalchemy import inspect, text
 from sqlalchemy.exc import IntegrityError
 
 from bridge.audit.chain import ChainVerifier
-from bridge.errors import NameTaken
+from bridge.errors import KohaAccountTaken
 from bridge.links.consent import ConsentLanguage, ConsentWording, OwnConsent
 from bridge.models import DeskPass, KohaAccount, KohaPlugin, Librarian, LibrarianRole, LinkState
 from bridge.ports import NO_PASSWORD, LinkGroup
@@ -344,5 +344,5 @@ def test_staff_of_before_keep_their_passwords_and_two_cannot_be_one_in_koha(firs
         transaction.set_password_source("l1", 51, NO_PASSWORD)
         assert transaction.account_of("l1").librarian.koha_patron_id == 51
         other = Librarian("l9", "central", "other", "次郎", LibrarianRole.LIBRARIAN, koha_patron_id=51)
-        with pytest.raises(NameTaken):
+        with pytest.raises(KohaAccountTaken):
             transaction.add_librarian(other, NO_PASSWORD)

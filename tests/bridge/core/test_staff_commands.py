@@ -223,7 +223,7 @@ def test_an_account_is_added_and_switched_to_koha_s_password_by_command(run, koh
     staff = build_staff(installation.load())
     assert staff.log_in("jiro", koha.password)
     taken = run("librarian", "use-koha", *account, "hanako", "--koha-patron", "801")
-    assert (taken.exit_code, taken.output) == (1, "name-taken\n")
+    assert (taken.exit_code, taken.output) == (1, "koha-account-taken\n")
     for patron, problem in (("802", "koha-permission-missing"), ("999", "koha-account-not-found")):
         refused = run("librarian", "use-koha", *account, "hanako", "--koha-patron", patron)
         assert (refused.exit_code, refused.output) == (1, f"{problem}\n")
