@@ -36,6 +36,11 @@ SQLITE_PRAGMAS = (
     "PRAGMA secure_delete = ON",  # what is wiped is overwritten in the file
 )
 
+POSTGRESQL_SETTINGS = ("SET lock_timeout = '5s'",)  # as busy_timeout: whoever waits for a lock is told
+
+CONNECT_TIMEOUT = 5
+"""Seconds to wait for a PostgreSQL server that does not answer, where the URL says nothing else."""
+
 BEGIN_OPTION = "sqlite_begin"
 """Execution option: how a transaction begins on SQLite, ``DEFERRED`` or ``IMMEDIATE``."""
 
@@ -74,7 +79,9 @@ def open_engine(url: str) -> Engine:
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
         return _open_sqlite(parsed, SQLITE_PRAGMAS)
-    engine = create_engine(parsed, hide_parameters=True, pool_pre_ping=True)
+    timeout = {} if "connect_timeout" in parsed.query else {"connect_timeout": CONNECT_TIMEOUT}
+    engine = create_engine(parsed, hide_parameters=True, pool_pre_ping=True, connect_args=timeout)
+    event.listen(engine, "connect", _set_up_postgresql)
     event.listen(engine, "begin", _begin_on_postgresql)
     return engine
 
@@ -208,6 +215,14 @@ def _set_pragma(connection: Connection, name: str, value: str) -> None:
     if connection.info.get(name) != value:
         run_text(connection, f"PRAGMA {name} = {value}")
         connection.info[name] = value
+
+
+def _set_up_postgresql(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
+    cursor = connection.cursor()
+    for setting in POSTGRESQL_SETTINGS:
+        cursor.execute(setting)
+    cursor.close()
+    connection.commit()  # or the first roll-back would take the settings back
 
 
 def _begin_on_postgresql(connection: Connection) -> None:

@@ -12,6 +12,7 @@ from sqlalchemy.exc import DatabaseError
 from bridge.errors import StoreProblem
 from bridge.store.engine import (
     BEGIN_OPTION,
+    failures_translated,
     is_there,
     make_sqlite_file_private,
     tables_may_be_rebuilt,
@@ -60,7 +61,7 @@ def upgrade(engine: Engine) -> tuple[str | None, str]:
     """Create the tables or bring them up to date; return the revisions before and after.
 
     All or nothing, and nothing to do is no error. Raises ``StoreProblem`` where the database does not
-    answer or is ahead of this program.
+    answer or is ahead of this program, ``StoreUnavailable`` where it is held by somebody or full.
     """
     before = current_revision(engine)
     if before is not None:
@@ -68,6 +69,7 @@ def upgrade(engine: Engine) -> tuple[str | None, str]:
     make_sqlite_file_private(engine)
     config = _config()
     with (
+        failures_translated(),
         engine.execution_options(**{BEGIN_OPTION: "IMMEDIATE"}).connect() as connection,
         tables_may_be_rebuilt(connection),
         connection.begin(),

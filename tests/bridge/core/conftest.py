@@ -217,6 +217,16 @@ class PostgresqlServer:
             )
         _wait_for(self.url.format("postgres"), self._process)
 
+    def limit_file_size(self, process: int, size: int) -> None:
+        """Let one of its processes make no file longer than that."""
+        # By the server's own account: root may lack the right where it is confined to a container.
+        command = ["prlimit", "--pid", str(process), f"--fsize={size}:"]
+        subprocess.run(command, check=True, timeout=20, **self._account)
+
+    def wait(self) -> None:
+        """Wait until it takes calls, after one of its processes fell and took all others along."""
+        _wait_for(self.url.format("postgres"), self._process)
+
     def stop(self) -> None:
         """Stop it as its administrator does in a hurry: sessions are ended, what they began is undone."""
         self._process.send_signal(signal.SIGINT)  # "fast shutdown"

@@ -5,23 +5,28 @@ from __future__ import annotations
 import base64
 import resource
 import signal
-import sqlite3
+import socket
 from contextlib import contextmanager
 from dataclasses import fields
 from datetime import timedelta
 from pathlib import Path
 
+import psycopg
 import pytest
+from alembic import command
 from sqlalchemy import event, make_url, text
+from sqlalchemy.exc import OperationalError
 
 from bridge.accounts.own_account import OwnAccountService
 from bridge.accounts.second_factor import SecondFactorPolicy
 from bridge.app import create_app_from
 from bridge.borrowing import Borrower, NoLongerValid, TokenProblem
 from bridge.errors import LogInFailed, StoreUnavailable
-from bridge.models import AuditTag, TerminalKind, UnlinkReason
+from bridge.models import AuditTag, LinkRequestState, TerminalKind, UnlinkReason
 from bridge.services import Services
-from bridge.store import open_engine
+from bridge.store import SqlStore, open_engine, upgrade
+from bridge.store.engine import BEGIN_OPTION, CONNECT_TIMEOUT, tables_may_be_rebuilt
+from bridge.store.schema import _config, head_revision
 from bridge.terminals.service import TerminalService
 from config import WebSettings
 from jpki.errors import ChallengeAlreadyUsed, ChallengeExpired
@@ -40,26 +45,45 @@ def file_size_limit(size):
         signal.signal(signal.SIGXFSZ, ignored)
 
 
+TABLES_THAT_ARE_WRITTEN = (
+    "card_link, link_request, challenge, card_session, audit_event, audit_head, terminal, librarian"
+)
+
+IMPATIENT = {"sqlite": "PRAGMA busy_timeout = 20", "postgresql": "SET lock_timeout = '20ms'"}
+
+TOLD = {"sqlite": "SQLITE_BUSY", "postgresql": "55P03"}  # PostgreSQL, appendix A: lock_not_available
+
+
 @contextmanager
-def held_by_another(path):
-    """Let another program hold the database for writing."""
-    other = sqlite3.connect(path, isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-    try:
+def held_by_another(url, tables=TABLES_THAT_ARE_WRITTEN):
+    """Let another program keep everybody from writing; all may read. On SQLite that is the whole file."""
+    other = open_engine(url)
+    with other.execution_options(**{BEGIN_OPTION: "IMMEDIATE"}).connect() as connection, connection.begin():
+        if other.dialect.name == "postgresql":
+            connection.exec_driver_sql(f"LOCK TABLE {tables} IN EXCLUSIVE MODE")
         yield
-    finally:
-        other.execute("ROLLBACK")
-        other.close()
+    other.dispose()
+
+
+def engine_of(place):
+    return place.store._engine  # the one that writes
 
 
 @pytest.fixture
-def impatient(place_on_sqlite):
+def impatient(place):
     """The bridge, which does not wait five seconds for another program to finish."""
-    place = place_on_sqlite
-    engine = place.store.scoped_session()().get_bind().engine
+    engine = engine_of(place)
     engine.dispose()
-    event.listen(engine, "connect", lambda driver, _: driver.execute("PRAGMA busy_timeout = 20"))
-    return place
+
+    def set_up(driver, _):
+        cursor = driver.cursor()
+        cursor.execute(IMPATIENT[engine.dialect.name])
+        cursor.close()
+        driver.commit()
+
+    event.listen(engine, "connect", set_up)
+    yield place
+    event.remove(engine, "connect", set_up)
 
 
 def database_of(place):
@@ -67,12 +91,16 @@ def database_of(place):
 
 
 def everything_in(place):
-    with open_engine(f"sqlite:///{database_of(place)}").connect() as connection:
-        assert connection.execute(text("PRAGMA integrity_check")).scalar_one() == "ok"
-        return [
-            connection.execute(text(f"SELECT * FROM {table}")).all()
+    engine = open_engine(place.url)
+    with engine.connect() as connection:
+        if engine.dialect.name == "sqlite":
+            assert connection.execute(text("PRAGMA integrity_check")).scalar_one() == "ok"
+        rows = [
+            sorted(map(repr, connection.execute(text(f"SELECT * FROM {table}"))))
             for table in ("card_link", "link_request", "challenge", "card_session", "audit_event")
         ]
+    engine.dispose()
+    return rows
 
 
 def test_a_full_disk_refuses_a_link_and_once_there_is_room_it_is_made(place_on_sqlite):
@@ -95,10 +123,10 @@ def test_a_database_held_by_another_program_refuses_to_write_and_still_reads(imp
     opened = place.borrow(card)
     challenge = place.borrowing.begin(place.self_check, card.certificate_der)
     before = everything_in(place)
-    with held_by_another(database_of(place)):
+    with held_by_another(place.url):
         with pytest.raises(StoreUnavailable) as caught:
             place.complete_borrow(place.self_check, card, challenge)
-        assert caught.value.code == "SQLITE_BUSY"
+        assert caught.value.code == TOLD[engine_of(place).dialect.name]
         assert caught.value.__suppress_context__
         found = place.borrowing.resolve(place.library, "sc1", opened.token.value)
         assert isinstance(found, Borrower)
@@ -149,7 +177,7 @@ def test_a_terminal_is_told_503_while_the_database_is_held(impatient, web):
     impatient.link(card)
     body = {"purpose": "borrow", "certificate": base64.b64encode(card.certificate_der).decode()}
     call = {"json": body, "headers": {"Authorization": f"Bearer {issued.token}"}}
-    with held_by_another(database_of(impatient)):
+    with held_by_another(impatient.url):
         refused = web.post("/api/v1/challenges", **call)
     assert (refused.status_code, refused.mimetype) == (503, "application/problem+json")
     assert refused.json["type"].endswith(":store-unavailable")
@@ -157,7 +185,7 @@ def test_a_terminal_is_told_503_while_the_database_is_held(impatient, web):
 
 
 def test_staff_are_told_that_they_cannot_log_in_while_the_database_is_held(impatient, web):
-    with held_by_another(database_of(impatient)):
+    with held_by_another(impatient.url):
         refused = log_in(web, impatient.password)
     assert refused.status_code == 503
     assert "データベースが一時的に利用できません" in refused.text
@@ -165,10 +193,11 @@ def test_staff_are_told_that_they_cannot_log_in_while_the_database_is_held(impat
 
 
 @pytest.mark.parametrize("address", ["/admin/counter/", "/admin/links/"])
-def test_staff_are_told_on_a_page_while_the_database_cannot_be_read(impatient, web, address, monkeypatch):
-    assert log_in(web, impatient.password).status_code == 303
-    impatient.store.dispose()
-    path = database_of(impatient)
+def test_staff_are_told_on_a_page_while_the_database_cannot_be_read(place_on_sqlite, address):
+    web = browser_of(place_on_sqlite)
+    assert log_in(web, place_on_sqlite.password).status_code == 303
+    place_on_sqlite.store.dispose()
+    path = database_of(place_on_sqlite)
     away = path.rename(path.with_suffix(".away"))
     path.mkdir()
     refused = web.get(address)
@@ -201,6 +230,135 @@ def test_an_address_that_no_database_can_look_up_is_answered(place, address, sta
 
 
 # PostgreSQL
+
+DISK_IS_FULL = (
+    "CREATE FUNCTION disk_is_full() RETURNS trigger LANGUAGE plpgsql AS"
+    " $$ BEGIN RAISE EXCEPTION 'could not extend file' USING ERRCODE = 'disk_full'; END $$"
+)
+
+
+@contextmanager
+def no_room_for(place, table):
+    """Let the server refuse what needs a new page of a table, as where its disk is full (53100)."""
+    trigger = f"CREATE TRIGGER no_room BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION disk_is_full()"
+    engine = open_engine(place.url)
+    with engine.begin() as connection:
+        for statement in (DISK_IS_FULL, trigger):
+            connection.exec_driver_sql(statement)
+    try:
+        yield
+    finally:
+        with engine.begin() as connection:
+            connection.exec_driver_sql("DROP FUNCTION disk_is_full CASCADE")
+        engine.dispose()
+
+
+@pytest.mark.parametrize("table", ["card_link", "card_claim", "audit_event"])
+def test_a_full_disk_of_the_server_refuses_a_link_whole_and_once_there_is_room_it_is_made(
+    place_on_postgresql, table
+):
+    place = place_on_postgresql
+    card = place.card()
+    request = place.start()
+    challenge = place.registration.begin(place.counter, card.certificate_der)
+    with no_room_for(place, table), pytest.raises(StoreUnavailable) as caught:
+        place.complete_link(place.counter, card, challenge)
+    assert caught.value.code == "53100"
+    assert everything_in(place)[0] == []
+    assert place.audit(AuditTag.LINK_CREATED) == []
+    told = place.registration.request(place.librarian, request.request_id)
+    if told.state is LinkRequestState.REFUSED:  # where there was room for that
+        assert told.problem == StoreUnavailable.slug
+        place.start()
+        challenge = place.registration.begin(place.counter, card.certificate_der)
+    link = place.complete_link(place.counter, card, challenge)
+    assert [event.subject for event in place.audit(AuditTag.LINK_CREATED)] == [link.link_id]
+
+
+def test_a_terminal_is_told_503_while_the_disk_of_the_server_is_full(place_on_postgresql):
+    place = place_on_postgresql
+    card = place.card()
+    place.link(card)
+    issued = place.staff.add_terminal(
+        place.command, library_id=place.library, terminal_id="check-9", name="9", kind=TerminalKind.SELF_CHECK
+    )
+    body = {"purpose": "borrow", "certificate": base64.b64encode(card.certificate_der).decode()}
+    call = {"json": body, "headers": {"Authorization": f"Bearer {issued.token}"}}
+    web = browser_of(place)
+    with no_room_for(place, "challenge"):
+        refused = web.post("/api/v1/challenges", **call)
+    assert (refused.status_code, refused.mimetype) == (503, "application/problem+json")
+    assert refused.json["type"].endswith(":store-unavailable")
+    assert web.post("/api/v1/challenges", **call).status_code == 201
+
+
+@contextmanager
+def unable_to_write(place, server):
+    """Let no process of the server that serves the bridge write to a file, its log of changes included."""
+    engine = engine_of(place)
+    engine.dispose()
+
+    def limit(driver, _):
+        server.limit_file_size(driver.info.backend_pid, 1)
+
+    event.listen(engine, "connect", limit)
+    try:
+        yield
+    finally:
+        event.remove(engine, "connect", limit)
+        engine.dispose()
+
+
+def test_a_server_that_cannot_write_its_log_falls_and_comes_back_with_nothing_lost(
+    place_on_postgresql, postgresql_server
+):
+    place = place_on_postgresql
+    card, other_card = place.card(), place.card()
+    link = place.link(card)
+    place.start(cardnumber="L-4711-000816")
+    challenge = place.registration.begin(place.counter, other_card.certificate_der)
+    links, requests, _, _, events = everything_in(place)
+    with unable_to_write(place, postgresql_server), pytest.raises(StoreUnavailable):
+        place.complete_link(place.counter, other_card, challenge)
+    postgresql_server.wait()
+    after = everything_in(place)
+    assert (after[0], after[1], after[4]) == (links, requests, events)
+    assert place.registration.link(place.librarian, link.link_id) == link
+    # A challenge does not wait for the disk: the server's fall may have taken it, the order it has not.
+    challenge = place.registration.begin(place.counter, other_card.certificate_der)
+    assert place.complete_link(place.counter, other_card, challenge).patron_id == 52
+
+
+def test_every_connection_waits_five_seconds_for_a_lock_and_no_longer(place_on_postgresql):
+    with engine_of(place_on_postgresql).connect() as connection:
+        for _ in range(2):
+            assert connection.exec_driver_sql("SHOW lock_timeout").scalar_one() == "5s"
+            connection.rollback()
+
+
+def test_a_server_that_takes_the_call_and_never_answers_is_refused():
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        # The shortest that libpq knows.
+        url = f"postgresql+psycopg://bridge@127.0.0.1:{port}/bridge?connect_timeout=2"
+        store = SqlStore(open_engine(url))
+        with pytest.raises(StoreUnavailable), store.reading() as transaction:
+            transaction.key_checks()
+
+
+@pytest.mark.parametrize("given", ["", "?connect_timeout=3"])
+def test_a_time_limit_for_the_connection_is_always_set(given, monkeypatch):
+    asked = []
+
+    def connect(*_, **values):
+        asked.append(str(values["connect_timeout"]))
+        raise psycopg.OperationalError
+
+    engine = open_engine(f"postgresql+psycopg://bridge@127.0.0.1/bridge{given}")
+    monkeypatch.setattr(engine.dialect, "connect", connect)
+    with pytest.raises(OperationalError):
+        engine.connect()
+    assert asked == [given[-1:] or str(CONNECT_TIMEOUT)]
 
 
 def backends_ended(url):
@@ -284,6 +442,25 @@ def test_a_transaction_over_a_restart_of_the_server_is_undone(place_on_postgresq
     with pytest.raises(StoreUnavailable):
         end_while_the_server_restarts()
     assert place.registration.link(place.librarian, link.link_id) == link
+
+
+# Bringing the database up to date
+
+
+def test_a_database_that_is_held_is_not_brought_up_to_date_and_that_is_told(database_url):
+    engine = open_engine(database_url)
+    config = _config()
+    with engine.connect() as connection, tables_may_be_rebuilt(connection), connection.begin():
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0017")
+    engine.dispose()
+    impatient = IMPATIENT[engine.dialect.name]
+    event.listen(engine, "connect", lambda driver, _: driver.cursor().execute(impatient))
+    with held_by_another(database_url, "alembic_version"), pytest.raises(StoreUnavailable) as caught:
+        upgrade(engine)
+    assert caught.value.code == TOLD[engine.dialect.name]
+    assert upgrade(engine) == ("0017", head_revision())
+    engine.dispose()
 
 
 # The clock
