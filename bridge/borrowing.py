@@ -29,7 +29,7 @@ from bridge.models import (
     TerminalKind,
 )
 from bridge.ports import EncryptedValue, Transaction
-from bridge.rules import DenialReason, LinkEnding, is_near, may_borrow
+from bridge.rules import CLOCK_DIFFERENCE, DenialReason, LinkEnding, is_near, may_borrow
 from bridge.tokens import TokenPolicy
 from bridge.verification import CardVerification, Reliance, find_challenge_of, record_wrong_pin
 from jpki.certificate import UserAuthenticationCertificate
@@ -38,9 +38,6 @@ from jpki.errors import JpkiError
 from jpki.revocation import RevocationAnswer, RevocationStatus
 
 PROXY = Actor(ActorKind.PROXY, "sip2-proxy")
-
-CLOCK_TOLERANCE = timedelta(minutes=1)
-"""By how much the clocks of two nodes may differ."""
 
 NO_SESSION = "-"
 """In the audit log, where a token was never given."""
@@ -361,7 +358,7 @@ class BorrowingService:
             return TokenProblem.WRONG_TERMINAL
         if session.closed_at is not None:
             return TokenProblem.CLOSED
-        if not session.opened_at - CLOCK_TOLERANCE <= now < session.expires_at:
+        if not session.opened_at - CLOCK_DIFFERENCE <= now < session.expires_at:
             return TokenProblem.EXPIRED  # before its beginning: the clock has stepped back
         uses = (session.opened_at, session.last_used_at, last_used_at)
         if now - max(use for use in uses if use is not None) > self._tokens.idle_limit:

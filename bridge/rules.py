@@ -93,6 +93,9 @@ class RevocationRule:
 STRICT = RevocationRule()
 
 
+CLOCK_DIFFERENCE = timedelta(minutes=1)
+"""By how much the clocks of two nodes may differ."""
+
 RENEWAL_NOTICE = timedelta(days=90)
 """How long before its end a link is told to end. A city renews certificates within the last three months."""
 
@@ -272,6 +275,14 @@ def ending_of(link: CardLink, policy: LinkPolicy, time_zone: tzinfo) -> LinkEndi
         birthday = datetime.combine(link.representation.until, time.min, time_zone)
         endings.append(LinkEnding(birthday, DenialReason.REPRESENTATION_OVER))
     return min(endings, key=lambda ending: ending.at)
+
+
+def is_running(expires_at: datetime, lifetime: timedelta, now: datetime) -> bool:
+    """Whether something that was given for *lifetime* is still good at the moment *now*.
+
+    What was given in the future is not: a clock that stepped back lengthens nothing.
+    """
+    return expires_at - lifetime - CLOCK_DIFFERENCE <= now < expires_at
 
 
 def is_near(ending: LinkEnding, now: datetime) -> bool:

@@ -31,6 +31,7 @@ from bridge.models import (
     Terminal,
 )
 from bridge.ports import PatronRecord, PendingChallenge
+from bridge.rules import is_running
 from bridge.verification import CardVerification, Reliance
 from jpki.certificate import UserAuthenticationCertificate
 from jpki.challenge import Challenge, ChallengePurpose
@@ -150,7 +151,7 @@ class IdentificationService(CounterService):
             request.purpose is self.purpose
             and request.state is LinkRequestState.COMPLETED
             and request.librarian_id == librarian.librarian_id
-            and self._environment.clock() < request.expires_at
+            and is_running(request.expires_at, REQUEST_LIFETIME, self._environment.clock())
         )
 
     def _answer(

@@ -36,6 +36,7 @@ from bridge.models import (
     Librarian,
 )
 from bridge.ports import PluginCredentials, Transaction
+from bridge.rules import is_running
 
 SECRET_LENGTH = 32
 """Bytes, of a plugin's secret and of a token. At this length a plain digest cannot be searched."""
@@ -166,7 +167,10 @@ class DeskService:
         """
         with self._environment.store.reading() as transaction:
             desk_pass = transaction.find_desk_pass(_digest(token))
-        if desk_pass is None or desk_pass.expires_at <= self._environment.clock():
+        if desk_pass is None:
+            raise DeskClosed
+        lifetime = WINDOW_PASS_LIFETIME if desk_pass.plugin_id is None else PLUGIN_PASS_LIFETIME
+        if not is_running(desk_pass.expires_at, lifetime, self._environment.clock()):
             raise DeskClosed
         try:
             librarian = self._staff.librarian_of_session(desk_pass.librarian_id, desk_pass.session_generation)

@@ -28,6 +28,7 @@ from bridge.models import (
     TerminalKind,
 )
 from bridge.ports import Transaction
+from bridge.rules import is_running
 from bridge.verification import find_challenge_of, record_wrong_pin
 from jpki.challenge import ChallengePurpose
 
@@ -192,7 +193,8 @@ class CounterService:
         request = transaction.find_link_request(library_id, request_id)
         if request is None:
             raise LinkRequestNotFound
-        if request.state.is_open and request.expires_at <= self._environment.clock():
+        now = self._environment.clock()
+        if request.state.is_open and not is_running(request.expires_at, REQUEST_LIFETIME, now):
             return replace(request, state=LinkRequestState.EXPIRED)
         return request
 

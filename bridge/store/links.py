@@ -53,7 +53,7 @@ from bridge.models import (
     Terminal,
 )
 from bridge.ports import EncryptedValue, ExpiringLink, LinkGroup, RevocationTag, SweptLink
-from bridge.rules import LINK_STEPS, LinkStep
+from bridge.rules import CLOCK_DIFFERENCE, LINK_STEPS, LinkStep
 from bridge.store.columns import UtcDateTime
 from bridge.store.engine import is_unique_violation
 from bridge.store.prepared import Prepared
@@ -739,7 +739,10 @@ class LinkRequestQueries(Queries):
                 LinkRequestRow.library_id == request.library_id,
                 LinkRequestRow.terminal_id == request.terminal_id,
                 LinkRequestRow.state.in_(OPEN_REQUEST_STATES),
-                LinkRequestRow.expires_at <= request.started_at,
+                or_(
+                    LinkRequestRow.expires_at <= request.started_at,
+                    LinkRequestRow.started_at > request.started_at + CLOCK_DIFFERENCE,
+                ),
             )
             .values(state=LinkRequestState.EXPIRED, patron_reference=None)
         )
@@ -783,6 +786,7 @@ class LinkRequestQueries(Queries):
                 LinkRequestRow.terminal_id == terminal.terminal_id,
                 LinkRequestRow.state.in_(OPEN_REQUEST_STATES),
                 LinkRequestRow.expires_at > now,
+                LinkRequestRow.started_at <= now + CLOCK_DIFFERENCE,
             )
         )
         return None if row is None else _link_request(row)

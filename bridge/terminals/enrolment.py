@@ -24,6 +24,7 @@ from bridge.errors import (
 from bridge.guessing import GuessingRule
 from bridge.models import REGION, Actor, ActorKind, AuditTag, Terminal, TerminalEnrolment
 from bridge.ports import Transaction
+from bridge.rules import is_running
 
 CODE_LIFETIME = timedelta(minutes=15)
 
@@ -115,7 +116,7 @@ class EnrolmentService:
                 raise EnrolmentCodeUsed
             return holder
         now = self._environment.clock()
-        if now >= enrolment.expires_at:
+        if not is_running(enrolment.expires_at, CODE_LIFETIME, now):
             raise EnrolmentCodeExpired
         terminal = transaction.enrol_terminal(library_id, terminal_id, token_digest, now)
         transaction.add_audit_event(

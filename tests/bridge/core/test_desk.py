@@ -76,6 +76,17 @@ def test_a_token_dies_with_its_time(desk):
         assert transaction.find_desk_pass("") is None
 
 
+@pytest.mark.parametrize("by_password", [False, True])
+def test_a_desk_that_was_opened_in_the_future_is_closed(desk, by_password):
+    place = desk.place
+    opened = desk.service.open_by_password("hanako", place.password, KOHA) if by_password else desk.open()
+    place.clock.now -= timedelta(seconds=60)  # as the clock of another node may differ
+    assert desk.service.librarian_of(opened.token, KOHA) == place.librarian
+    place.clock.now -= timedelta(seconds=1)
+    with pytest.raises(DeskClosed):
+        desk.service.librarian_of(opened.token, KOHA)
+
+
 @pytest.mark.parametrize("origin", ["https://koha.example.evil", "http://koha.example", "null", HARBOUR_KOHA])
 def test_a_page_of_another_origin_gets_nothing_for_a_good_token(desk, origin):
     with pytest.raises(OriginRefused):

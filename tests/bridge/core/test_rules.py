@@ -26,6 +26,7 @@ from bridge.rules import (
     PatronStanding,
     ending_of,
     is_near,
+    is_running,
     judge_certificate,
     judge_certificate_end,
     judge_duration,
@@ -283,3 +284,13 @@ def test_a_link_ends_with_whatever_comes_first(not_after, until, maximum_age, ex
 @pytest.mark.parametrize(("days", "near"), [(-1, True), (0, True), (90, True), (91, False)])
 def test_an_ending_is_near_in_the_last_90_days(days, near):
     assert is_near(LinkEnding(NOW + days * DAY, DenialReason.CERTIFICATE_EXPIRED), NOW) is near
+
+
+@pytest.mark.parametrize(
+    ("seconds", "running"),
+    [(-3661, False), (-61, False), (-60, True), (0, True), (299, True), (300, False), (3600, False)],
+)
+def test_what_was_given_for_a_time_is_good_from_its_beginning_to_its_end(seconds, running):
+    given_at = datetime(2026, 11, 2, 3, 0, tzinfo=UTC)
+    lifetime = timedelta(minutes=5)
+    assert is_running(given_at + lifetime, lifetime, given_at + timedelta(seconds=seconds)) is running

@@ -20,13 +20,18 @@ from sqlalchemy.exc import OperationalError
 from bridge.accounts.own_account import OwnAccountService
 from bridge.accounts.second_factor import SecondFactorPolicy
 from bridge.app import create_app_from
+from bridge.audit.chain import Finding, FindingKind
+from bridge.audit.log import AuditService
 from bridge.borrowing import Borrower, NoLongerValid, TokenProblem
-from bridge.errors import LogInFailed, StoreUnavailable
-from bridge.models import AuditTag, LinkRequestState, TerminalKind, UnlinkReason
+from bridge.errors import EnrolmentCodeExpired, LogInFailed, NoLinkRequest, StoreUnavailable
+from bridge.housekeeping import Housekeeping
+from bridge.models import AuditTag, LinkRequestState, LinkState, TerminalKind, UnlinkReason
+from bridge.patrons.category import CategoryService
 from bridge.services import Services
 from bridge.store import SqlStore, open_engine, upgrade
 from bridge.store.engine import BEGIN_OPTION, CONNECT_TIMEOUT, tables_may_be_rebuilt
 from bridge.store.schema import _config, head_revision
+from bridge.terminals.enrolment import EnrolmentService
 from bridge.terminals.service import TerminalService
 from config import WebSettings
 from jpki.errors import ChallengeAlreadyUsed, ChallengeExpired
@@ -498,6 +503,55 @@ def test_a_challenge_from_the_future_is_refused(place):
     place.clock.now -= timedelta(seconds=2)
     with pytest.raises(ChallengeExpired):
         place.complete_borrow(place.self_check, card, challenge)
+
+
+def test_an_order_of_the_future_is_over_and_does_not_stand_in_the_way(place):
+    card = place.card()
+    order = place.start()
+    place.clock.now -= timedelta(seconds=59)
+    assert place.registration.pending(place.counter) is not None
+    place.clock.now -= timedelta(hours=1)
+    told = place.registration.request(place.librarian, order.request_id)
+    assert told.state is LinkRequestState.EXPIRED
+    assert place.registration.pending(place.counter) is None
+    with pytest.raises(NoLinkRequest):
+        place.registration.begin(place.counter, card.certificate_der)
+    place.start()
+    challenge = place.registration.begin(place.counter, card.certificate_der)
+    place.complete_link(place.counter, card, challenge)
+
+
+def test_an_enrolment_code_of_the_future_is_over(place):
+    enrolment = EnrolmentService(place.environment)
+    terminal = {"library_id": place.library, "terminal_id": "counter-1"}
+    drawn = enrolment.draw_code(place.command, **terminal)
+    place.clock.now -= timedelta(seconds=61)
+    with pytest.raises(EnrolmentCodeExpired):
+        enrolment.enrol(drawn.code.grouped(), "0" * 64)
+
+
+def test_nothing_is_ended_or_deleted_early_and_the_log_stays_whole(place):
+    card = place.card()
+    link = place.link(card)
+    ended = place.link(place.card())
+    place.registration.unlink(place.librarian, ended.link_id, reason=UnlinkReason.MISTAKE)
+    place.clock.now -= timedelta(days=400)
+    housekeeping = Housekeeping(
+        place.environment,
+        CategoryService(place.environment),
+        place.bulk_unlinking,
+        place.command,
+        account_gone=timedelta(days=7),
+        session_retention=timedelta(days=30),
+        idle_limit=timedelta(seconds=120),
+    )
+    assert [each for each in housekeeping.run(dry_run=False) if each.count] == []
+    place.clock.now += timedelta(days=400)
+    assert place.registration.link(place.librarian, link.link_id).state is LinkState.ACTIVE
+    place.borrow(card)
+    found = list(AuditService(place.environment, place.store.audit_log()).check(place.library))
+    # The store of these tests seals nothing.
+    assert [each.kind for each in found if isinstance(each, Finding)] == [FindingKind.NOT_SEALED]
 
 
 def test_a_locked_account_stays_locked_when_the_clock_steps_back(place):
