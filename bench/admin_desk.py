@@ -36,8 +36,8 @@ SIGNATURE, COMMAND = 0.300, 0.010
 TYPING = 1.0
 """Seconds for the PIN; not counted."""
 
-CARD_AWAITED, AT_THE_CARD = 0.500, 0.040
-"""Seconds between two questions of the desk's page (``desk.js``)."""
+CARD_AWAITED = 0.500
+"""Seconds between two questions of the desk's page while no card lies there (``desk.js``)."""
 
 
 def measure_page() -> Figure:
@@ -91,11 +91,11 @@ def _overhead(desk: Desk, counter: Counter) -> float:
     request_id = desk.start_identification()
     patron = threading.Thread(target=counter.visit)
     patron.start()
-    while True:
-        state = desk.watch(request_id)
-        if not state["is_open"]:
-            break
-        time.sleep(AT_THE_CARD if state["at_the_card"] else CARD_AWAITED)
+    seen = None
+    while (state := desk.watch(request_id, seen))["is_open"]:
+        seen = str(state["tag"]) if state["at_the_card"] else None
+        if seen is None:
+            time.sleep(CARD_AWAITED)
     assert DemoPatron.FINE.value in desk.answer(request_id)
     seconds = time.perf_counter() - counter.laid_at - TYPING
     patron.join()

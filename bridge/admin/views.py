@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import timedelta
+from hashlib import sha256
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -162,9 +163,20 @@ class CounterView(StaffView):
 
     @expose("/requests/<request_id>/state")
     def state(self, request_id: str) -> ResponseReturnValue:
-        """Answer how far an order has come, as JSON in the words of the page; it names no patron."""
-        link_request = self.services.registration.request(signed_in_librarian(), request_id)
-        return jsonify(asdict(self._progress(link_request)))
+        """Answer how far an order has come, as JSON in the words of the page; it names no patron.
+
+        Where the page gives the ``tag`` of what it shows as ``seen``, the answer waits for some seconds until
+        there is something else to be shown, unless too many wait: ``has_waited`` says which.
+        """
+        progress = self._progress_of(request_id)
+        seen = request.args.get("seen")
+        has_waited = False
+        if seen is not None and tag_of(progress) == seen:
+            has_waited = self.services.registration.wait(
+                lambda: tag_of(self._progress_of(request_id)) != seen
+            )
+            progress = self._progress_of(request_id)
+        return jsonify({**asdict(progress), "tag": tag_of(progress), "has_waited": has_waited})
 
     @expose("/requests/<request_id>/cancel", methods=("POST",))
     def cancel(self, request_id: str) -> ResponseReturnValue:
@@ -263,6 +275,9 @@ class CounterView(StaffView):
             return japanese_day(day, self._calendar)
         return str(format_date(day, "long"))
 
+    def _progress_of(self, request_id: str) -> Progress:
+        return self._progress(self.services.registration.request(signed_in_librarian(), request_id))
+
     def _progress(self, link_request: LinkRequest) -> Progress:
         if link_request.link_id is None or link_request.purpose is not ChallengePurpose.LINK:
             return present(link_request, linked_until=None)
@@ -270,6 +285,11 @@ class CounterView(StaffView):
         move = self.services.categories.move_of_link(link.library_id, link.link_id, MoveDirection.LINKED)
         until = self.services.registration.ending_of(link).at
         return present(link_request, linked_until=until, move=move)
+
+
+def tag_of(progress: Progress) -> str:
+    """Return what tells one state of an order from another."""
+    return sha256(repr(progress).encode()).hexdigest()[:16]
 
 
 def names_of(terminals: list[Terminal]) -> dict[str, str]:

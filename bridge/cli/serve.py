@@ -12,15 +12,16 @@ from gunicorn.app.base import BaseApplication
 
 from bridge.app import create_app_from
 from bridge.cli.common import load, refusals_told
-from bridge.terminals.watch import MAXIMUM_WAITING
+from bridge.counter import watch as desk_watch
+from bridge.terminals import watch as terminal_watch
 from bridge.wiring import build_bridge
 from config import Settings
 
 WORKING_THREADS = 16
 """Requests that may wait for Koha or the revocation source at the same time."""
 
-THREADS = WORKING_THREADS + MAXIMUM_WAITING
-"""Agents that wait for work cannot take a thread from anybody."""
+THREADS = WORKING_THREADS + terminal_watch.MAXIMUM_WAITING + desk_watch.MAXIMUM_WAITING
+"""Agents that wait for work, and desks for a patron at the card, cannot take a thread from anybody."""
 
 RECEIVE_TIMEOUT = 5
 """Seconds of silence in the middle of a request until its thread is given to another."""

@@ -6,13 +6,14 @@ services over this one: ``bridge.registration`` and ``bridge.counter.identificat
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from types import MappingProxyType
 from typing import ClassVar
 
+from bridge.counter.watch import OrderWatch
 from bridge.environment import Environment
 from bridge.errors import LinkRequestNotFound, NoLinkRequest, NotAllowed, TerminalNotFound, WrongTerminalKind
 from bridge.models import (
@@ -79,6 +80,11 @@ class CounterService:
 
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
+        self._watch = OrderWatch(environment.store.change_counter)
+
+    def wait(self, has_changed: Callable[[], bool]) -> bool:
+        """Return as soon as *has_changed* says so, or after seconds; False where too many wait, at once."""
+        return self._watch.wait(has_changed)
 
     def request(self, librarian: Librarian, request_id: str) -> LinkRequest:
         """Return a request as it stands now. Raises ``LinkRequestNotFound``."""

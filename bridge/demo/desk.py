@@ -108,9 +108,13 @@ class Desk:
         response = self._session.get(self._base_url + address, timeout=SECONDS)
         return response.status_code != HTTPStatus.NOT_FOUND
 
-    def watch(self, request_id: str) -> dict[str, object]:
-        """Return how far a link has come, as the page's script sees it."""
-        state: dict[str, object] = self._get(f"/admin/counter/requests/{request_id}/state").json()
+    def watch(self, request_id: str, seen: str | None = None) -> dict[str, object]:
+        """Return how far an order has come, as the page's script sees it.
+
+        With the ``tag`` of what was *seen*, as soon as that is no longer so, or after some seconds.
+        """
+        query = "" if seen is None else f"?seen={seen}"
+        state: dict[str, object] = self._get(f"/admin/counter/requests/{request_id}/state{query}").json()
         return state
 
     def cancel(self, request_id: str) -> None:

@@ -4,7 +4,7 @@
 "use strict";
 
 const CARD_AWAITED = 500; // milliseconds between two questions while no card lies on the reader
-const AT_THE_CARD = 40; // and while the patron is at work: the answer is wanted as soon as it is there
+const TOO_MANY_WAIT = 300; // and while the patron is at the card, where the server cannot hold its answer back
 
 const main = document.getElementById("main");
 const byId = (id) => document.getElementById(id);
@@ -138,8 +138,9 @@ function finish() {
   byId("next").focus(); // one key (Enter or Esc) leads on to the next patron
 }
 
-async function ask(panel) {
-  const response = await fetch(panel.dataset.state, { headers: { Accept: "application/json" } });
+async function ask(panel, seen) {
+  const address = seen === null ? panel.dataset.state : `${panel.dataset.state}?seen=${seen}`;
+  const response = await fetch(address, { headers: { Accept: "application/json" } });
   if (response.redirected) {
     window.location.reload(); // logged out meanwhile
     return null;
@@ -148,10 +149,12 @@ async function ask(panel) {
   return response.json();
 }
 
-async function watch(panel) {
+// While the patron is at the card the server is asked to answer when there is something new to be shown.
+async function watch(panel, seen = null) {
   let pause = CARD_AWAITED;
+  let shown = null;
   try {
-    const progress = await ask(panel);
+    const progress = await ask(panel, seen);
     if (progress === null || !panel.isConnected) return;
     byId("offline").hidden = true;
     showStatus(panel, progress);
@@ -160,11 +163,14 @@ async function watch(panel) {
       else finish();
       return;
     }
-    if (progress.at_the_card) pause = AT_THE_CARD;
+    if (progress.at_the_card) {
+      pause = seen !== progress.tag || progress.has_waited ? 0 : TOO_MANY_WAIT;
+      shown = progress.tag;
+    }
   } catch {
     if (panel.isConnected) byId("offline").hidden = false;
   }
-  window.setTimeout(() => panel.isConnected && watch(panel), pause);
+  window.setTimeout(() => panel.isConnected && watch(panel, shown), pause);
 }
 
 arrive();

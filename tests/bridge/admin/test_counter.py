@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from dataclasses import replace
 from datetime import date, timedelta
 
@@ -306,6 +307,36 @@ def test_a_request_runs_out_after_five_minutes(world, desk):
     watch = start(desk).location
     world.clock.now += timedelta(minutes=6)
     assert state(desk, watch)["headline"] == "時間切れになりました。カードの情報は残っていません。"
+
+
+def test_a_page_that_tells_what_it_shows_is_answered_when_there_is_something_new(world, desk):
+    watch = start(desk).location
+    seen = state(desk, watch)["tag"]
+    answers = []
+    asking = threading.Thread(
+        target=lambda: answers.append(desk.get(f"{watch}/state?seen={seen}").get_json())
+    )
+    asking.start()
+    world.reader(world.card()).lay_card()
+    asking.join(10)
+    [answer] = answers
+    assert answer["at_the_card"]
+    assert answer["tag"] != seen
+
+
+def test_a_page_that_shows_something_old_or_made_up_is_answered_at_once(world, desk):
+    watch = start(desk).location
+    for seen in ("", "0" * 16, "x" * 5000):
+        answer = desk.get(f"{watch}/state?seen={seen}").get_json()
+        assert answer["has_waited"] is False
+        assert answer["is_open"]
+
+
+def test_where_too_many_desks_wait_the_answer_comes_at_once(world, desk, monkeypatch):
+    watch = start(desk).location
+    monkeypatch.setattr(world.services.registration, "wait", lambda has_changed: False)
+    now = state(desk, watch)
+    assert desk.get(f"{watch}/state?seen={now['tag']}").get_json() == now
 
 
 def test_the_request_of_another_library_is_not_there(desk, browser_of):
