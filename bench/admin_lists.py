@@ -37,6 +37,10 @@ FEW, MANY = 1_000, 1_000_000
 ROWS_AT_ONCE = 20_000
 ROUNDS, PAGES = 15, 3
 LISTS = ("links", "renewals", "bulk", "categories", "terminals", "revocation", "audit")
+SEARCHES = tuple(
+    f"{name}/?search={text}" for name in ("links", "audit") for text in (f"{FEW // 2:032x}", "0" * 8)
+)
+"""For a number that is in both databases, and for digits that all begin with."""
 DASHBOARD = "/admin/dashboard/"
 NOW = datetime(2026, 11, 2, 3, 0, tzinfo=UTC)
 LIFE = timedelta(days=5 * 365)
@@ -51,7 +55,10 @@ def measure() -> Iterator[Figure]:
         many = open_desk(Path(folder) / "many.sqlite3", MANY, pki)
         _open(many, DASHBOARD)  # the days that are over are counted once
         dashboard = _growth(few, many, DASHBOARD)
-        growths = {name: _growth(few, many, f"/admin/{name}/") for name in LISTS}
+        growths = {
+            name: _growth(few, many, f"/admin/{name}")
+            for name in (*(f"{name}/" for name in LISTS), *SEARCHES)
+        }
     print("  " + ", ".join(f"{name} {growth:.2f}" for name, growth in growths.items()), file=sys.stderr)
     yield Figure("admin.list_growth", max(growths.values()), "ratio", 2, "lower")
     yield Figure("admin.dashboard_growth", dashboard, "ratio", None, "lower")

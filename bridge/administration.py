@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum, unique
 
 from bridge.accounts.staff import IssuedTerminal, StaffMember, StaffService, generate_password
 from bridge.environment import Environment, Library
@@ -25,6 +26,25 @@ from bridge.models import (
     TerminalKind,
 )
 from bridge.terminals.enrolment import DrawnCode, EnrolmentService
+
+
+@unique
+class LibrarySystem(StrEnum):
+    """By which way the bridge reaches a library's Koha for patrons."""
+
+    REST = "rest"
+    SIP2 = "sip2"
+
+
+@dataclass(frozen=True)
+class LibraryEntry:
+    """A library in the list of all: how many terminals are in use, and how many accounts there are."""
+
+    library_id: str
+    name: str
+    system: LibrarySystem
+    terminals: int
+    staff: int
 
 
 @dataclass(frozen=True)
@@ -67,11 +87,19 @@ class AdministrationService:
         self._library_settings = library_settings
         self._policies = policies
 
-    def libraries(self, administrator: Librarian) -> Sequence[LibraryOverview]:
+    def libraries(self, administrator: Librarian) -> Sequence[LibraryEntry]:
         """Return the libraries that somebody administers, in the order of the settings."""
         _require_administrator(administrator)
+        with self._environment.store.reading() as transaction:
+            terminals, accounts = transaction.count_terminals(), transaction.count_librarians()
         return [
-            self._overview(library)
+            LibraryEntry(
+                library.library_id,
+                library.name,
+                self._system_of(library),
+                terminals.get(library.library_id, 0),
+                accounts.get(library.library_id, 0),
+            )
             for library in self._environment.libraries.values()
             if _administers(administrator, library.library_id)
         ]
@@ -229,6 +257,10 @@ class AdministrationService:
         """Give an account another role. Raises ``LibrarianNotFound``, ``WrongRole``."""
         actor = self._may_change(administrator, library_id, librarian_id)
         return self._staff.change_role(actor, library_id=library_id, librarian_id=librarian_id, role=role)
+
+    def _system_of(self, library: Library) -> LibrarySystem:
+        reaches_rest = "koha.base_url" in self._library_settings.get(library.library_id, {})
+        return LibrarySystem.REST if reaches_rest else LibrarySystem.SIP2
 
     def _overview(self, library: Library) -> LibraryOverview:
         library_id = library.library_id

@@ -375,6 +375,12 @@ class Transaction(Protocol):
     def find_terminal_by_token(self, token_digest: str) -> Terminal | None: ...
     def find_terminal_by_sip2_login(self, library_id: str, sip2_login: str) -> Terminal | None: ...
     def terminals(self, library_id: str) -> Sequence[Terminal]: ...
+    def count_terminals(self) -> Mapping[str, int]:
+        """Return how many active terminals each library has, by its id."""
+
+    def count_librarians(self) -> Mapping[str, int]:
+        """Return how many accounts of staff each library has, disabled ones too, by its id."""
+
     def set_enrolment_code(
         self, library_id: str, terminal_id: str, digest: str, expires_at: datetime
     ) -> None:

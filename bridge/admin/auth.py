@@ -171,7 +171,7 @@ def first_page() -> str:
     """Return the endpoint at which a role begins its work."""
     if may_work_at_the_counter():
         return "counter.index"
-    return "links.index_view" if may(Permission.SEE_RECORDS) else "libraries.index"
+    return "links.index_view" if may(Permission.SEE_RECORDS) else "libraries.index_view"
 
 
 def enter(librarian: Librarian, now: float) -> None:

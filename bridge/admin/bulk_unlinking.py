@@ -12,14 +12,8 @@ from flask_babel import format_datetime, gettext, lazy_gettext
 from bridge.admin.base import may_work_at_the_counter, signed_in_librarian
 from bridge.admin.filters import FromDay, OneOf, UntilDay
 from bridge.admin.forms import ApproveForm, DeclineForm
-from bridge.admin.lists import (
-    DATE_AND_TIME,
-    ReadOnlyList,
-    address_of_named_links,
-    counts_of_links,
-    short,
-    staff_name,
-)
+from bridge.admin.list_page import DATE_AND_TIME, short
+from bridge.admin.lists import ReadOnlyList, address_of_named_links, counts_of_links, staff_name
 from bridge.admin.words import (
     BULK_UNLINK_REASONS,
     BULK_UNLINKING_STATES,
@@ -40,6 +34,7 @@ class BulkUnlinkingList(ReadOnlyList):
 
     addresses = frozenset({"index_view", "download", "show", "approve", "decline", "withdraw", "carry_on"})
     has_row_actions = True
+    reference = "bulk_id"
     column_list = (
         "requested_at",
         "requested_by",

@@ -23,7 +23,7 @@ from bridge.admin.charts import Bar, bar_chart
 from bridge.admin.csv_file import csv_response
 from bridge.admin.filters import MONTH
 from bridge.admin.forms import PeriodForm
-from bridge.admin.lists import DATE_AND_TIME
+from bridge.admin.list_page import DATE_AND_TIME
 from bridge.admin.terminal_state import describe_sighting
 from bridge.admin.words import FIGURES, HEALTH, PARTIES, PROBLEMS, REVOCATION_SOURCES, TERMINAL_KINDS, Figure
 from bridge.errors import BridgeError

@@ -5,6 +5,8 @@ An empty field filters nothing. What cannot be meant (no day, no number) is told
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, time, timedelta
 from typing import Any
@@ -16,6 +18,11 @@ from bridge.statistics import month_after
 
 MAXIMUM_PATRON_NUMBER = 2**31 - 1
 """Koha's ``borrowers.borrowernumber`` is a 32-bit integer."""
+
+KEY_DIGITS = 40
+"""RFC 5280, 4.2.1.2: a key identifier is the SHA-1 of the key."""
+
+HEX_BEGINNING = re.compile(f"[0-9a-f]{{1,{KEY_DIGITS}}}")
 
 MONTH = lazy_gettext("MMMM y")
 """A pattern of Unicode's CLDR (TR 35)."""
@@ -64,6 +71,33 @@ class OneOf(FieldFilter):
         if value not in self._words:
             raise ValueError(value)
         return value
+
+
+class YesOrNo(OneOf):
+    """Whether something is so."""
+
+    def __init__(self, column: Any, name: LazyString) -> None:
+        super().__init__(column, name, {"1": lazy_gettext("Yes"), "0": lazy_gettext("No")})
+
+    def condition(self, value: str) -> Any:
+        """Return the SQL condition for a word of the choice."""
+        return self.column.is_(value == "1")
+
+
+class KeyBeginning(FieldFilter):
+    """The beginning of a key identifier of 20 bytes, in hex, as the list shows it."""
+
+    def parse(self, value: str) -> str:
+        """Accept digits of hex, full-width ones too."""
+        digits = unicodedata.normalize("NFKC", value).strip().lower()
+        if HEX_BEGINNING.fullmatch(digits) is None:
+            raise ValueError(value)
+        return digits
+
+    def condition(self, value: str) -> Any:
+        """Return the SQL condition for the digits."""
+        first, last = (bytes.fromhex(value.ljust(KEY_DIGITS, digit)) for digit in "0f")
+        return self.column.between(first, last)
 
 
 class OneOfMine(FieldFilter):

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from flask import abort, flash, redirect, request, url_for
 from flask_admin import expose
-from flask_babel import format_time, gettext, lazy_gettext
+from flask_babel import format_time, gettext
 
-from bridge.admin.base import StaffView, may, signed_in_librarian
+from bridge.admin.base import signed_in_librarian
 from bridge.admin.consent import texts_of
 from bridge.admin.forms import (
     AddLibrarianForm,
@@ -25,6 +25,7 @@ from bridge.admin.forms import (
     RemoveTerminalForm,
     RoleForm,
 )
+from bridge.admin.library_list import LibraryList
 from bridge.admin.policies import in_words
 from bridge.admin.terminal_state import describe_sighting
 from bridge.admin.words import CONSENT_LANGUAGES, LIBRARIAN_ROLES, PROBLEMS, TERMINAL_KINDS
@@ -36,7 +37,7 @@ from bridge.errors import (
     KohaPermissionMissing,
 )
 from bridge.links.consent import ConsentLanguage, points_of, read_text, standard_wording
-from bridge.models import LibrarianRole, Permission, TerminalKind
+from bridge.models import LibrarianRole, TerminalKind
 
 if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
@@ -46,32 +47,33 @@ if TYPE_CHECKING:
     from bridge.links.consent import ConsentWording
     from bridge.links.consent_service import ConsentInForce
     from bridge.models import Librarian, Terminal
-    from bridge.services import Services
 
 FORM_PAGES = frozenset({"libraries.add_terminal", "libraries.add_librarian"})
 
 
-class LibrariesView(StaffView):
-    """The libraries that somebody administers."""
+class LibrariesView(LibraryList):
+    """The libraries that somebody administers, and all pages of each."""
 
-    def __init__(self, services: Services) -> None:
-        super().__init__(name=lazy_gettext("Libraries"), endpoint="libraries", url="libraries")
-        self.services = services
+    addresses = LibraryList.addresses | {
+        "library",
+        "consent",
+        "consent_version",
+        "add_terminal",
+        "remove_terminal",
+        "enrol_terminal",
+        "add_librarian",
+        "staff",
+        "disable",
+        "enable",
+        "unlock",
+        "reset_password",
+        "reset_second_factor",
+        "use_koha_password",
+    }
 
     @property
     def _administration(self) -> AdministrationService:
         return self.services.administration
-
-    def is_accessible(self) -> bool:
-        """Keep everybody away who does not administer."""
-        return may(Permission.ADMINISTER)
-
-    @expose("/")
-    def index(self) -> ResponseReturnValue:
-        """List the libraries."""
-        return self.render(
-            "bridge/libraries.html", libraries=self._administration.libraries(signed_in_librarian())
-        )
 
     @expose("/<library_id>/")
     def library(self, library_id: str) -> ResponseReturnValue:
@@ -368,7 +370,7 @@ class LibrariesView(StaffView):
     def refuge(self) -> str:
         """After a refusal, go on at the form that was refused, else at the list of libraries."""
         was_filled_in = request.method == "POST" and request.endpoint in FORM_PAGES
-        return request.path if was_filled_in else url_for("libraries.index")
+        return request.path if was_filled_in else url_for("libraries.index_view")
 
 
 def shown(value: object) -> str:

@@ -31,20 +31,31 @@ from flask_wtf import FlaskForm
 from sqlalchemy import func, literal_column, select
 from sqlalchemy.orm import Query, Session, scoped_session
 
-from bridge.admin.base import StaffView, may, may_work_at_the_counter, signed_in_librarian
+from bridge.admin.base import may_work_at_the_counter, signed_in_librarian
 from bridge.admin.consent import texts_of
-from bridge.admin.csv_file import csv_response
 from bridge.admin.filters import (
     EndsWithin,
     FieldFilter,
     FromDay,
     InMonth,
+    KeyBeginning,
     OneOf,
     OneOfMine,
     PatronNumber,
     UntilDay,
+    YesOrNo,
 )
 from bridge.admin.forms import EndSeveralForm, SuspendForm, UnlinkForm
+from bridge.admin.list_page import (
+    COUNTED_TO,
+    DATE_AND_TIME,
+    DAY_IN_FILE,
+    MADE_ID,
+    MOMENT_IN_FILE,
+    SHORT_ID,
+    ListPage,
+    short,
+)
 from bridge.admin.progress import describe_move
 from bridge.admin.terminal_state import describe_sighting
 from bridge.admin.words import (
@@ -91,30 +102,17 @@ from bridge.store.tables import (
 
 if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
-    from flask_admin import Admin
-    from flask_admin.model.base import ViewArgs
 
     from bridge.services import Services
 
 SessionFactory = scoped_session[Session]
 
-MADE_ID = re.compile("[0-9a-f]{32}")
+BEGINNING = re.compile("[0-9a-f]{8,32}")
+"""What the lists show of an id that the program made, or more of it."""
+
+ID_DIGITS, LAST_DIGIT = 32, "f"
+
 ENDABLE = tuple(state for state in LinkState if judge_step(state, LinkStep.END).allowed)
-
-LAST_PAGE = 10**12
-"""Beyond what any list holds, and as an offset still within 64 bits."""
-
-SHORT_ID = 8
-"""So many digits of an id are shown; two ids that agree in them are the same for the eye."""
-
-DATE_AND_TIME = lazy_gettext("d MMM y, HH:mm")
-"""A pattern of Unicode's CLDR (TR 35), so that each language has its own order."""
-
-DAY_IN_FILE, MOMENT_IN_FILE = "y-MM-dd", "y-MM-dd HH:mm"
-"""Patterns for CSV files, which any spreadsheet takes for a date and a time."""
-
-COUNTED_TO = 1_000
-"""Rows. Beyond it a list says that there are more: to count a million takes longer than to show fifty."""
 
 ROWS_AT_ONCE = 500
 """Rows of a file that are held in memory."""
@@ -131,6 +129,9 @@ RENEWAL_PERIODS: Mapping[str, LazyString] = {
 
 RENEWAL_MONTHS = 4
 """Months that 90 days can touch."""
+
+NAMED_BY_REQUEST = "flt6_6"
+"""The field of the form over the links for the last of ``LinkList.filters``."""
 
 STEP_OF_PAGE = {"suspend": LinkStep.SUSPEND, "restore": LinkStep.RESTORE, "unlink": LinkStep.END}
 
@@ -163,51 +164,23 @@ class CappedCount(Query[Any]):
         return int(self.session.query(func.count()).select_from(some).scalar())
 
 
-class ReadOnlyList(StaffView, ModelView):
-    """A list of one table. Only the list and its file have addresses: what is not routed needs no guard.
+class ReadOnlyList(ListPage, ModelView):
+    """A list of one table. ``reference`` names its column of ids, where the list is searched by one."""
 
-    A file holds the rows that the filters find, all pages of them. It has no name of anybody: who is
-    named on the screen stands there with an id. ``file_formatters`` are its formatters where they differ.
-    """
-
-    can_create = can_edit = can_delete = False
-    can_set_page_size = True
-    page_size = 50
-    page_size_options = (50, 100, 200)
-    list_template = "bridge/list.html"
-    column_display_actions = False
-    column_type_formatters: ClassVar = {
-        type(None): lambda _view, _value, _name: "",
-        datetime: lambda _view, value, _name: format_datetime(value, str(DATE_AND_TIME)),
-    }
-    column_type_formatters_export: ClassVar = {
-        type(None): lambda _view, _value, _name: "",
-        datetime: lambda _view, value, _name: format_datetime(value, MOMENT_IN_FILE),
-    }
-    file_formatters: ClassVar[Mapping[str, Any]] = {}
-    addresses: ClassVar = frozenset({"index_view", "download"})
-    needed: ClassVar = Permission.SEE_RECORDS
-    has_row_actions = False
-    can_choose_rows = False
-    _urls: list[tuple[Any, ...]]
+    reference: ClassVar[str | None] = None
 
     def __init__(self, model: type, services: Services, database: Database, endpoint: str) -> None:
         self.services = services
-        self.column_formatters_export = {**self.column_formatters, **self.file_formatters}
         super().__init__(model, database, endpoint=endpoint, name=LIST_NAMES[endpoint])
 
-    def is_accessible(self) -> bool:
-        """Keep everybody away whose role has not what the list needs."""
-        return may(self.needed)
+    def search_words(self) -> str:
+        """Return what the field of the search is called."""
+        by_reference: str = gettext("Number (from 8 digits on)")
+        return super().search_words() if self.reference is None else by_reference
 
-    def create_blueprint(self, admin: Admin) -> Any:
-        """Leave out the addresses that Flask-Admin has for creating, editing and deleting."""
-        self._urls = [rule for rule in self._urls if rule[1] in self.addresses]
-        return super().create_blueprint(admin)
-
-    def scaffold_form(self) -> Any:
-        """There is nothing to edit, so there is no form."""
-        return self.form_base_class
+    def init_search(self) -> bool:
+        """Say whether the list can be searched."""
+        return self.reference is not None or super().init_search()
 
     def get_query(self) -> Query[Any]:
         """Return the rows of the librarian's library."""
@@ -215,64 +188,51 @@ class ReadOnlyList(StaffView, ModelView):
 
     def get_count_query(self) -> Query[Any]:
         """Count the rows of the librarian's library, as far as is shown."""
+        return self._count()
+
+    def _count(self, *, by_id: bool = False) -> Query[Any]:
         some = CappedCount([literal_column("1")], session=self.session.session())
-        return self._of_my_library(some.select_from(self.model))
+        return self._of_my_library(some.select_from(self.model), by_id=by_id)
 
     def get_one(self, id: str) -> Any:  # noqa: A002  # Flask-Admin's name
         """Return a row of the librarian's library, or None."""
         return self.get_query().filter(self.model.__mapper__.primary_key[0] == id).one_or_none()
 
     def render(self, template: str, **values: Any) -> str:
-        """Add what the filter form shows to what Flask-Admin gives the list."""
-        values["filter_values"] = {index: value for index, _, value in values.get("active_filters") or ()}
+        """Add the names of the library's staff, and how a link is told."""
         # A stranger is shown that a form's token is missing; that page has no list on it.
         values["staff_names"] = self._staff_names() if current_user.is_authenticated else {}
-        values["narrowed"] = any(values["filter_values"].values()) or bool(values.get("search"))
-        values["counted_to"] = COUNTED_TO
-        values["file_url"] = self._with_filters("download")
         values |= {"link_states": LINK_STATES, "short": short}
         return super().render(template, **values)
 
-    def _with_filters(self, page: str) -> str:
-        """Return the address of another page of the view, with what narrows the list now."""
-        return f"{url_for(f'.{page}')}?{request.query_string.decode('ascii', 'replace')}"
+    def _apply_search(
+        self, query: Query[Any], count_query: Query[Any], joins: Any, count_joins: Any, search: str
+    ) -> tuple[Any, ...]:
+        """Narrow to one reference: free words would be looked for in each of a million rows."""
+        if self.reference is None:
+            found: tuple[Any, ...] = super()._apply_search(query, count_query, joins, count_joins, search)
+            return found
+        return *self._rows_and_count(self._refers_to(search.strip())), joins, count_joins
 
-    def _found(self) -> Query[Any]:
-        """Return the query of all rows that the filters of this request find, in the order of the list."""
-        arguments = self._get_list_extra_args()
-        sorted_by = self._get_column_by_idx(arguments.sort)
-        _, found = self.get_list(
-            0,
-            None if sorted_by is None else sorted_by[0],
-            arguments.sort_desc,
-            arguments.search,
-            arguments.filters,
-            execute=False,
-            page_size=0,
-        )
-        query: Query[Any] = found
-        return query
+    def _rows_and_count(self, condition: Any) -> tuple[Query[Any], Query[Any]]:
+        """Return the query of the few rows that *condition* names by their ids, and that of their number."""
+        rows = self._of_my_library(self.session.session.query(self.model), by_id=True)
+        return rows.filter(condition), self._count(by_id=True).filter(condition)
 
-    @expose("/export.csv")
-    def download(self) -> ResponseReturnValue:
-        """Return what the filters find as a file, and let the audit log tell of it."""
-        found = self._found()
-        librarian = signed_in_librarian()
-        self.services.staff.list_exported(librarian, self.endpoint)
-        day = format_date(self.services.clock(), DAY_IN_FILE)
-        return csv_response(f"{self.endpoint}-{day}", self._file_rows(found))
+    def _refers_to(self, text: str) -> Any:
+        """Return the SQL condition for a reference: whole, or the digits of it that the lists show."""
+        key, reference = self.model.__mapper__.primary_key[0], getattr(self.model, str(self.reference))
+        is_beginning = BEGINNING.fullmatch(text) is not None
+        last = text + LAST_DIGIT * (ID_DIGITS - len(text))
+        refers = reference.between(text, last) if is_beginning else reference == text
+        found = self.session.session.query(key).filter(refers)
+        if reference.key != key.key:  # of which no index is without the library
+            found = self._of_my_library(found)
+        return key.in_(found.limit(COUNTED_TO))
 
-    def _file_rows(self, found: Query[Any]) -> Iterator[Sequence[str]]:
-        columns = self.get_export_columns()
-        yield [str(words) for _, words in columns]
+    def _file_rows(self, found: Any) -> Iterator[Sequence[str]]:
         with failures_translated():
-            for row in found.yield_per(ROWS_AT_ONCE):
-                yield [str(self.get_export_value(row, column)) for column, _ in columns]
-
-    def get_invalid_value_msg(self, value: str, filter: FieldFilter) -> str:  # noqa: A002  # Flask-Admin's name
-        """Say which field of the filter form held nothing that can be meant."""
-        words: str = gettext("“%(value)s” is not possible for “%(field)s”.", value=value, field=filter.name)
-        return words
+            yield from super()._file_rows(found.yield_per(ROWS_AT_ONCE))
 
     def _run_view(self, view: Callable[..., Any], *args: Any, **values: Any) -> Any:
         with failures_translated():  # a service does it by itself; a list asks the database
@@ -283,21 +243,22 @@ class ReadOnlyList(StaffView, ModelView):
         library_id = signed_in_librarian().library_id
         return dict(self.session.session.query(*columns).filter(LibrarianRow.library_id == library_id))
 
-    def _of_my_library(self, query: Query[Any]) -> Query[Any]:
-        return query.filter(self.model.library_id == signed_in_librarian().library_id)
+    def _of_my_library(self, query: Query[Any], *, by_id: bool = False) -> Query[Any]:
+        """Narrow to the librarian's library; *by_id* where the few rows are named by their ids.
 
-    def _get_list_extra_args(self) -> ViewArgs:
-        arguments = super()._get_list_extra_args()
-        # A negative or a huge offset is an error of the database, not a page.
-        arguments.page = min(max(arguments.page, 0), LAST_PAGE)
-        arguments.extra_args = {}
-        return arguments
+        SQLite takes an index of the library for narrower than ids, and goes through a million rows.
+        """
+        library_id = self.model.library_id
+        return query.filter(
+            (library_id.concat("") if by_id else library_id) == signed_in_librarian().library_id
+        )
 
 
 class LinkList(ReadOnlyList):
     """The links of My Number Cards to patrons."""
 
     list_name = "links"
+    reference = "link_id"
     addresses = frozenset(
         {"index_view", "download", "end_several", "unlink", "suspend", "restore", "consent"}
     )
@@ -361,6 +322,9 @@ class LinkList(ReadOnlyList):
             OneOf(CardLinkRow.kind, lazy_gettext("Linked by means of"), IDENTIFIER_KINDS),
             NamedByRequest(CardLinkRow.link_id, lazy_gettext("Named by request number")),
         )
+
+    def _of_my_library(self, query: Query[Any], *, by_id: bool = False) -> Query[Any]:
+        return super()._of_my_library(query, by_id=by_id or bool(request.args.get(NAMED_BY_REQUEST)))
 
     def age_of_answer(self, row: CardLinkRow) -> str:
         """Return as of when the certificate was last known to be good or revoked, and how old that is."""
@@ -469,9 +433,9 @@ class LinkList(ReadOnlyList):
     def _to_end(self, link_ids: Sequence[str] | None) -> Query[Any]:
         """Return the query of the links of some ids that can end, or of all that the filters find."""
         if link_ids is None:
-            query = self._found().order_by(None)
+            query: Query[Any] = self._found().order_by(None)
         else:
-            query = self.get_query().filter(CardLinkRow.link_id.in_(link_ids))
+            query, _ = self._rows_and_count(CardLinkRow.link_id.in_(link_ids))
         return query.filter(CardLinkRow.state.in_(ENDABLE)).order_by(CardLinkRow.link_id)
 
     @staticmethod
@@ -548,11 +512,11 @@ class RenewalList(LinkList):
             PatronNumber(CardLinkRow.patron_id, lazy_gettext("Koha patron number")),
         )
 
-    def _of_my_library(self, query: Query[Any]) -> Query[Any]:
+    def _of_my_library(self, query: Query[Any], *, by_id: bool = False) -> Query[Any]:
         now = self.services.clock()
         return (
             super()
-            ._of_my_library(query)
+            ._of_my_library(query, by_id=by_id)
             .filter(CardLinkRow.ended_at.is_(None), CardLinkRow.not_after.between(now, now + RENEWAL_WINDOW))
         )
 
@@ -618,7 +582,10 @@ class TerminalList(ReadOnlyList):
         "last_seen_at": lambda view, _context, row, _name: sighting(view, row),
         "active": lambda _view, _context, row, _name: gettext("Yes") if row.active else gettext("No"),
     }
-    column_filters = (OneOf(TerminalRow.kind, lazy_gettext("Kind"), TERMINAL_KINDS),)
+    column_filters = (
+        OneOf(TerminalRow.kind, lazy_gettext("Kind"), TERMINAL_KINDS),
+        YesOrNo(TerminalRow.active, lazy_gettext("In use")),
+    )
 
     def __init__(self, services: Services, database: Database) -> None:
         super().__init__(TerminalRow, services, database, "terminals")
@@ -663,9 +630,9 @@ class LibrarianList(ReadOnlyList):
         is_locked = row.locked_until is not None and row.locked_until > self.services.clock()
         return str(gettext("Locked") if is_locked else gettext("Open"))
 
-    def _of_my_library(self, query: Query[Any]) -> Query[Any]:
+    def _of_my_library(self, query: Query[Any], *, by_id: bool = False) -> Query[Any]:
         librarian = signed_in_librarian()
-        return query if librarian.role.is_region_wide else super()._of_my_library(query)
+        return query if librarian.role.is_region_wide else super()._of_my_library(query, by_id=by_id)
 
 
 class RevocationList(ReadOnlyList):
@@ -691,6 +658,12 @@ class RevocationList(ReadOnlyList):
         "age": lambda view, _context, row, _name: format_timedelta(view.services.clock() - row.as_of),
         "swept_at": lambda _view, _context, row, _name: end_of_sweep(row),
     }
+    column_filters = (
+        KeyBeginning(SweptGroupRow.issuer_key_identifier, lazy_gettext("Key of the CA")),
+        OneOf(SweptGroupRow.source, lazy_gettext("Source"), REVOCATION_SOURCES),
+        FromDay(SweptGroupRow.as_of, lazy_gettext("From")),
+        UntilDay(SweptGroupRow.as_of, lazy_gettext("To")),
+    )
 
     def __init__(self, services: Services, database: Database) -> None:
         super().__init__(SweptGroupRow, services, database, "revocation")
@@ -702,7 +675,7 @@ class AuditList(ReadOnlyList):
     column_list = ("at", "tag", "actor", "terminal_id", "subject", "details")
     column_sortable_list = ("at", "tag", "terminal_id")
     column_default_sort: ClassVar = [("at", True), ("event_id", True)]
-    column_searchable_list = ("subject", "terminal_id", "actor_id")
+    reference = "subject"
     column_labels: ClassVar = {
         "at": lazy_gettext("When"),
         "tag": lazy_gettext("What"),
@@ -803,8 +776,8 @@ def why_over(row: CardLinkRow) -> str:
 
 
 def address_of_named_links(bulk_id: str) -> str:
-    """Return where the list shows the links that a request names, by the last of ``LinkList.filters``."""
-    return url_for("links.index_view", flt6_6=bulk_id)
+    """Return where the list shows the links that a request names."""
+    return f"{url_for('links.index_view')}?{NAMED_BY_REQUEST}={bulk_id}"
 
 
 def counts_of_links(counts: Mapping[tuple[IdentifierKind, LinkState], int]) -> list[tuple[str, int, int]]:
@@ -836,11 +809,6 @@ def detail(name: str, word: str) -> str:
         repeated: str = gettext("and %(count)s times more", count=word)
         return repeated
     return words_of_why(word) if name == "why" else short(words_of(word))
-
-
-def short(word: str) -> str:
-    """Return the beginning of an id that the program made; an id that a person chose is shown whole."""
-    return word[:SHORT_ID] if MADE_ID.fullmatch(word) else word
 
 
 def staff_name(context: Mapping[str, Any], librarian_id: str) -> str:

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from flask_babel import LazyString, lazy_gettext
 
 from bridge.accounts.second_factor import SecondFactorPolicy
+from bridge.administration import LibrarySystem
 from bridge.links.consent import MAXIMUM_LENGTH, ConsentLanguage, ConsentProblem
 from bridge.models import (
     ActorKind,
@@ -559,9 +560,17 @@ LIST_NAMES: Mapping[str, LazyString] = MappingProxyType(
         "revocation": lazy_gettext("Revocation information"),
         "audit": lazy_gettext("Audit log"),
         "librarians": lazy_gettext("Staff"),
+        "libraries": lazy_gettext("Libraries"),
     }
 )
 """The lists by the first part of their address, which is also how the audit log names them."""
+
+LIBRARY_SYSTEMS: Mapping[str, LazyString] = MappingProxyType(
+    {
+        LibrarySystem.REST: lazy_gettext("Koha's REST API"),
+        LibrarySystem.SIP2: lazy_gettext("SIP2 alone"),
+    }
+)
 
 REVOCATION_SOURCES: Mapping[str, LazyString] = MappingProxyType(
     {

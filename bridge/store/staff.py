@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Update, bindparam, or_, select, text, update
+from sqlalchemy import ColumnElement, Row, Update, bindparam, func, or_, select, text, update
 
 from bridge.errors import KohaAccountTaken, NameTaken, TerminalNotFound
 from bridge.models import (
@@ -129,6 +129,17 @@ class StaffQueries(Queries):
         row.last_seen_at = row.reader = row.output = row.agent_version = None
         self._session.flush()
         return _terminal(row)
+
+    def count_terminals(self) -> Mapping[str, int]:
+        """Return how many active terminals each library has."""
+        counted = select(TerminalRow.library_id, func.count()).where(TerminalRow.active)
+        rows = self._connection.execute(counted.group_by(TerminalRow.library_id))
+        return dict(rows.all())
+
+    def count_librarians(self) -> Mapping[str, int]:
+        """Return how many accounts of staff each library has, disabled ones too."""
+        counted = select(LibrarianRow.library_id, func.count()).group_by(LibrarianRow.library_id)
+        return dict(self._connection.execute(counted).all())
 
     def find_terminal(self, library_id: str, terminal_id: str) -> Terminal | None:
         """Return an active terminal."""

@@ -640,6 +640,7 @@ class AuditEventRow(Base):
         Index("ix_audit_event_library", "library_id", "at"),
         Index("ix_audit_event_tag", "library_id", "tag", "at"),
         Index("ix_audit_event_terminal", "library_id", "terminal_id", "at"),
+        Index("ix_audit_event_subject", "library_id", "subject", "at"),
         Index(
             "ix_audit_event_librarian",
             "library_id",

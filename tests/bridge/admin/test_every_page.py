@@ -51,6 +51,7 @@ NO_PAGES = {
             "audit",
             "librarians",
             "bulk",
+            "libraries",
         )
     },
 }
@@ -396,7 +397,7 @@ def read_own_wording(visit):
 
 
 ADMINISTRATION = [
-    State("libraries.index", "all", at("/admin/libraries/"), "libraries"),
+    State("libraries.index_view", "all", at("/admin/libraries/"), "libraries"),
     State("librarians.index_view", "with entries", at("/admin/librarians/"), "librarians"),
     State("libraries.library", "with terminals, staff, rules", at(f"{LIBRARY}/"), "library", whole=True),
     State("libraries.consent", "standard wording", at(f"{LIBRARY}/consent"), "consent", whole=True),
@@ -562,7 +563,7 @@ ACCOUNT = [
         "second-factor",
     ),
     State("account.second_factor", "no code", sent("/admin/account/second-factor", code="")),
-    State("libraries.index", "not allowed", at("/admin/libraries/")),
+    State("libraries.index_view", "not allowed", at("/admin/libraries/")),
     State("counter.application_form", "database away", failing(StoreUnavailable("locked"))),
     State("counter.application_form", "unforeseen", failing(ZeroDivisionError())),
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import date, timedelta
 
 import pytest
@@ -11,7 +12,15 @@ from sqlalchemy import event
 from bridge.links.identifiers import IdentifierForms
 from bridge.links.life import suspend_revoked
 from bridge.links.transfer import LinkTransferService
-from bridge.models import Actor, ActorKind, IdentifierKind, LibrarianRole, LinkState, UnlinkReason
+from bridge.models import (
+    Actor,
+    ActorKind,
+    BulkUnlinkReason,
+    IdentifierKind,
+    LibrarianRole,
+    LinkState,
+    UnlinkReason,
+)
 from bridge.store import CardLinkRow, SweptGroupRow
 from bridge.store.tables import RevocationSweepRow
 from jpki.revocation import RevocationAnswer, RevocationStatus
@@ -164,9 +173,13 @@ def test_a_day_begins_at_midnight_in_japan(world, browser_of):
     assert "カードを連携" in str(rows(desk.get("/admin/audit/?flt1_1=2026-11-21").text))
 
 
-def test_the_audit_log_is_searched_by_number_and_terminal(desk, links):
-    page = desk.get(f"/admin/audit/?search={links[1].link_id[:8]}").text
+@pytest.mark.parametrize("length", [8, 11, 32])
+def test_the_audit_log_is_searched_by_number_and_kind(desk, links, length):
+    page = desk.get(f"/admin/audit/?search={links[1].link_id[:length]}").text
     assert [row[1] for row in rows(page)] == ["カードを連携"]
+    assert "番号（8桁以上）" in page
+    assert rows(desk.get(f"/admin/audit/?search={links[1].link_id[:7]}").text) == []
+    assert len(rows(desk.get("/admin/audit/?search=counter-1").text)) == 1
     page = desk.get("/admin/audit/?flt0_0=card_link:created").text
     assert [row[1] for row in rows(page)] == ["カードを連携"] * 3
     assert rows(desk.get("/admin/audit/?search=%25%27%22").text) == []
@@ -323,7 +336,9 @@ def test_a_locked_or_closed_account_is_told(world, browser_of, stranger):
     assert states == {"hanako": "ロック中", "kanri": "有効", "kansa": "停止中"}
 
 
-def test_what_the_last_sweep_found_is_told_with_its_age(world, desk, browser_of):
+@pytest.fixture
+def swept(world):
+    """What the last sweep found of one CA, three hours ago."""
     moment = world.clock.now - timedelta(hours=3)
     with world.writing() as session:
         sweep = RevocationSweepRow(
@@ -342,12 +357,61 @@ def test_what_the_last_sweep_found_is_told_with_its_age(world, desk, browser_of)
                 as_of=moment,
             )
         )
+
+
+def test_what_the_last_sweep_found_is_told_with_its_age(desk, browser_of, swept):
     (row,) = rows(desk.get("/admin/revocation/").text)
     assert row[0] == "00112233"
     assert row[1] == "失効リスト（CRL）"
     assert row[2] == row[4] == row[5] == "2026年11月20日 7:30"
     assert row[3] == "3 時間"
     assert rows(browser_of("kita").get("/admin/revocation/").text) == []
+
+
+def test_a_link_and_a_request_are_searched_by_the_number_that_the_audit_log_shows(world, desk, links):
+    asked = world.services.bulk_unlinking.request(
+        world.hanako, [link.link_id for link in links], reason=BulkUnlinkReason.MISTAKE
+    )
+    for name, number in (("links", links[1].link_id), ("bulk", asked.bulk_id)):
+        assert len(rows(desk.get(f"/admin/{name}/?search={number[:8]}").text)) == 1
+        assert len(rows(desk.get(f"/admin/{name}/?search=+{number}+").text)) == 1
+        assert rows(desk.get(f"/admin/{name}/?search=00000000").text) == []
+        assert rows(desk.get(f"/admin/{name}/?search=%25").text) == []
+
+
+FEW = {"SCAN anon_1", "SCAN swept_group_1"}
+"""The rows that are counted, and the CAs."""
+
+
+@pytest.mark.parametrize(
+    ("path", "step"),
+    [
+        ("audit/?search=00112233", "ix_audit_event_subject (library_id=? AND subject>? AND subject<?)"),
+        ("audit/?search=counter-1", "ix_audit_event_subject (library_id=? AND subject=?)"),
+        ("links/?search=00112233", "sqlite_autoindex_card_link_1 (link_id=?)"),
+        ("links/?search=00112233&flt1_1=active", "sqlite_autoindex_card_link_1 (link_id=?)"),
+        (f"links/?flt6_6={'0' * 32}", "sqlite_autoindex_card_link_1 (link_id=?)"),
+        ("bulk/?search=00112233", "sqlite_autoindex_bulk_unlinking_1 (bulk_id=?)"),
+    ],
+)
+def test_a_search_looks_at_what_it_finds_and_not_at_every_row(world, desk, path, step):
+    asked = []
+
+    def note(connection, cursor, statement, parameters, *rest):
+        if "LIMIT" in statement:
+            asked.append((statement, parameters))
+
+    engine = world.store.scoped_session()().get_bind()
+    event.listen(engine, "before_cursor_execute", note)
+    desk.get(f"/admin/{path}")
+    event.remove(engine, "before_cursor_execute", note)
+    assert len(asked) == 2, "the rows and their number"
+    with engine.connect() as connection:
+        for statement, parameters in asked:
+            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all()
+            told = [line[-1] for line in plan if line[-1] not in FEW]
+            assert [line for line in told if line.startswith("SCAN") or "(library_id=?)" in line] == [], told
+            assert any(line.endswith(step) for line in told), told
 
 
 @pytest.mark.parametrize(
@@ -383,3 +447,76 @@ def test_the_first_rows_of_a_list_come_from_an_index_in_their_order(world, desk,
     steps = [step[-1] for step in plan]
     assert any(f"INDEX {index} " in step for step in steps), steps
     assert not [step for step in steps if "ORDER BY" in step], steps
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("", ["chuo", "kita"]),
+        ("search=kita", ["kita"]),
+        ("search=ＫＩＴＡ", ["kita"]),
+        ("search=みどり市", ["chuo"]),
+        ("search=%25", []),
+        ("sort=1&desc=1", ["kita", "chuo"]),
+        ("sort=3", ["kita", "chuo"]),
+        ("flt0_0=rest", []),
+        ("flt0_0=sip2", ["chuo", "kita"]),
+        ("flt1_1=some", ["chuo", "kita"]),
+        ("flt1_1=none", []),
+        ("flt1_1=none&flt0_0=", []),
+        ("flt0_0=x", ["chuo", "kita"]),
+        ("page=1", []),
+        ("page=-1", ["chuo", "kita"]),
+        ("page=99999999999999999999", []),
+    ],
+)
+def test_the_libraries_are_listed_searched_sorted_and_filtered(browser_of, query, found):
+    page = browser_of("kouiki").get(f"/admin/libraries/?{query}")
+    assert page.status_code == 200
+    assert [row[1] for row in rows(page.text)] == found
+
+
+def test_the_list_of_libraries_leads_to_each_and_counts_what_it_has(world, browser_of):
+    region = browser_of("kouiki")
+    page = region.get("/admin/libraries/").text
+    assert rows(page)[0] == ["みどり市立中央図書館", "chuo", "SIP2のみ", "3", "3"]
+    assert 'href="/admin/libraries/chuo/"' in page
+    world.services.staff.remove_terminal(world.system, library_id="kita", terminal_id="counter-1")
+    assert rows(region.get("/admin/libraries/?flt1_1=none").text) == [
+        ["きた町図書館", "kita", "SIP2のみ", "0", "1"]
+    ]
+    assert [row[1] for row in rows(browser_of("kanri").get("/admin/libraries/").text)] == ["chuo"]
+
+
+def test_a_long_list_of_libraries_has_pages(world, browser_of):
+    libraries = world.services.administration._environment.libraries
+    for number in range(60):
+        libraries[f"bunkan-{number:02}"] = replace(libraries["kita"], library_id=f"bunkan-{number:02}")
+    region = browser_of("kouiki")
+    first = region.get("/admin/libraries/?sort=1").text
+    assert "2ページ中1ページ目" in first
+    assert len(rows(first)) == 50
+    assert rows(region.get("/admin/libraries/?sort=1&page=1").text)[0][1] == "bunkan-50"
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("flt0_0=0011", 1),
+        ("flt0_0=００１１２２３３", 1),
+        ("flt0_0=1", 0),
+        ("flt0_0=xyz", 1),
+        ("flt1_1=crl", 1),
+        ("flt1_1=ocsp", 0),
+        ("flt2_2=2026-11-20", 1),
+        ("flt3_3=2026-11-19", 0),
+    ],
+)
+def test_what_the_last_sweep_found_is_filtered_by_ca_source_and_day(desk, swept, query, found):
+    assert len(rows(desk.get(f"/admin/revocation/?{query}").text)) == found
+
+
+def test_terminals_are_filtered_by_whether_they_are_in_use(world, desk):
+    world.services.staff.remove_terminal(world.system, library_id="chuo", terminal_id="counter-2")
+    assert len(rows(desk.get("/admin/terminals/?flt1_1=1").text)) == 2
+    assert [row[2] for row in rows(desk.get("/admin/terminals/?flt1_1=0").text)] == ["counter-2"]

@@ -346,3 +346,20 @@ def test_staff_of_before_keep_their_passwords_and_two_cannot_be_one_in_koha(firs
         other = Librarian("l9", "central", "other", "次郎", LibrarianRole.LIBRARIAN, koha_patron_id=51)
         with pytest.raises(KohaAccountTaken):
             transaction.add_librarian(other, NO_PASSWORD)
+
+
+@pytest.mark.parametrize("first_revision", ["0020"], indirect=True)
+def test_the_events_of_before_are_found_by_what_they_are_about(first_revision):
+    event = (
+        "INSERT INTO audit_event (at, library_id, tag, actor_kind, actor_id, subject, terminal_id, details, "
+        "sequence, hash) VALUES ('2026-01-01 00:00:00', 'central', 'card_link:created', 'terminal', 'c1', "
+        "'link-1', NULL, '{}', 1, 'h')"
+    )
+    with first_revision.begin() as connection:
+        connection.execute(text(event))
+    assert upgrade(first_revision) == ("0020", head_revision())
+    with first_revision.connect() as connection:
+        names = {index["name"] for index in indexes(connection, "audit_event")}
+        found = connection.execute(text("SELECT count(*) FROM audit_event WHERE subject = 'link-1'"))
+        assert found.scalar_one() == 1
+    assert "ix_audit_event_subject" in names
