@@ -116,7 +116,13 @@ DESK_ANSWER = AnswerShape(
             ),
         ),
         AnswerField("consent_version", "string", Bilingual("同意の文の版", "The wording's version")),
-        AnswerList("consent", Bilingual("同意の文", "To what a patron agrees, sentence by sentence")),
+        AnswerList(
+            "consent",
+            Bilingual(
+                "同意の文。段落ごと。2行以上の段落は1行目が見出し",
+                "To what a patron agrees, by paragraph; the first of several lines is its heading",
+            ),
+        ),
     )
 )
 
@@ -134,7 +140,7 @@ def desk_answer(
         "librarian_name": librarian.display_name,
         "terminals": [{"terminal_id": each.terminal_id, "name": each.name} for each in terminals],
         "consent_version": consent.version,
-        "consent": [point.wording for point in consent.points(language)],
+        "consent": [point.paragraph for point in consent.points(language)],
     }
 
 

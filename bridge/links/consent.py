@@ -61,6 +61,11 @@ class ConsentPoint:
     heading: str
     wording: str
 
+    @property
+    def paragraph(self) -> str:
+        """The point as it was written: the heading, where there is one, in a line of its own."""
+        return f"{self.heading}\n{self.wording}" if self.heading else self.wording
+
 
 @dataclass(frozen=True)
 class ConsentWording:

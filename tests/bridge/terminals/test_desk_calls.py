@@ -2,7 +2,7 @@
 
 import pytest
 
-from bridge.links.consent import STANDARD_VERSION
+from bridge.links.consent import STANDARD_VERSION, ConsentLanguage
 from bridge.models import Actor, ActorKind, AgentStep, LibrarianRole
 from jpki.card import JpkiSession, Pin
 from jpki.simulator.card import SimulatedConnection
@@ -233,7 +233,16 @@ def test_the_desk_names_its_own_counters_and_the_wording(page):
     assert told["consent_version"] == STANDARD_VERSION
     assert len(told["consent"]) > 3
     page.language = "en"
-    assert page.get().json["consent"][0].startswith("The service is provided")
+    assert page.get().json["consent"][0].startswith("How the service works\nThe service is provided")
+
+
+def test_the_desk_gives_the_wording_that_the_library_has_set(page, bridge):
+    consent = bridge.services.consent
+    texts = {language: f"{language}\nfirst line\nsecond line\n\nalone" for language in ConsentLanguage}
+    changed = consent.change(SYSTEM, "chuo", texts, instead_of=STANDARD_VERSION)
+    told = page.get().json
+    assert told["consent_version"] == changed.version
+    assert told["consent"] == ["ja\nfirst line\nsecond line", "alone"]
 
 
 def test_a_card_is_linked_and_its_patron_found_by_it(page, bridge, make_card):

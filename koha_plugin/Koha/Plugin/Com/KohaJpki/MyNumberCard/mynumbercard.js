@@ -105,6 +105,7 @@
     #mnc-dialog::backdrop { background: rgba(20, 28, 48, .5); }
     #mnc-dialog h2 { margin: 0 0 .8rem; font-size: 1.2rem; color: #172a55; }
     #mnc-dialog p, #mnc-dialog ul { margin: 0 0 .8rem; }
+    #mnc-dialog li { white-space: pre-line; }
     #mnc-dialog label { display: block; margin: 0 0 .8rem; font-weight: bold; }
     #mnc-dialog select, #mnc-dialog input[type="text"] { display: block; width: 100%; min-height: 2.5rem; font: inherit; font-weight: normal; }
     #mnc-dialog button, .mnc-button { min-height: 2.2rem; margin: 0 .5rem .5rem 0; padding: .3rem .9rem; font: inherit; color: #172a55; background: #fff; border: 1px solid #4a5468; border-radius: 5px; cursor: pointer; }
@@ -464,7 +465,7 @@
       const start = element("button", { type: "submit", textContent: words.start, className: "mnc-first" });
       show(
         element("p", { textContent: words.consent }),
-        element("ul", {}, ...desk.consent.map((sentence) => element("li", { textContent: sentence }))),
+        element("ul", {}, ...desk.consent.map((paragraph) => element("li", { textContent: paragraph }))),
         element("p", { textContent: words.representative }),
         element("form", { onsubmit: go }, element("label", {}, tick, ` ${words.agreed}`), start, closeButton(words.cancel)),
       );
