@@ -7,12 +7,15 @@ copy, lock and wake up more often than a message of 200 bytes is worth.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable
 from typing import Final, cast
 
-from sip2_adapter.errors import ChannelClosed, FrameTooLong, FrameTooSlow, TooManyFrames
+from sip2_adapter.errors import ChannelClosed, FrameTooLong, FrameTooSlow, TooManyFrames, type_and_place
 from sip2_adapter.framing import FrameBuffer, Terminator
+
+_logger: Final = logging.getLogger(__name__)
 
 _READ_AHEAD: Final = 16
 """Frames kept before reading pauses. A machine asks one at a time, so an honest one never waits."""
@@ -24,8 +27,8 @@ _MOST_FRAMES: Final = 256
 class FrameChannel(asyncio.Protocol):
     """Frames in and frames out, in order; for one task at a time.
 
-    ``on_frame`` may take a frame at once, in the call that brought it: it is offered each that comes
-    alone while none waits, and returns whether it took it. ``on_end`` is called once, at the end.
+    ``offer`` lets others take a frame at once: they are offered each that comes alone while none waits,
+    and say whether they took it. ``on_end`` is called once, at the end.
     ``can_send_now`` says that the connection is up and its peer keeps up with reading, ``waiting`` are
     the whole frames that nobody has read yet. A frame that was begun must end within *frame_timeout*
     seconds.
@@ -49,13 +52,18 @@ class FrameChannel(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self.can_send_now = False
         self.waiting: deque[bytes] = deque()
-        self.on_frame: Callable[[bytes], bool] | None = None
+        self._on_frame: Callable[[bytes], bool] | None = None
+        self._turn: Turn | None = None
         self.on_end: Callable[[], None] | None = None
 
     @property
     def is_open(self) -> bool:
         """Whether frames may still be sent."""
         return self._transport is not None and not self._transport.is_closing()
+
+    def offer(self, on_frame: Callable[[bytes], bool], turn: Turn) -> None:
+        """Offer frames to *on_frame* from now on, each in the *turn* that brings it."""
+        self._on_frame, self._turn = on_frame, turn
 
     async def receive(self, timeout: float | None) -> bytes:
         """Return the next frame.
@@ -140,10 +148,19 @@ class FrameChannel(asyncio.Protocol):
             self._on_open(self)
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes; called by the event loop."""
-        if self.on_frame is not None and not self.waiting:
+        """Take bytes, or leave them to the turn; called by the event loop."""
+        if self._turn is not None:
+            self._turn.receive(self, data)
+        else:
+            self.take(data)
+
+    def take(self, data: bytes) -> None:
+        """Take bytes now, unless the connection is over."""
+        if self._end is not None:
+            return
+        if self._on_frame is not None and not self.waiting:
             frame = self._buffer.whole_frame(data)
-            if frame is not None and self.on_frame(frame):
+            if frame is not None and self._on_frame(frame):
                 return
         try:
             frames = self._buffer.receive(data)
@@ -205,22 +222,39 @@ def _expire(reader: asyncio.Future[None]) -> None:
         reader.set_exception(TimeoutError())
 
 
-class Outbox:
-    """Frames to be written together at the end of the event loop's turn.
+class Turn:
+    """What a turn of the event loop brings on many connections: all of it read, worked through, and written.
 
-    A turn reads from many connections. Were each answer written the moment it is made, its peer would
-    be woken up, find one message and go to sleep again; waking up costs more than all the rest.
+    Were each answer written the moment it is made, its peer would be woken up, find one message and go
+    to sleep again; waking up costs more than all the rest. And what is done about a message takes longer
+    between two system calls than among its like.
     """
 
     def __init__(self) -> None:
+        self._received: list[tuple[FrameChannel, bytes]] = []
         self._frames: list[tuple[FrameChannel, bytes]] = []
         self._call_soon = asyncio.get_running_loop().call_soon
 
+    def receive(self, channel: FrameChannel, data: bytes) -> None:
+        """Have *channel* take *data* before the event loop waits again."""
+        if not self._received:
+            self._call_soon(self.work)
+        self._received.append((channel, data))
+
     def put(self, channel: FrameChannel, frame: bytes) -> None:
-        """Send *frame* on *channel* before the event loop waits again."""
-        if not self._frames:
-            self._call_soon(self.flush)
+        """Send *frame* on *channel* when the rest of the turn has been worked through; from ``on_frame``."""
         self._frames.append((channel, frame))
+
+    def work(self) -> None:
+        """Work everything through and write now."""
+        received, self._received = self._received, []
+        for channel, data in received:
+            try:
+                channel.take(data)
+            except Exception as error:  # noqa: BLE001  # an error of our own: the others go on
+                _logger.error("a connection is cut: %s", type_and_place(error))  # noqa: TRY400
+                channel.abort()
+        self.flush()
 
     def flush(self) -> None:
         """Write everything now."""

@@ -40,9 +40,16 @@ def byte_sum(data: bytes) -> int:
     )
 
 
+def checksum_value(message: bytes) -> int:
+    """Return the number that AZ holds for *message*, which runs from the code to ``AZ`` inclusive."""
+    if len(message) <= _ADLER_EXACT:
+        return (1 - adler32(message)) & 0xFFFF  # as ``byte_sum``, in one step
+    return -byte_sum(message) & 0xFFFF
+
+
 def checksum(message: bytes) -> bytes:
     """Return the four hex digits for *message*, which runs from the code to ``AZ`` inclusive."""
-    return DIGITS[-byte_sum(message) & 0xFFFF]
+    return DIGITS[checksum_value(message)]
 
 
 def decode(frame: bytes) -> Sip2Message:

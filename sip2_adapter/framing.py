@@ -30,6 +30,7 @@ class FrameBuffer:
 
     def __init__(self, terminator: Terminator = Terminator.CR, limit: int = DEFAULT_FRAME_LIMIT) -> None:
         self._end = b"\n" if terminator is Terminator.LF else b"\r"
+        self._end_byte = self._end[0]
         self._limit = limit
         self._rest = b""
 
@@ -43,10 +44,10 @@ class FrameBuffer:
 
         None otherwise: *data* is then for ``receive``.
         """
-        frame, end, more = data.partition(self._end)
-        if self._rest or not end or (more and more != b"\n") or len(data) > self._limit:
+        frame, end = data.rstrip(b"\r\n"), self._end_byte
+        if self._rest or end in frame or end not in data or len(data) > self._limit:
             return None
-        return frame.strip(b"\r\n") or None
+        return frame.lstrip(b"\r\n") or None
 
     def receive(self, data: bytes) -> list[bytes]:
         """Add *data* and return every frame that is now complete.

@@ -1,10 +1,8 @@
 """One self-check machine, from its connection to its end. Edge.
 
-There are two ways through. On the general way a task reads a request, has it answered, writes the
-answer, and reads the next. The express lane is for the usual message of a patron who is at the
-machine already: the request goes out and the answer comes in within the very calls that brought the
-bytes, and neither is taken apart. Whatever the express lane does not know it leaves to the general
-way, at any point: before the resolver was asked, after, or once the request is on its way.
+There are two ways through. On the general way, here, a task reads a request, has it answered, writes
+the answer, and reads the next. The usual message of a patron who is at the machine already takes the
+express lane (``express_lane``), as far as that knows it.
 """
 
 from __future__ import annotations
@@ -21,7 +19,7 @@ from typing import Any, Final
 
 from sip2_adapter.addresses import IpAddress
 from sip2_adapter.answers import refuse
-from sip2_adapter.channel import FrameChannel, Outbox
+from sip2_adapter.channel import FrameChannel, Turn
 from sip2_adapter.codec import RESEND_AFTER_BAD_CHECKSUM, decode, encode, seal, text_value
 from sip2_adapter.errors import (
     AcsNotReached,
@@ -35,16 +33,15 @@ from sip2_adapter.errors import (
     TooManyFrames,
     type_and_place,
 )
-from sip2_adapter.express import ExpressSwap, FrameView, read_answer, read_request
+from sip2_adapter.express_lane import ExpressLane
 from sip2_adapter.grammar import ACS_RESEND, REQUESTS, SC_RESEND
 from sip2_adapter.listener import Listener, ProxyLimits
 from sip2_adapter.messages import ErrorDetection, LoginRequest, Sip2Message
 from sip2_adapter.observer import Cut, LoginRefusal, ProxyObserver, Result
-from sip2_adapter.repetition import READS, Change, RecentChanges
+from sip2_adapter.repetition import READS, MachineChanges, RecentChanges
 from sip2_adapter.request_log import RequestLog
 from sip2_adapter.resolver import (
     Kiosk,
-    PassThrough,
     PatronResolver,
     Refusal,
     Refused,
@@ -96,14 +93,6 @@ class Site:
     recent: RecentChanges
 
 
-_Flight = tuple[bytes, bytes, ExpressSwap | None, float]
-"""A request on the express lane: as it came, as it went out, what was swapped in it, and when."""
-
-
-def _begun(resolution: Resolution | Awaitable[Resolution]) -> Resolution | asyncio.Future[Resolution]:
-    return resolution if isinstance(resolution, Resolution) else asyncio.ensure_future(resolution)
-
-
 class KioskConnection:
     """One machine, from its connection to its end.
 
@@ -116,32 +105,25 @@ class KioskConnection:
         sites: Sequence[Site],
         channel: FrameChannel,
         address: IpAddress,
-        outbox: Outbox,
+        turn: Turn,
         request_log: RequestLog,
     ) -> None:
         self._sites = sites
         self._address = address
-        self._outbox = outbox
+        self._turn = turn
         self._request_log = request_log
         self._channel = channel
-        self._enter(sites[0])
-        self._session = KioskSession(retry_window=self._limits.retry_window)
+        self._session = KioskSession(retry_window=sites[0].limits.retry_window)
         self._loop = asyncio.get_running_loop()
         self._clock = time.monotonic  # the event loop's clock, but never a turn old
-        self._connected_at = self._heard_at = self._clock()
+        self._connected_at = self._session.heard_at = self._clock()
         self._garbage = 0
         self._garbage_since = self._connected_at
         self._answering = False
         self._finished = False
-        self._asked: tuple[bytes, Resolution | asyncio.Future[Resolution]] | None = None
-        self._change: Change | None = None
-        self._flight: _Flight | None = None
-        self._flight_timer: asyncio.TimerHandle | None = None
-        self._landing: asyncio.Future[None] | None = None
-        self._rescue: asyncio.Task[None] | None = None
         self._kept_waiting_since: float | None = None
         self._behind: set[asyncio.Task[None]] = set()
-        channel.on_frame = self._take_request
+        self._enter(sites[0])
 
     def _enter(self, site: Site) -> None:
         """Be a machine of *site*."""
@@ -150,17 +132,46 @@ class KioskConnection:
         self._resolver = site.resolver
         self._limits = site.limits
         self._observer = site.observer
-        self._recent = site.recent
-        self._upstream = Upstream(site.listener, self._take_answer, self._rescue_flight)
-        self._kiosk = Kiosk(site.listener.name, str(self._address), login=None)
-        self._screen = site.screen_of(self._kiosk)
+        self._upstream = Upstream(site.listener, self._offer_answers)
+        self._lane = ExpressLane(
+            site.resolver,
+            self._session,
+            self._channel,
+            self._upstream,
+            self._turn,
+            self._request_log,
+            site.limits.answer_timeout,
+            self,
+        )
+        self._channel.offer(self._lane.take_request, self._turn)
+        self._be(Kiosk(site.listener.name, str(self._address), login=None))
+
+    def _offer_answers(self, acs: FrameChannel) -> None:
+        acs.offer(self._lane.take_answer, self._turn)
+        acs.on_end = self._lane.rescue
+
+    def _be(self, kiosk: Kiosk) -> None:
+        """Be *kiosk*: with a log-in, another than before."""
+        self._kiosk = kiosk
+        self._screen = self._site.screen_of(kiosk)
+        self._changes = MachineChanges(self._site.recent, kiosk)
+        self._lane.be(kiosk, self._changes)
+
+    def _begin_answering(self) -> None:
+        """Keep the express lane free of requests while the general way is at one."""
+        self._answering = True
+        self._lane.is_free = False
+
+    def _end_answering(self) -> None:
+        self._answering = False
+        self._lane.is_free = self._session.login is not None
 
     def finish(self) -> None:
         """End after the answer that is due, or at once if none is."""
         self._finished = True
-        self._outbox.flush()
-        if not (self._answering or self._flight or self._rescue):
-            self._channel.close()
+        self._turn.work()
+        if not self._answering:
+            self._lane.finish()
 
     async def serve(self) -> None:
         """Answer the machine until either side ends the connection."""
@@ -171,14 +182,12 @@ class KioskConnection:
             with suppress(ChannelClosed, TimeoutError):  # gone, silent, or not reading: it is over
                 await self._serve()
             self._channel.close()
-            await self._landed()  # what was asked last is still counted
+            await self._lane.landed()  # what was asked last is still counted
         finally:
             self._channel.close()
             self._upstream.close()
-            self._end_change(None)
-            for unfinished in (self._flight_timer, self._rescue, self._asked and self._asked[1]):
-                if isinstance(unfinished, asyncio.TimerHandle | asyncio.Future):
-                    unfinished.cancel()
+            self._changes.end(None)
+            self._lane.close()
             await self._end_patron_session(SessionEnd.DISCONNECTED)
             if observer is not None:
                 observer.kiosk_disconnected(self._listener.name)
@@ -198,136 +207,27 @@ class KioskConnection:
             except TooManyFrames:
                 self._report_cut(Cut.TOO_MANY_FRAMES)
                 return
-            self._answering = True
-            await self._landed()
+            self._begin_answering()
+            await self._lane.landed()
             answer = self._session.last_answer = await self._answer(frame)
             await self._channel.send(answer, self._limits.answer_timeout)
-            self._answering = False
+            self._end_answering()
 
-    # The express lane.
-
-    def _take_request(self, frame: bytes) -> bool:
-        """Send a usual request on, at once; False where it must go the general way."""
-        session, channel = self._session, self._upstream.channel
-        if self._flight or self._rescue or self._answering or session.login is None:
-            return False
-        if channel is None or not channel.can_send_now or channel.waiting:
-            return False
-        found = read_request(frame)
-        if found is None or frame == session.last_request:
-            return False
-        changes = frame[:2] not in READS
-        if changes and self._recent.find(self._kiosk, frame) is not None:
-            return False
-        begin, end, value = found
-        presented = frame[begin:end]
-        try:
-            resolution = self._resolver.resolve(presented, self._kiosk)
-        except Exception:  # noqa: BLE001  # asked once more on the general way, which reports it
-            return False
-        patron = session.patron
-        if patron is None and isinstance(resolution, PassThrough):
-            swap, sent = None, frame
-        elif (
-            patron is not None
-            and (swap := patron.swap) is not None
-            and presented == patron.token
-            and (resolution is patron.resolved or resolution == patron.resolved)
-        ):
-            sent = swap.to_acs(frame, begin, end, value)
-        else:
-            self._asked = presented, _begun(resolution)
-            return False
-        if changes:
-            self._change = self._recent.begin(self._kiosk, frame)
-        now = self._clock()
-        self._heard_at = session.patron_seen_at = self._upstream.used_at = now
-        self._flight = frame, sent, swap, now
-        self._outbox.put(channel, sent)
-        if self._flight_timer is None:
-            self._flight_timer = self._loop.call_later(self._limits.answer_timeout, self._check_flight)
-        return True
-
-    def _take_answer(self, frame: bytes) -> bool:
-        """Pass a usual answer back, at once; False where it must go the general way."""
-        if self._flight is None:
-            return False
-        request, _, swap, started = self._flight
-        patron = self._session.patron
-        value = read_answer(frame, request)
-        answer: bytes | None = frame
-        if value is not None and swap is not None:
-            answer = swap.to_kiosk(frame, value)
-        if value is None or answer is None or not self._channel.can_send_now:
-            self._rescue_flight()
-            return False
-        result = Result.ANSWERED
-        if patron is not None:
-            refused = self._resolver.judge(patron.resolved.session_id, FrameView(frame), self._kiosk)
-            if refused is not None:
-                answer, result = self._refuse_patron(decode(request), refused)
-        self._flight = None
-        self._outbox.put(self._channel, answer)
-        now = self._clock()
-        self._session.remember(request, answer, now, numbered=True)
-        if self._change is not None:
-            self._end_change(answer)
-        self._report(request[:2], result, now - started)
-        if self._landing is not None or self._finished:
-            self._land()
-        return True
-
-    def _check_flight(self) -> None:
-        """Set off once in a while rather than for each request: late answers are rare."""
-        self._flight_timer = None
-        if self._flight is None:
-            return
-        left = self._flight[3] + self._limits.answer_timeout - self._clock()
-        if left > 0:
-            self._flight_timer = self._loop.call_later(left, self._check_flight)
-        else:
-            self._rescue_flight()
-
-    def _rescue_flight(self) -> None:
-        """Let the general way bring to its end what the express lane has begun."""
-        if self._flight is not None:
-            request, sent, _, started = self._flight
-            self._rescue = self._loop.create_task(self._land_generally(request, sent, started))
-            self._flight = None
-
-    async def _land_generally(self, frame: bytes, sent: bytes, started: float) -> None:
-        request = decode(frame)
+    async def land(self, request: bytes, sent: bytes, started: float) -> None:
+        """Answer *request*, which the express lane has *sent* to the ACS and cannot answer."""
+        message = decode(request)
         deadline = started + self._limits.answer_timeout
         exchange = self._upstream.answer_to(decode(sent), deadline)
         try:
-            answering = self._treated(request, patron_identifier(request), exchange, deadline)
-            answer = await self._settled(frame, request, started, answering)
+            answering = self._treated(message, patron_identifier(message), exchange, deadline)
+            answer = await self._settled(request, message, started, answering)
             self._session.last_answer = answer
             await self._channel.send(answer, self._limits.answer_timeout)
         except (ChannelClosed, TimeoutError):
             self._channel.close()
-        finally:
-            self._rescue = None
-            self._land()
-
-    def _land(self) -> None:
-        if self._landing is not None and not self._landing.done():
-            self._landing.set_result(None)
-        if self._finished and not self._answering:
-            self._outbox.flush()
-            self._channel.close()
-
-    async def _landed(self) -> None:
-        """Wait until no request is on the express lane, or left over from it."""
-        while self._flight or self._rescue:
-            self._landing = self._loop.create_future()
-            await self._landing
-        self._landing = None
-
-    # The general way.
 
     async def _next_frame(self) -> bytes:
-        self._heard_at = self._clock()
+        self._session.heard_at = self._clock()
         while True:
             if self._session.login is None and self._clock() >= self._silent_at():
                 await self._end_silence()  # it never pauses, so that nothing else would
@@ -336,7 +236,7 @@ class KioskConnection:
             except TimeoutError:
                 await self._end_silence()
             else:
-                self._heard_at = self._clock()
+                self._session.heard_at = self._clock()
                 return frame
 
     def _next_look_at(self) -> float:
@@ -355,8 +255,10 @@ class KioskConnection:
         if session.login is None:
             return self._connected_at + limits.login_timeout  # whatever it may say
         if session.patron is None:
-            return self._heard_at + limits.idle_timeout
-        return min(self._heard_at + limits.idle_timeout, session.patron_seen_at + limits.patron_idle_timeout)
+            return session.heard_at + limits.idle_timeout
+        return min(
+            session.heard_at + limits.idle_timeout, session.patron_seen_at + limits.patron_idle_timeout
+        )
 
     async def _end_silence(self) -> None:
         """End what is over; the express lane may have heard the machine in the meantime.
@@ -364,9 +266,9 @@ class KioskConnection:
         Raises ``TimeoutError`` where that is the connection.
         """
         now, session = self._clock(), self._session
-        if self._flight or self._rescue:
+        if self._lane.is_busy:
             # It is waiting for us, and we for the ACS.
-            self._heard_at = session.patron_seen_at = self._upstream.used_at = now
+            session.heard_at = session.patron_seen_at = self._upstream.used_at = now
         elif now >= self._upstream_silent_at():
             await self._keep_upstream_alive()
         elif now < self._silent_at():
@@ -384,13 +286,13 @@ class KioskConnection:
         The ACS has half the time of an answer for it, so that the other half is left for that request.
         """
         begun = self._clock()
-        self._answering = True
+        self._begin_answering()
         try:
             await self._upstream.keep_alive(self._session.next_sequence(), self._limits.answer_timeout / 2)
         except (AcsUnavailable, RemoteProtocolError) as error:
             _logger.warning("%s: no answer to a keep-alive: %s", self._listener.name, type(error).__name__)
         finally:
-            self._answering = False
+            self._end_answering()
         if self._finished:
             raise ChannelClosed
         if self._channel.waiting:
@@ -428,22 +330,17 @@ class KioskConnection:
             if repeated is not None:
                 self._report(request.code, Result.REPEATED, self._clock() - started)
                 return repeated
-            self._change = self._recent.begin(self._kiosk, frame)
+            self._changes.begin(frame)
         deadline = started + self._limits.answer_timeout
         return await self._settled(frame, request, started, self._answer_request(request, deadline))
 
     async def _outcome_elsewhere(self, frame: bytes) -> bytes | None:
         """Return the answer if the machine asked for this change before it connected anew."""
-        while (change := self._recent.find(self._kiosk, frame)) is not None:
+        while (change := self._changes.find(frame)) is not None:
             await asyncio.wait([change.outcome])
             if not change.outcome.cancelled():
                 return change.outcome.result()
         return None
-
-    def _end_change(self, answer: bytes | None) -> None:
-        change, self._change = self._change, None
-        if change is not None:
-            self._recent.end(self._kiosk, change, answer)
 
     def _count_garbage(self, now: float) -> None:
         """End the connection after too much that is no message; a noisy line stays far below."""
@@ -464,7 +361,7 @@ class KioskConnection:
             _logger.error("%s %s: %s", self._listener.name, request.code.decode(), type_and_place(error))  # noqa: TRY400
             answer, result = self._refuse(request, self._screen.messages.outcome_unknown, Result.FAILED)
         now = self._clock()
-        self._end_change(answer if result in _PERHAPS_EXECUTED else None)
+        self._changes.end(answer if result in _PERHAPS_EXECUTED else None)
         if result not in _NOT_EXECUTED:
             self._session.remember(frame, answer, now, numbered=request.sequence is not None)
         self._report(request.code, result, now - started)
@@ -487,17 +384,12 @@ class KioskConnection:
             resolution = await self._resolve(presented, deadline)
             await self._take(presented, resolution, deadline)
             if isinstance(resolution, Refused):
-                return self._refuse_patron(request, resolution)
+                return self.refuse_patron(request, resolution)
         return await self._ask_acs(request, presented, deadline)
 
     async def _resolve(self, presented: bytes, deadline: float) -> Resolution:
         # The express lane may have asked already.
-        answer: Resolution | Awaitable[Resolution]
-        asked, self._asked = self._asked, None
-        if asked is not None and asked[0] == presented:
-            answer = asked[1]
-        else:
-            answer = self._resolver.resolve(presented, self._kiosk)
+        answer = self._lane.take_asked(presented) or self._resolver.resolve(presented, self._kiosk)
         if isinstance(answer, Resolution):
             return answer
         try:
@@ -555,7 +447,7 @@ class KioskConnection:
             return self._refuse(request, self._screen.messages.outcome_unknown, Result.ANOTHER_PATRON)
         refused = self._resolver.judge(patron.session_id, answer, self._kiosk)
         if refused is not None:
-            return self._refuse_patron(request, refused)
+            return self.refuse_patron(request, refused)
         cleaned = restore_patron_identifier(
             drop_other_patrons(answer, patron.cardnumber), patron.cardnumber, patron.shown
         )
@@ -582,8 +474,7 @@ class KioskConnection:
         if accepted:
             self._session.login = wanted
             self._upstream.logged_in(outgoing)
-            self._kiosk = replace(self._kiosk, login=login)
-            self._screen = self._site.screen_of(self._kiosk)
+            self._be(replace(self._kiosk, login=login))
         else:
             self._finished = True
             self._report_login_refused(LoginRefusal.BY_ACS)
@@ -643,7 +534,8 @@ class KioskConnection:
         text = screen_messages.acs_unavailable if request.code in READS else screen_messages.outcome_unknown
         return self._refuse(request, text, Result.OUTCOME_UNKNOWN)
 
-    def _refuse_patron(self, request: Sip2Message, refused: Refused) -> tuple[bytes, Result]:
+    def refuse_patron(self, request: Sip2Message, refused: Refused) -> tuple[bytes, Result]:
+        """Return the answer to a *request* whose patron is refused."""
         if self._observer is not None:
             self._observer.patron_refused(self._listener.name, refused.refusal)
         return self._refuse(request, refused.screen_message, Result.REFUSED, refused.mask)
@@ -697,7 +589,4 @@ class KioskConnection:
             self._observer.login_refused(self._listener.name, refusal)
 
     def _report(self, code: bytes, result: Result, seconds: float) -> None:
-        kiosk = self._kiosk
-        if self._observer is not None:
-            self._observer.request_answered(kiosk.listener, code, result, seconds)
-        self._request_log.put(kiosk.listener, kiosk.login, code, result, seconds)
+        self._request_log.put(self._kiosk.listener, self._kiosk.login, code, result, seconds)

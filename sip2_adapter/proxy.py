@@ -14,7 +14,7 @@ from functools import partial
 
 from sip2_adapter.addresses import IpAddress
 from sip2_adapter.admission import Admission
-from sip2_adapter.channel import FrameChannel, Outbox
+from sip2_adapter.channel import FrameChannel, Turn
 from sip2_adapter.entrance import Entrance
 from sip2_adapter.kiosk import KioskConnection, Site
 from sip2_adapter.listener import (
@@ -91,12 +91,12 @@ class Sip2Proxy:
 
     async def start(self) -> None:
         """Listen on every port; raises ``OSError`` if one cannot be had, and then listens on none."""
-        outbox, request_log = Outbox(), RequestLog()
+        turn, request_log = Turn(), RequestLog(self._observer)
         self._request_log = request_log
         try:
             for sites in self._sites_by_port():
                 listeners = [site.listener for site in sites]
-                serve = partial(self._serve, sites, outbox, request_log)
+                serve = partial(self._serve, sites, turn, request_log)
                 entrance = Entrance(listeners, sites[0].limits, self._admission, self._observer, serve)
                 self._entrances.update((listener.name, entrance) for listener in listeners)
                 await entrance.open()
@@ -129,12 +129,12 @@ class Sip2Proxy:
     def _serve(
         self,
         sites: Sequence[Site],
-        outbox: Outbox,
+        turn: Turn,
         request_log: RequestLog,
         channel: FrameChannel,
         address: IpAddress,
     ) -> asyncio.Task[None]:
-        kiosk = KioskConnection(sites, channel, address, outbox, request_log)
+        kiosk = KioskConnection(sites, channel, address, turn, request_log)
         task = asyncio.get_running_loop().create_task(kiosk.serve())
         self._kiosks[task] = kiosk
         task.add_done_callback(self._kiosks.pop)

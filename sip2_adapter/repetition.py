@@ -70,5 +70,28 @@ class RecentChanges:
             del self._changes[_machine(kiosk)]
 
 
+class MachineChanges:
+    """The changes that *kiosk* asks for, one at a time; ``under_way`` is the one that is not answered yet."""
+
+    def __init__(self, recent: RecentChanges, kiosk: Kiosk) -> None:
+        self._recent = recent
+        self._kiosk = kiosk
+        self.under_way: Change | None = None
+
+    def find(self, frame: bytes) -> Change | None:
+        """Return the change if *frame* is the machine's last one sent again."""
+        return self._recent.find(self._kiosk, frame)
+
+    def begin(self, frame: bytes) -> None:
+        """Remember a change that is about to be asked for."""
+        self.under_way = self._recent.begin(self._kiosk, frame)
+
+    def end(self, answer: bytes | None) -> None:
+        """Keep the *answer* to the change under way, if there is one; None where it was not executed."""
+        change, self.under_way = self.under_way, None
+        if change is not None:
+            self._recent.end(self._kiosk, change, answer)
+
+
 def _machine(kiosk: Kiosk) -> tuple[str, str | None, str]:
     return kiosk.listener, kiosk.login, kiosk.peer

@@ -52,7 +52,7 @@ class KioskSession:
     def __init__(self, *, retry_window: float) -> None:
         self.login: LoginRequest | None = None
         self.patron: PatronSession | None = None
-        self.patron_seen_at = 0.0
+        self.heard_at = self.patron_seen_at = 0.0
         self.last_request: bytes | None = None
         self.last_answer: bytes | None = None
         """What 97 asks for: what the machine got last, whether it was a real answer or a 96."""

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 from datetime import date, datetime
 from enum import StrEnum, unique
-from typing import Final, Protocol
+from typing import Final, Protocol, Self
 
 from sip2_adapter.fields import FieldId
 
@@ -30,25 +30,26 @@ _DATE: Final = re.compile(rb"([0-9]{4})-?([0-9]{2})-?([0-9]{2})(?![0-9])")
 
 @unique
 class LibraryCardStanding(StrEnum):
-    """What an answer says of the library card."""
+    """What an answer says of the library card, and whether that forbids a token to go on."""
 
-    NOT_SAID = "not_said"
+    forbids: bool
+
+    NOT_SAID = "not_said", False
     """The message is not about a patron, or about nobody that the ACS knows."""
-    VALID = "valid"
+    VALID = "valid", False
     """Not expired. Whether the patron may borrow is the ACS's own decision."""
-    EXPIRED = "expired"
-    EXPIRED_OR_RESTRICTED = "expired_or_restricted"
+    EXPIRED = "expired", True
+    EXPIRED_OR_RESTRICTED = "expired_or_restricted", True
     """Everything is denied and no flag says why."""
-    UNKNOWN = "unknown"
+    UNKNOWN = "unknown", True  # which is not good
     """The field that should hold the date of expiry does not."""
 
-    @property
-    def forbids(self) -> bool:
-        """Whether a token must not go on: unknown is not good."""
-        return self not in _IN_ORDER
-
-
-_IN_ORDER: Final = frozenset({LibraryCardStanding.NOT_SAID, LibraryCardStanding.VALID})
+    def __new__(cls, value: str, forbids: bool) -> Self:  # noqa: FBT001  # as the members are written
+        """Make a member of its value and what it means."""
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.forbids = forbids
+        return member
 
 
 class PatronAnswer(Protocol):
@@ -76,7 +77,7 @@ def judge_library_card(
     if answer.code not in _PATRON_ANSWERS:
         return LibraryCardStanding.NOT_SAID
     status = answer.fixed_field("patron_status")
-    if expiry_field is None and not status.startswith(_ALL_DENIED):
+    if expiry_field is None and status[:4] != _ALL_DENIED:
         return LibraryCardStanding.VALID  # by far the most: nothing else needs to be read
     if answer.value(FieldId.VALID_PATRON) == b"N":
         return LibraryCardStanding.NOT_SAID

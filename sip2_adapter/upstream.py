@@ -29,17 +29,13 @@ _STATUS: Final = build(b"99", b"0" + b"080" + b"2.00")
 class Upstream:
     """One machine's way to the ACS: connects, and after a cut logs in and tells its protocol version again.
 
-    *on_frame* and *on_end* are for the channel of each new connection. ``channel`` is the channel of
-    the present one.
+    ``channel`` is the channel of the present connection; *on_open* is called with that of each new one.
     """
 
-    def __init__(
-        self, listener: Listener, on_frame: Callable[[bytes], bool], on_end: Callable[[], None]
-    ) -> None:
+    def __init__(self, listener: Listener, on_open: Callable[[FrameChannel], None]) -> None:
         self.channel: FrameChannel | None = None
         self._listener = listener
-        self._on_frame = on_frame
-        self._on_end = on_end
+        self._on_open = on_open
         self._connection: AcsConnection | None = None
         self._login: Sip2Message | None = None
         self._status = _STATUS
@@ -93,8 +89,8 @@ class Upstream:
             self._pause = min(self._pause * 2, _LONGEST_PAUSE)
             raise AcsNotReached("no session with the ACS") from error
         self._pause = _FIRST_PAUSE
-        self.channel = channel = self._connection.channel
-        channel.on_frame, channel.on_end = self._on_frame, self._on_end
+        self.channel = self._connection.channel
+        self._on_open(self.channel)
         return self._connection
 
     async def _open(self, deadline: float) -> AcsConnection:

@@ -29,11 +29,15 @@ _UPSTREAM = {Result.ANSWERED: 1, Result.ACS_UNAVAILABLE: 0, Result.OUTCOME_UNKNO
 
 
 class _Times:
-    """How many requests took how long: one count for each of ``SECONDS`` and one for longer."""
+    """How many requests took how long: one count for each of ``SECONDS`` and one for longer.
 
-    __slots__ = ("counts", "total")
+    ``koha_up`` is what such requests say of Koha's SIP2 server, None where that is nothing.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("counts", "koha_up", "total")
+
+    def __init__(self, koha_up: int | None = None) -> None:
+        self.koha_up = koha_up
         self.counts = [0] * (len(SECONDS) + 1)
         self.total = 0.0
 
@@ -84,12 +88,11 @@ class ProxyMetrics(Collector):
         """Count a request and its time."""
         times = self._requests.get((listener, code, result))
         if times is None:
-            self._requests[listener, code, result] = times = _Times()
+            self._requests[listener, code, result] = times = _Times(_UPSTREAM.get(result))
         times.counts[bisect_left(SECONDS, seconds)] += 1
         times.total += seconds
-        up = _UPSTREAM.get(result)
-        if up is not None:
-            self._upstream[listener] = up
+        if times.koha_up is not None:
+            self._upstream[listener] = times.koha_up
 
     def patron_refused(self, listener: str, refusal: Refusal) -> None:
         """Count a refusal."""

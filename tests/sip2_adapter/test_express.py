@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from sip2_adapter import decode, encode, seal
 from sip2_adapter.codec import byte_sum, checksum
-from sip2_adapter.express import ExpressSwap, FrameView, read_answer, read_request
+from sip2_adapter.express import ExpressSwap, FrameView, is_usual_answer, patron_of
 from sip2_adapter.framing import FrameBuffer, Terminator
 from sip2_adapter.grammar import MESSAGES, REQUESTS
 from sip2_adapter.rewrite import (
@@ -89,16 +89,18 @@ def frames(draw, codes):
 @example(sealed(REQUEST + b"A\nA" + CARD + b"|"), CARD)
 @example(sealed(REQUEST + b"A\0A" + CARD + b"|"), CARD)
 def test_a_request_goes_out_as_on_the_general_way(frame, cardnumber):
-    found = read_request(frame)
-    if found is None:
+    identifier = patron_of(frame)
+    for token in (TOKEN, CARD, b"AA", b"edna", b"2"):
+        express = ExpressSwap(token, cardnumber, token).to_acs(frame)
+        assert (express is not None) == (token == identifier)
+    if identifier is None:
         return
-    begin, end, value = found
     request = decode(frame)
-    assert patron_identifier(request) == frame[begin:end]
+    assert patron_identifier(request) == identifier
     assert not is_ambiguous(frame, request)
     general = put_patron_identifier(fill_language(request), cardnumber)
-    swap = ExpressSwap(frame[begin:end], cardnumber, frame[begin:end])
-    assert swap.to_acs(frame, begin, end, value) == encode(seal(general, request.sequence))
+    swap = ExpressSwap(identifier, cardnumber, identifier)
+    assert swap.to_acs(frame) == encode(seal(general, request.sequence))
     assert fill_language(request) is request, "a plastic card's request passes untouched"
 
 
@@ -112,12 +114,12 @@ def test_an_answer_comes_back_as_on_the_general_way(frame, shown):
     if frame[:2] == b"66" or swap is None:
         return
     request = sealed(answers_to[frame[:2]], 3)
-    value = read_answer(frame, request)
-    if value is None:
+    express = swap.to_kiosk(frame, request)
+    if not is_usual_answer(frame, request):
+        assert express is None
         return
     answer = decode(frame)
     assert answer.sequence == 3
-    express = swap.to_kiosk(frame, value)
     if express is not None:
         assert not names_another_patron(answer, CARD)
         general = restore_patron_identifier(drop_other_patrons(answer, CARD), CARD, shown)
@@ -132,10 +134,11 @@ def test_an_answer_comes_back_as_on_the_general_way(frame, shown):
 
 def test_the_usual_messages_are_taken():
     request, answer = sealed(REQUEST), sealed(ANSWER)
-    begin, end, value = read_request(request)
+    assert patron_of(request) == TOKEN
     swap = ExpressSwap.for_patron(TOKEN, CARD, TOKEN)
-    assert swap.to_acs(request, begin, end, value) == sealed(REQUEST.replace(TOKEN, CARD))
-    assert swap.to_kiosk(answer, read_answer(answer, request)) == sealed(ANSWER.replace(CARD, TOKEN))
+    assert swap.to_acs(request) == sealed(REQUEST.replace(TOKEN, CARD))
+    assert is_usual_answer(answer, request)
+    assert swap.to_kiosk(answer, request) == sealed(ANSWER.replace(CARD, TOKEN))
 
 
 @pytest.mark.parametrize("cardnumber", [b"edna", b"S1", b"98"])

@@ -127,7 +127,7 @@ async def test_after_a_cut_log_in_and_version_are_as_they_were(place, status, co
 
 async def test_koha_that_cannot_be_reached_is_tried_after_ever_longer_pauses_up_to_the_longest(monkeypatch):
     now, attempts = 1000.0, []
-    upstream = Upstream(Listener("main", "127.0.0.1", 0, "127.0.0.1", 1), lambda _: False, lambda: None)
+    upstream = Upstream(Listener("main", "127.0.0.1", 0, "127.0.0.1", 1), lambda _: None)
 
     async def fail(deadline):
         attempts.append(now)
