@@ -3,16 +3,18 @@
 import itertools
 import threading
 import time
+from functools import partial
+from http import HTTPStatus
 
 import pytest
 
-from bridge.agent.errors import PinTooLate
+from bridge.agent.errors import BridgeProblem, PinTooLate
 from bridge.agent.outputs.barcode import BarcodeKind, barcode_svg
 from bridge.agent.page import state
 from bridge.agent.page.patron_page import PatronPage
 from bridge.agent.page.server import PageServer, serving
 from bridge.agent.page.words import PageLanguage, offered_languages
-from bridge.agent.screen import VisitStep
+from bridge.agent.screen import ERROR_WORDS, PROBLEM_WORDS, VisitStep
 from jpki.errors import CardRemoved, InvalidPinError
 
 pytestmark = pytest.mark.browser
@@ -186,33 +188,147 @@ def test_the_pad_fits_the_display(page, display, width, height):
     asking.join()
 
 
-STATES = {
-    "置いて": lambda page: page.show_step(VisitStep.LAY_CARD),
-    "読んでいます": lambda page: page.show_step(VisitStep.READING),
-    "登録": lambda page: page.show_step(VisitStep.LINKED, date="2031-01-01"),
-    "違います": lambda page: page.show_error(InvalidPinError(0x63C2, attempts_remaining=2)),
+TOLD = {"date": "2031-01-01", "attempts_remaining": 2}
+"""What steps and errors tell of."""
+
+
+def problem(slug):
+    return BridgeProblem(slug, status=HTTPStatus.FORBIDDEN, title=slug, detail=None, data={})
+
+
+def error_of(kind):
+    """Return an error as its words see it."""
+    if kind is BridgeProblem:
+        return problem("a-word-of-a-later-bridge")
+    error = kind.__new__(kind)
+    error.attempts_remaining = TOLD["attempts_remaining"]
+    return error
+
+
+def outcome_with(step):
+    def show(page):
+        page.show_step(VisitStep.SESSION_OPENED)
+        page.show_step(step, **TOLD)
+
+    return show
+
+
+MESSAGES = {
+    **{step.name: partial(PatronPage.show_step, step=step, **TOLD) for step in VisitStep},
+    **{
+        f"{step.name} after an outcome": outcome_with(step)
+        for step in (*sorted(state.WARNINGS, key=str), VisitStep.TAKE_CARD)
+    },
+    **{kind.__name__: partial(PatronPage.show_error, error=error_of(kind)) for kind in ERROR_WORDS},
+    **{slug: partial(PatronPage.show_error, error=problem(slug)) for slug in PROBLEM_WORDS},
 }
-"""A word of the headline, and what brings it."""
+"""Every step, every error and every refusal of the bridge, and what brings it on the page."""
 
 
-@pytest.mark.parametrize("word", STATES)
-def test_every_state_is_accessible(page, display, assert_accessible, word):
-    STATES[word](page)
-    display.wait_for_selector(f"#headline:has-text('{word}')", timeout=SECONDS)
-    assert_accessible(display)
+def wait_until_shown(page, display):
+    display.wait_for_function("version => seen.version >= version", arg=page.state()[0].version)
 
 
-@pytest.mark.parametrize("language", ["ja", "en"])
-def test_the_pin_pad_is_accessible_in_the_middle_of_a_pin(
-    page, display, assert_accessible, language, keep_screenshot
-):
-    asking = Asking(page)
-    display.wait_for_selector("#pad button")
+@pytest.fixture(params=["ja", "en"])
+def language(request):
+    return request.param
+
+
+@pytest.fixture
+def reading(display, language):
+    """The display in one language."""
     display.locator(f'#languages button[lang="{language}"]').click()
     display.wait_for_selector(f"html[lang='{language}']")
-    display.keyboard.type("49")
-    assert display.locator("#dots .typed").count() == 2
-    assert_accessible(display)
-    keep_screenshot(display, f"pin-pad-{language}")
-    display.keyboard.press("Escape")
+    return display
+
+
+def test_every_message_is_accessible_at_every_width(page, reading, find_troubles):
+    tones = set()
+    troubles = []
+    for name, show in MESSAGES.items():
+        page._change(
+            lambda shown, _now: state.PageState(version=shown.version + 1)
+        )  # the next patron, at once
+        show(page)
+        wait_until_shown(page, reading)
+        tone = reading.locator("body").get_attribute("data-tone")
+        found = find_troubles(reading, by_keyboard=tone not in tones, only_words_are_new=tone in tones)
+        troubles += [f"{name}: {trouble}" for trouble in found]
+        tones.add(tone)
+    assert troubles == [], "\n".join(troubles)
+    assert tones == set(state.Tone) - {state.Tone.ALARM}
+
+
+def test_the_pin_pad_is_accessible_before_within_and_at_the_end_of_the_time(
+    page, reading, language, find_troubles, keep_screenshot
+):
+    asking = Asking(page, seconds=state.PIN_WARNING + 5)
+    reading.wait_for_selector("#pad button")
+    troubles = find_troubles(reading)
+    reading.keyboard.type("49")
+    assert reading.locator("#dots .typed").count() == 2
+    keep_screenshot(reading, f"pin-pad-{language}")
+    troubles += find_troubles(reading)
+    reading.wait_for_selector('#time[data-warning="true"]', timeout=SECONDS)
+    troubles += find_troubles(reading)
+    reading.keyboard.press("Escape")
     asking.join()
+    assert troubles == []
+
+
+def test_the_pin_is_typed_on_the_pad_by_tab_and_enter_alone(page, display):
+    asking = Asking(page)
+    display.wait_for_selector("#pad button")
+    for digit in "4937":
+        for _ in range(30):
+            if display.evaluate("document.activeElement.textContent") == digit:
+                break
+            display.keyboard.press("Tab")
+        display.keyboard.press("Enter")
+    assert asking.join() == "4937"
+
+
+@pytest.mark.parametrize("kind", BarcodeKind)
+def test_a_barcode_and_the_alarm_are_accessible(
+    page, reading, language, find_troubles, keep_screenshot, monkeypatch, kind
+):
+    monkeypatch.setattr(state, "CARD_FORGOTTEN_AFTER", 0.05)
+    page.show_step(VisitStep.SESSION_OPENED)
+    page.show_barcode(barcode_svg("98012345678905", kind))
+    reading.wait_for_selector("#picture[src]")
+    assert reading.evaluate("document.getElementById('picture').decode().then(() => true)")
+    troubles = find_troubles(reading)
+    if kind is BarcodeKind.NW_7:
+        keep_screenshot(reading, f"patron-barcode-{language}")
+    page.show_step(VisitStep.TAKE_CARD)
+    reading.wait_for_selector('body[data-tone="alarm"]', timeout=SECONDS)
+    troubles += find_troubles(reading)
+    if kind is BarcodeKind.NW_7:
+        keep_screenshot(reading, f"patron-alarm-{language}")
+    assert troubles == []
+
+
+PICTURED = {
+    "patron-lay-card": partial(PatronPage.show_step, step=VisitStep.LAY_CARD),
+    "patron-linked": partial(PatronPage.show_step, step=VisitStep.LINKED, **TOLD),
+    "patron-pin-wrong": partial(PatronPage.show_error, error=InvalidPinError(0x63C2, attempts_remaining=2)),
+}
+
+
+@pytest.mark.parametrize("name", PICTURED)
+def test_the_pictures_of_the_page_are_there(page, reading, language, keep_screenshot, name):
+    PICTURED[name](page)
+    wait_until_shown(page, reading)
+    keep_screenshot(reading, f"{name}-{language}")
+
+
+def test_a_page_whose_agent_is_gone_is_accessible(chromium, page, find_troubles):
+    context = chromium.new_context(viewport={"width": 1024, "height": 768})
+    display = context.new_page()
+    with serving(PageServer(page, port=0, key="key", language=PageLanguage.JAPANESE)) as server:
+        display.goto(server.url)
+        display.wait_for_selector("#languages button")
+    page.show_step(VisitStep.READING)  # lets the request that waits end
+    display.wait_for_selector("#headline:has-text('今使えません')", timeout=SECONDS)
+    assert find_troubles(display) == []
+    context.close()
