@@ -71,9 +71,10 @@ def is_admin(path: str) -> bool:
 
 def local_path(target: str | None) -> str:
     """Return *target* if it is a page of the admin, otherwise the admin's first page: no open redirect."""
-    if target and is_admin(target) and "\\" not in target and urlsplit(target)[:2] == ("", ""):
-        return target
-    return f"{ADMIN_URL}/"
+    if target is None or not is_admin(target) or urlsplit(target)[:2] != ("", ""):
+        return f"{ADMIN_URL}/"
+    # A browser reads "\\" as "/", and what cannot be printed, such as a line break, stands in no header.
+    return target if target.isprintable() and "\\" not in target else f"{ADMIN_URL}/"
 
 
 def choose_locale() -> str | None:

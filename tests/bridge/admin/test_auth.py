@@ -145,6 +145,10 @@ def test_after_the_log_in_the_librarian_is_where_she_wanted_to_be(stranger):
         "javascript:alert(1)",
         " /admin/",
         "/admin@example.net",
+        "/admin/\r\nLocation: https://example.net/",
+        "/admin/\t/example.net",
+        "/admin/\0",
+        "/admin/\ud800",
         "",
         None,
     ],
@@ -153,8 +157,38 @@ def test_an_address_elsewhere_is_no_aim(target):
     assert local_path(target) == "/admin/"
 
 
-def test_a_log_in_never_redirects_to_another_site(stranger):
-    assert stranger.log_in(aim="?next=https://example.net/").location == "/admin/"
+@pytest.mark.parametrize("aim", ["https://example.net/", "//example.net", "/admin/%0d%0aLocation:%20https:"])
+def test_a_log_in_never_redirects_to_another_site(stranger, aim):
+    assert stranger.log_in(aim=f"?next={aim}").location == "/admin/"
+
+
+METHODS = ("GET", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE", "TRACE", "POST")
+
+OTHER_SPELLINGS = (
+    "//admin/counter/",
+    "/admin;/counter/",
+    "/admin//counter/",
+    "/admin/login/../counter/",
+    "/admin/%2e%2e/admin/counter/",
+    "/%61dmin/counter/",
+    "/ADMIN/counter/",
+    "/admin/assets/../../app.py",
+)
+
+
+def test_no_other_spelling_or_method_leads_a_stranger_past_the_log_in_page(stranger):
+    for path in OTHER_SPELLINGS:
+        for method in METHODS:
+            answer = stranger.client.open(path, method=method)
+            says_nothing = (method, answer.text) == ("OPTIONS", "")
+            assert says_nothing or answer.status_code in {302, 308, 400, 404}, (method, path)
+
+
+def test_no_kind_of_body_stands_in_for_a_csrf_token(world, desk):
+    for address in admin_addresses(world.app, "POST"):
+        for kind in ("application/json", "text/plain", "multipart/form-data"):
+            answer = desk.client.post(address, data='{"csrf_token": "x"}', content_type=kind)
+            assert answer.status_code == 400, (address, kind)
 
 
 def test_who_does_nothing_for_half_an_hour_is_logged_out(world, desk):

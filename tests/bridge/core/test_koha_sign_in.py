@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import threading
 import traceback
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 
@@ -254,6 +255,40 @@ def test_many_wrong_passwords_at_once_leave_koha_s_last_try_alone(place, staff_k
     for thread in threads:
         thread.join(30)
     assert koha.tries_counted == 2
+
+
+class Together:
+    """A Koha whose answers about a standing come two at a time, where two are asked for at a time."""
+
+    def __init__(self, staff):
+        self.staff = staff
+        self.barrier = threading.Barrier(2, timeout=1)
+
+    def standing(self, koha_patron_id):
+        standing = self.staff.standing(koha_patron_id)
+        with suppress(threading.BrokenBarrierError):
+            self.barrier.wait()
+        return standing
+
+    def is_password_of(self, *asked):
+        return self.staff.is_password_of(*asked)
+
+
+def test_two_at_once_do_not_both_spend_what_only_one_may(place, koha):
+    koha.sign_in = replace(koha.sign_in, staff=Together(koha.sign_in.staff))
+    koha.switch_on(place.environment, place.library)
+    koha.state.failed_login_attempts = 2
+
+    def guess():
+        with pytest.raises(LogInFailed):
+            log_in(place, "wrong")
+
+    threads = [threading.Thread(target=guess) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert koha.tries_counted == 1
 
 
 def test_whoever_is_refused_koha_is_asked_as_much(place, koha, monkeypatch):
