@@ -61,6 +61,15 @@ def test_one_address_tries_so_many_log_ins_and_no_more(app_with, browser_on):
     assert browser.get("/admin/login").status_code == 200
 
 
+@pytest.mark.parametrize("path", ["/admin/login/code", "/admin/desk/"])
+def test_codes_and_the_window_for_koha_count_as_log_ins_do(app_with, browser_on, path):
+    browser = browser_on(app_with(log_ins_per_address=3))
+    for _ in range(3):
+        assert browser.post(path, "/admin/login", {"code": "123456"}).status_code != 429
+    assert browser.post(path, "/admin/login", {"code": "123456"}).status_code == 429
+    assert browser.post("/admin/login", "/admin/login", WRONG).status_code == 429
+
+
 @pytest.mark.parametrize(("hops", "last"), [(0, 429), (1, 303)])
 def test_forwarded_addresses_count_only_behind_ones_own_proxies(app_with, browser_on, hops, last):
     browser = browser_on(app_with(log_ins_per_address=2, proxy_hops=hops))
