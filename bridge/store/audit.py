@@ -321,11 +321,13 @@ def _stream(
 
 def _fields(dialect: str) -> Sequence[ColumnElement[Any]]:
     """Return the fields of a ``ChainedEvent`` but its hash, as they are hashed."""
-    at: ColumnElement[str] = (
-        type_coerce(EVENTS.c.at, Text)  # SQLite keeps what ``moment_text`` writes
-        if dialect == "sqlite"
-        else func.to_char(func.timezone("UTC", EVENTS.c.at), "YYYY-MM-DD HH24:MI:SS.US")
-    )
+    at: ColumnElement[str]
+    details: ColumnElement[str]
+    if dialect == "sqlite":  # it keeps what ``moment_text`` and ``details_text`` write
+        at, details = type_coerce(EVENTS.c.at, Text), type_coerce(EVENTS.c.details, Text)
+    else:
+        at = func.to_char(func.timezone("UTC", EVENTS.c.at), "YYYY-MM-DD HH24:MI:SS.US")
+        details = cast(EVENTS.c.details, Text)
     return (
         EVENTS.c.sequence,
         at,
@@ -334,7 +336,7 @@ def _fields(dialect: str) -> Sequence[ColumnElement[Any]]:
         EVENTS.c.actor_id,
         EVENTS.c.subject,
         func.coalesce(EVENTS.c.terminal_id, ""),
-        cast(EVENTS.c.details, Text),
+        details,
     )
 
 
@@ -358,9 +360,9 @@ def _block(dialect: str) -> Select[Any]:
 
 def _joined(field: ColumnElement[Any], dialect: str) -> ColumnElement[bytes]:
     line_feed: ColumnElement[str] = literal_column("'\n'")
-    value = func.coalesce(cast(field, Text), line_feed)
     if dialect == "sqlite":
-        return cast(func.group_concat(value, line_feed), LargeBinary)
+        return cast(func.group_concat(func.coalesce(field, line_feed), line_feed), LargeBinary)
+    value = func.coalesce(cast(field, Text), line_feed)
     return func.convert_to(func.string_agg(value, _in_order(line_feed)), "UTF8")
 
 
