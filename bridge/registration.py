@@ -263,14 +263,15 @@ class RegistrationService(CounterService):
 
         Raises ``LinkNotFound`` where there is none, and what ``find_patron`` raises.
         """
-        summary = self.find_patron(librarian, cardnumber)
-        if not summary.open_links:
-            raise LinkNotFound
+        patron = self.find_patron(librarian, cardnumber).patron
         library_id, actor = librarian.library_id, librarian_actor(librarian)
+        references = self._environment.keys.patron_references(library_id, patron.cardnumber)
         with self._environment.store.transaction() as transaction:
-            ended = [
-                self._end(transaction, library_id, link.link_id, reason, actor) for link in summary.open_links
-            ]
+            # Asked again, with nobody adding one: another counter may have linked or ended one meanwhile.
+            links = transaction.open_links_of_patron(library_id, patron.patron_id, references, to_add=True)
+            ended = [self._end(transaction, library_id, link.link_id, reason, actor) for link in links]
+        if not ended:
+            raise LinkNotFound
         self._move(ended[0], actor)
         return ended
 

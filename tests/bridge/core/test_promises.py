@@ -182,6 +182,24 @@ def test_a_lost_card_is_ended_by_library_card_alone_everywhere_and_at_once(place
         place.registration.unlink_all(place.librarian, place.cardnumber, reason=UnlinkReason.CARD_LOST)
 
 
+def test_a_card_linked_or_ended_elsewhere_in_the_same_moment_is_ended_with_the_lost_one(place, monkeypatch):
+    first, second = place.link(place.card()), place.link(place.card())
+    meanwhile = []
+    find_patron = place.registration.find_patron
+
+    def find_and_be_overtaken(*asked):
+        summary = find_patron(*asked)
+        place.registration.unlink(place.librarian, first.link_id, reason=UnlinkReason.PATRON_REQUEST)
+        monkeypatch.undo()
+        meanwhile.append(place.link(place.card()))
+        return summary
+
+    monkeypatch.setattr(place.registration, "find_patron", find_and_be_overtaken)
+    ended = place.registration.unlink_all(place.librarian, place.cardnumber, reason=UnlinkReason.CARD_LOST)
+    assert {link.link_id for link in ended} == {second.link_id, meanwhile[0].link_id}
+    assert open_links(place) == []
+
+
 def test_the_reissued_card_is_linked_anew(place):
     place.link(place.card())
     place.registration.unlink_all(place.librarian, place.cardnumber, reason=UnlinkReason.CARD_LOST)
