@@ -179,6 +179,8 @@ def _document(link: CardLink) -> dict[str, object]:
         "last_used_at": link.last_used_at,
         "suspended_at": link.suspended_at,
         "ended_at": link.ended_at,
+        "consented_at": link.consented_at,
+        "represented_until": None if link.representation is None else link.representation.until,
     }
     return {
         "link_id": link.link_id,
@@ -188,6 +190,8 @@ def _document(link: CardLink) -> dict[str, object]:
         "state": link.state,
         **{name: None if moment is None else moment.isoformat() for name, moment in moments.items()},
         "linked_by": link.linked_by,
+        "consent_version": link.consent_version,
+        "replaces": link.replaces,
         "suspended_reason": link.suspended_reason,
         "ended_reason": link.ended_reason,
     }

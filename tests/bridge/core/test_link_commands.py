@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 import stat
+from contextlib import closing
 from datetime import datetime
 
 import pytest
@@ -120,6 +122,22 @@ def test_a_link_is_ended_once_and_wiped(run, bring_in):
     assert (run(*end).exit_code, run(*end).output) == (1, "link-not-found\n")
     assert listed(run) == []
     assert listed(run, "--all")[0]["ended_reason"] == "patron_request"
+
+
+def test_to_what_the_patron_of_an_old_link_agreed_is_read_word_for_word(run, bring_in, installation):
+    bring_in(f"{CARD},ABCD1234")
+    (link,) = listed(run)
+    assert (link["consent_version"], link["consented_at"], link["represented_until"]) == (None, None, None)
+    with closing(sqlite3.connect(installation.database)) as connection, connection:
+        connection.execute(
+            "UPDATE card_link SET consent_version = '2026-11-22', consented_at = '2026-11-22 01:00:00'"
+        )
+    (link,) = listed(run)
+    assert link["consented_at"] == "2026-11-22T01:00:00+00:00"
+    wording = ("library", "consent", "show", "central", "--version", link["consent_version"])
+    assert "連携は任意です。" in run(*wording).stdout
+    assert "Nobody has to link a card." in run(*wording, "--language", "en").stdout
+    assert json.loads(run(*wording, "--json").stdout)["version"] == "2026-11-22"
 
 
 def test_what_was_ended_or_given_out_is_told_to_programs_too(run, bring_in, tmp_path):
