@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from functools import cache
 from itertools import chain, count
@@ -190,6 +190,22 @@ def link_of(row: Row[Any]) -> CardLink:
     )
 
 
+def _names(patron_id: int | None, patron_references: Sequence[str]) -> Iterator[ColumnElement[bool]]:
+    """Yield the condition for each name of a patron, the id last, to which a link may be changing.
+
+    One after the other: for an "or" SQLite goes through all links of the library.
+    """
+    for reference in patron_references:
+        yield CardLinkRow.patron_reference == reference
+    if patron_id is not None:
+        yield CardLinkRow.patron_id == patron_id
+
+
+def _in_order(links: Iterable[CardLink]) -> Sequence[CardLink]:
+    """Return links, the oldest first. Not in SQL: for the order SQLite goes through all of the library."""
+    return sorted(links, key=lambda link: (link.linked_at, link.link_id))
+
+
 def _claim(library_id: str, link_id: str, identifier: CardIdentifier) -> CardClaimRow:
     return CardClaimRow(
         key_id=identifier.key_id,
@@ -341,10 +357,8 @@ class LinkQueries(Queries):
         if to_add:
             # For the library, not the patron: one patron has several names, an id and references.
             self._wait_for_turn("links", library_id)
-        of_patron: ColumnElement[bool] = CardLinkRow.patron_reference.in_(patron_references)
-        if patron_id is not None:
-            of_patron = or_(CardLinkRow.patron_id == patron_id, of_patron)
-        return self._open_links(library_id, of_patron)
+        found = (self._open_links(library_id, name) for name in _names(patron_id, patron_references))
+        return _in_order({link.link_id: link for link in chain.from_iterable(found)}.values())
 
     def links_of_library(
         self, library_id: str, *, with_ended: bool, position: str, limit: int
@@ -384,7 +398,7 @@ class LinkQueries(Queries):
 
     def links_by_reference(self, library_id: str) -> Sequence[CardLink]:
         """See ``bridge.ports.Transaction``."""
-        return self._open_links(library_id, CardLinkRow.patron_reference.is_not(None))
+        return _in_order(self._open_links(library_id, CardLinkRow.patron_reference.is_not(None)))
 
     def set_patron_of_link(self, link_id: str, patron_id: int) -> bool:
         """See ``bridge.ports.Transaction``."""
@@ -437,23 +451,16 @@ class LinkQueries(Queries):
 
     def _free_slot(self, library_id: str, patron_id: int | None, patron_references: Sequence[str]) -> int:
         """Return the first number that no open link of the patron has."""
-        of_patron: ColumnElement[bool] = CardLinkRow.patron_reference.in_(patron_references)
-        if patron_id is not None:
-            of_patron = or_(CardLinkRow.patron_id == patron_id, of_patron)
-        taken = set(
-            self._session.scalars(
-                select(CardLinkRow.slot).where(
-                    CardLinkRow.library_id == library_id, CardLinkRow.ended_at.is_(None), of_patron
-                )
-            )
+        slots = select(CardLinkRow.slot).where(
+            CardLinkRow.library_id == library_id, CardLinkRow.ended_at.is_(None)
         )
+        names = _names(patron_id, patron_references)
+        taken = {slot for name in names for slot in self._session.scalars(slots.where(name))}
         return next(slot for slot in count(1) if slot not in taken)
 
     def _open_links(self, library_id: str, condition: ColumnElement[bool]) -> Sequence[CardLink]:
         rows = self._session.execute(
-            LINKS.where(
-                CardLinkRow.library_id == library_id, CardLinkRow.ended_at.is_(None), condition
-            ).order_by(CardLinkRow.linked_at, CardLinkRow.link_id)
+            LINKS.where(CardLinkRow.library_id == library_id, CardLinkRow.ended_at.is_(None), condition)
         )
         return [link_of(row) for row in rows]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import make_url, select, text
+from sqlalchemy import event, make_url, select, text
 from sqlalchemy.exc import IntegrityError, StatementError
 
 from bridge.errors import (
@@ -469,3 +469,28 @@ def test_the_file_and_its_log_do_not_keep_what_was_wiped(tmp_path: Path):
     engine.dispose()  # the last connection writes the log back and removes it
     assert b"f" * 64 not in Path(make_url(url).database).read_bytes()
     assert [path.name for path in tmp_path.iterdir()] == ["wiped.sqlite3"]
+
+
+@pytest.mark.parametrize("references", [(), ("k1:a", "k1:b")])
+@pytest.mark.parametrize("patron_id", [None, 51])
+def test_the_open_links_of_a_patron_are_found_without_those_of_the_library(
+    sqlite_store, patron_id, references
+):
+    """Each end of a link asks for them, and each look at a patron."""
+    asked = []
+
+    def note(connection, cursor, statement, parameters, *rest):
+        asked.append((statement, parameters))
+
+    engine = sqlite_store.scoped_session()().get_bind()
+    event.listen(engine, "before_cursor_execute", note)
+    with sqlite_store.reading() as transaction:
+        assert transaction.open_links_of_patron("central", patron_id, references) == []
+    event.remove(engine, "before_cursor_execute", note)
+    selects = [each for each in asked if each[0].startswith("SELECT")]
+    assert len(selects) == len(references) + (patron_id is not None)
+    with engine.connect() as connection:
+        for statement, parameters in selects:
+            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all()
+            steps = [step[-1] for step in plan if "card_link" in step[-1]]
+            assert not [step for step in steps if step.startswith("SCAN") or step.endswith("(library_id=?)")]
