@@ -354,6 +354,15 @@ def test_a_copied_cookie_is_worth_nothing_after_the_log_out(world, desk):
     assert answer.location.startswith("/admin/login")
 
 
+@pytest.mark.parametrize("other", [{"REMOTE_ADDR": "192.0.2.7"}, {"HTTP_USER_AGENT": "another browser"}])
+def test_a_copied_cookie_is_worth_nothing_at_another_address_or_in_another_browser(world, desk, other):
+    thief = world.app.test_client()
+    thief.set_cookie("session", desk.client.get_cookie("session").value)
+    assert thief.get("/admin/counter/").status_code == 200
+    answer = thief.get("/admin/counter/", environ_overrides=other)
+    assert answer.location.startswith("/admin/login")
+
+
 def test_a_cookie_without_a_generation_is_worth_nothing(world, desk):
     with desk.client.session_transaction() as session:
         session["_user_id"] = world.hanako.librarian_id
