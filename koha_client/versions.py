@@ -129,6 +129,8 @@ class Route(Enum):
         _since({_V24_11: (CIRCULATE,)}),
         _V24_11,  # Bug 36641
     )
+    # The first release that is content with api_validate_password is not known for sure; the whole module
+    # always does.
     CHECK_PASSWORD = RouteDescription(
         "POST",
         "/auth/password/validation",
