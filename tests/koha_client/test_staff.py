@@ -138,6 +138,14 @@ def test_a_standing_of_nobody_is_a_typed_error(staff, client):
         client.staff_standing(999, CIRCULATE)
 
 
+def test_a_standing_of_somebody_else_is_no_answer(raw_server, transport, koha, client_id, client_secret):
+    body = b'{"patron_id": 802, "permitted": true, "tries_left": null, "userid": "jiro"}'
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    auth = OAuth2ClientCredentials(koha.base_url, client_id, client_secret, transport)
+    with raw_server(head.encode() + body) as server, pytest.raises(MalformedAnswer, match="another patron"):
+        KohaClient(server.base_url, auth, transport).staff_standing(HANAKO, CIRCULATE)
+
+
 def test_a_koha_without_the_plugin_says_so(staff, koha, client):
     koha.has_plugin = False
     with pytest.raises(PluginMissing):
