@@ -250,6 +250,13 @@ def test_every_route_and_its_permissions_are_the_contract_s(contract, plugin_con
     assert RELAXED_LATER.get(route, set(route.permissions(NEWEST))) == permissions
 
 
+def test_the_plugin_asks_for_the_permission_of_the_table(plugin_contract):
+    (route,) = (route for route in Route if route.of_plugin)
+    operation = plugin_contract["paths"][API + route.path][route.method.lower()]
+    ((module, name),) = operation["x-koha-authorization"]["permissions"].items()
+    assert route.permissions(NEWEST) == (f"{module}:{name}",)
+
+
 # --- The simulator --------------------------------------------------------------------------------
 
 

@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 from playwright.sync_api import expect
 
+from bridge.errors import LibraryNotFound, NotAllowed
 from bridge.models import AuditTag, LibrarianRole, PasswordSource
 from bridge.store import AuditEventRow
 
@@ -168,6 +169,25 @@ def test_a_number_that_cannot_be_is_told_and_changes_nothing(world, switched_on,
     assert "field-error" in answer.text
     assert f'action="{account}"' in answer.text  # the form of the role is still sent to where it belongs
     assert hanako_of(world) == world.hanako
+
+
+def test_nobody_switches_the_own_account_nor_one_of_another_library(world, switched_on, browser_of):
+    switched_on.switch_on(world.services.staff._environment, "kita")
+    find = world.services.staff.find_librarian
+    administrator, librarian, other = find("chuo", "kanri"), find("chuo", "hanako"), find("kita", "kita")
+    browser, own = browser_of("kanri"), f"{STAFF}/{administrator.librarian_id}"
+    assert "koha_patron_id" not in browser.get(own).text
+    answer = browser.post(f"{own}/koha", f"{STAFF}/add", {"koha_patron_id": "801"}, follow=True)
+    assert "できません" in answer.text
+    administration = world.services.administration
+    new = {"login_name": "new", "display_name": "新", "role": LibrarianRole.LIBRARIAN, "koha_patron_id": 801}
+    for who, error in ((administrator, LibraryNotFound), (librarian, NotAllowed)):
+        with pytest.raises(error):
+            administration.use_koha_password(who, "kita", other.librarian_id, 801)
+        with pytest.raises(error):
+            administration.add_librarian_of_koha(who, "kita", **new)
+    assert [find(one.library_id, one.login_name) for one in (administrator, other)] == [administrator, other]
+    assert switched_on.asked == []
 
 
 def test_a_new_account_signs_in_with_koha_s_password_from_the_beginning(
