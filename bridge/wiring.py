@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import secrets
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -114,6 +115,10 @@ QUESTIONS_AT_ONCE = 16
 questions that were given up and still wait somewhere."""
 
 
+LONGEST_LOOK = timedelta(milliseconds=120)
+"""SQLite looks again at least every 100 ms whether a lock is free (``sqliteDefaultBusyCallback``)."""
+
+
 @dataclass(frozen=True)
 class Bridge:
     """The services, and the session in which the admin's lists read the database."""
@@ -142,7 +147,7 @@ def build_bridge(settings: Settings) -> Bridge:
         enrolment=enrolment,
         terminals=TerminalService(environment, borrowing.idle_limit + USE_WRITTEN_WITHIN),
         categories=categories,
-        bulk_unlinking=BulkUnlinkingService(environment, categories, _in_background),
+        bulk_unlinking=BulkUnlinkingService(environment, categories, _in_background, _let_others_write),
         administration=AdministrationService(
             environment,
             staff,
@@ -167,6 +172,11 @@ def build_bridge(settings: Settings) -> Bridge:
 def _in_background(work: Callable[[], None]) -> None:
     """Run *work* beside the requests. It ends with the program, whatever it has left to do."""
     Thread(target=work, name="bulk-unlinking", daemon=True).start()
+
+
+def _let_others_write() -> None:
+    """Wait for a little longer than SQLite does between two looks at whether it may write."""
+    time.sleep(LONGEST_LOOK.total_seconds())
 
 
 def build_staff(settings: Settings) -> StaffService:
@@ -209,7 +219,7 @@ def build_housekeeping(settings: Settings, actor: Actor) -> Housekeeping:
     return Housekeeping(
         environment,
         categories,
-        BulkUnlinkingService(environment, categories, at_once),
+        BulkUnlinkingService(environment, categories, at_once, _let_others_write),
         actor,
         account_gone=timedelta(days=settings.links.account_gone_days),
         session_retention=timedelta(days=settings.links.session_retention_days),

@@ -47,7 +47,7 @@ from bridge.unexpected import log_unexpected
 MAXIMUM_LINKS = 100_000
 """That one request names: more than any library of a city has."""
 
-LINKS_AT_ONCE = 100
+LINKS_AT_ONCE = 25
 """That end in one transaction. A longer one would keep the counters and the machines waiting."""
 
 SAMPLE = 20
@@ -76,14 +76,22 @@ class BulkOverview:
 class BulkUnlinkingService:
     """Requests to end many links, and their ends; *begin* runs what takes longer than a page may.
 
+    *rest* lets others write between two transactions, where the database keeps no queue of them.
     What a librarian does raises ``NotAllowed`` where the role does not permit it; ``overview`` and
     ``find`` only show, and any role may look.
     """
 
-    def __init__(self, environment: Environment, categories: CategoryService, begin: Begin) -> None:
+    def __init__(
+        self,
+        environment: Environment,
+        categories: CategoryService,
+        begin: Begin,
+        rest: Callable[[], None] = lambda: None,
+    ) -> None:
         self._environment = environment
         self._categories = categories
         self._begin = begin
+        self._rest = rest
 
     def limit_of_one_person(self, librarian: Librarian) -> int:
         """Return how many links one member of staff may end at once in this library."""
@@ -225,6 +233,8 @@ class BulkUnlinkingService:
                 bulk = _found(transaction.find_bulk_unlinking(bulk.library_id, bulk.bulk_id, to_change=True))
                 if bulk.state is BulkUnlinkingState.APPROVED:
                     bulk = self._end_next(transaction, bulk)
+            if bulk.state is BulkUnlinkingState.APPROVED:
+                self._rest()
         return bulk
 
     def overdue(self) -> Iterator[BulkUnlinking]:

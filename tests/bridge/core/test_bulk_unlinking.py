@@ -34,6 +34,7 @@ from bridge.models import (
     IdentifierKind,
     LibrarianRole,
     LinkState,
+    SuspensionReason,
     UnlinkReason,
 )
 from bridge.patrons.category import CategoryService
@@ -322,6 +323,21 @@ def test_more_links_than_a_statement_takes_are_named(place, second, links, monke
     assert [link.link_id for link in overview.sample] == links
     assert place.bulk_unlinking.approve(second, bulk.bulk_id, reason=CHECKED).ended == 7
     assert states(place) == {LinkState.ENDED: 7}
+
+
+def test_others_can_write_between_two_transactions(place, second, links, monkeypatch):
+    monkeypatch.setattr(bulk_unlinking, "LINKS_AT_ONCE", 2)
+    rests = []
+
+    def rest():
+        rests.append(states(place)[LinkState.ENDED])
+        place.registration.suspend(place.librarian, links[6], reason=SuspensionReason.CARD_MISLAID)
+        place.registration.restore(place.librarian, links[6])
+
+    service = BulkUnlinkingService(place.environment, CategoryService(place.environment), at_once, rest)
+    done = service.approve(second, ask(place, links).bulk_id, reason=CHECKED)
+    assert (done.state, done.ended) == (BulkUnlinkingState.EXECUTED, 7)
+    assert rests == [2, 4, 6]
 
 
 def test_a_program_that_is_killed_in_the_middle_goes_on_where_it_stopped(place, second, links, monkeypatch):
