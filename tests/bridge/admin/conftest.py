@@ -411,9 +411,9 @@ def links_of(world):
 @pytest.fixture
 def busy_month(world, links_of):
     """What a library has in its audit log after a month with many patrons."""
-    links_of(1, 64, not_after=world.clock.now + timedelta(days=5))
-    links_of(64, 90, not_after=world.clock.now + timedelta(days=30))
-    links_of(90, 93, not_after=world.clock.now + timedelta(days=70))
+    links_of(1001, 1064, not_after=world.clock.now + timedelta(days=5))
+    links_of(1064, 1090, not_after=world.clock.now + timedelta(days=30))
+    links_of(1090, 1093, not_after=world.clock.now + timedelta(days=70))
     told = [
         *[(AuditTag.LINK_CREATED, "counter-1", {})] * 37,
         *[(AuditTag.SESSION_OPENED, "jidou-1", {})] * 214,

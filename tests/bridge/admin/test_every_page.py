@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -15,7 +16,7 @@ from pyotp import TOTP
 
 from bridge.api.calls import CALLS
 from bridge.counter.service import AGENT_STEPS
-from bridge.errors import StoreUnavailable
+from bridge.errors import LinkNotFound, StoreUnavailable
 from bridge.links.consent import STANDARD_VERSION
 from bridge.models import ApprovalReason, BulkUnlinkReason, LinkRequestState, SuspensionReason, UnlinkReason
 from jpki.challenge import ChallengePurpose
@@ -59,6 +60,8 @@ NO_PAGES = {
 
 
 SENT_ALONE = {
+    "bulk.approve",
+    "bulk.decline",
     "counter.start",
     "libraries.reset_password",
     "account.change_password",
@@ -296,7 +299,8 @@ DESK = [
 def link_step(step, **fields):
     def open_state(visit):
         registration = visit.world.services.registration
-        registration.unlink_all(visit.world.hanako, FINE, reason=UnlinkReason.MISTAKE)
+        with suppress(LinkNotFound):
+            registration.unlink_all(visit.world.hanako, FINE, reason=UnlinkReason.MISTAKE)
         link = visit.world.link()
         if step == "restore":
             registration.suspend(visit.world.hanako, link.link_id, reason=SuspensionReason.CARD_MISLAID)
@@ -465,7 +469,7 @@ def requested(visit):
 
 def request_of_another(visit):
     kanri = visit.world.services.staff.find_librarian("chuo", "kanri")
-    link_ids = [f"{number:032x}" for number in range(10, 40)]
+    link_ids = [f"{number:032x}" for number in range(1010, 1040)]
     bulk = visit.world.services.bulk_unlinking.request(
         kanri, link_ids, reason=BulkUnlinkReason.SUSPECTED_MISUSE
     )
@@ -669,3 +673,11 @@ def test_no_page_is_missing_in_the_table(world):
     in_table = {state.endpoint for _login_name, states in VISITS.values() for state in states}
     assert there - in_table - set(NO_PAGES) == set()
     assert set(NO_PAGES) - there == set()
+
+
+def test_every_page_has_a_picture_in_both_languages(kept_screenshots):
+    states = [state for _login_name, states in VISITS.values() for state in states]
+    pages = {state.endpoint for state in states if state.endpoint not in SENT_ALONE}
+    assert pages - {state.endpoint for state in states if state.picture} == set()
+    wanted = {f"{state.picture}-{language}" for state in states if state.picture for language in ("ja", "en")}
+    assert wanted - kept_screenshots() == set()
