@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import fields
 from datetime import UTC, datetime
@@ -61,4 +62,5 @@ class BenchServer(Server):
 def run(settings_file: Path, url: str, pki: CardPki) -> None:
     """Serve until the process is ended."""
     sys.argv = sys.argv[:1]  # gunicorn would read them
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # figures alone go to standard output
     BenchServer(load_settings(settings_file, {}), url, pki).run()

@@ -11,6 +11,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from threading import Event
 from typing import Any
 from typing import cast as cast_to
 
@@ -273,9 +274,10 @@ def _blocks(thread: Executor, session: Session, library_id: str, total: int) -> 
     """Yield a whole log of *total* events in blocks, and then whatever else has the library's name."""
     statement = _block(session.get_bind().dialect.name)
 
-    def read(first: int) -> EventColumns:
+    def read(first: int, begun: Event) -> EventColumns:
         last = min(first + BLOCK - 1, total)
         parameters = {"of_library": library_id, "first": first, "last": last}
+        begun.set()
         *fields, hashes = session.connection().execute(statement, parameters).one()
         return EventColumns(first, last, tuple(fields), hashes)
 
@@ -285,9 +287,11 @@ def _blocks(thread: Executor, session: Session, library_id: str, total: int) -> 
     yield AuditBlock(None, rows(BEFORE_ALL, 0))
     reading = None
     for first in range(1, total + 1, BLOCK):
-        columns = (reading or thread.submit(read, first)).result()
+        columns = (reading or thread.submit(read, first, Event())).result()
         if columns.last < total:
-            reading = thread.submit(read, columns.last + 1)
+            begun = Event()
+            reading = thread.submit(read, columns.last + 1, begun)
+            begun.wait()  # or the reader would get no turn until this block has been hashed
         yield AuditBlock(columns, rows(first - 1, columns.last))
     yield AuditBlock(None, rows(total, AFTER_ALL))
 
