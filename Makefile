@@ -5,7 +5,7 @@ PYTHON := .venv/bin/python
 AT_ONCE := -n auto --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test check bench fuzz soak kpz lock setup-demo setup-test setup-fuzz format lint types contracts names tests-with-coverage images clean
+.PHONY: help demo run test check coverage bench fuzz soak kpz lock setup-demo setup-test setup-fuzz format lint types contracts names images clean
 
 help: ## Say what can be done
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,7 +19,10 @@ run: setup-demo ## Start everything with a simulated card and leave it up; print
 test: setup-test ## Run the tests
 	$(PYTHON) -m pytest $(AT_ONCE)
 
-check: setup-test format lint types contracts names tests-with-coverage ## Format, lint, types, contracts, names, tests with branch coverage
+check: setup-test format lint types contracts names test ## Format, lint, types, contracts, names, tests
+
+coverage: setup-test ## Run the tests and say which lines and branches they miss; takes half as long again
+	$(PYTHON) -m pytest $(AT_ONCE) --cov
 
 bench: setup-test ## Measure; one JSON object a line on stdout (ONLY=area for one area)
 	@$(PYTHON) -m bench $(ONLY)
@@ -49,9 +52,6 @@ contracts:
 
 names:
 	$(PYTHON) .ci/public_names.py
-
-tests-with-coverage:
-	$(PYTHON) -m pytest $(AT_ONCE) --cov
 
 images: setup-test ## Draw the screenshots in docs/images anew
 	KEEP_SCREENSHOTS=1 $(PYTHON) -m pytest -m browser

@@ -34,7 +34,7 @@ SHORT_ID = 8
 LAST_PAGE = 10**12
 """Beyond what any list holds, and as an offset still within 64 bits."""
 
-DATE_AND_TIME = lazy_gettext("d MMM y, HH:mm")
+DATE_AND_TIME = lazy_gettext("MMM d, y, HH:mm")
 """A pattern of Unicode's CLDR (TR 35), so that each language has its own order."""
 
 DAY_IN_FILE, MOMENT_IN_FILE = "y-MM-dd", "y-MM-dd HH:mm"

@@ -440,6 +440,24 @@ PROBLEM_WORDS: Mapping[str, Words] = MappingProxyType(
         "password-refused": _ask_staff("ログインできませんでした。", "The log-in failed."),
         "password-unfit": _ask_staff("ログインできませんでした。", "The log-in failed."),
         "log-in-failed": _ask_staff("ログインできませんでした。", "The log-in failed."),
+        "koha-account-not-found": _ask_staff("ログインできませんでした。", "The log-in failed."),
+        "koha-account-taken": _ask_staff("ログインできませんでした。", "The log-in failed."),
+        "koha-permission-missing": _ask_staff("ログインできませんでした。", "The log-in failed."),
+        "koha-sign-in-off": _ask_staff("ログインできませんでした。", "The log-in failed."),
+        "password-not-checked": _ask_staff("ログインできませんでした。", "The log-in failed."),
+        "password-of-koha": _ask_staff("ログインできませんでした。", "The log-in failed."),
+        "standing-unknown": _ask_staff("ログインできませんでした。", "The log-in failed."),
+        "consent-changed": _ask_staff(
+            "同意の文面が変わりました。", "The wording of the consent has changed."
+        ),
+        "consent-not-found": _ask_staff(
+            "同意の文面を使えません。", "The wording of the consent cannot be used."
+        ),
+        "consent-unfit": _ask_staff("同意の文面を使えません。", "The wording of the consent cannot be used."),
+        "bulk-unlinking-not-found": _ask_staff("この操作はできません。", "This is not permitted."),
+        "bulk-unlinking-over": _ask_staff("この操作はできません。", "This is not permitted."),
+        "second-person-needed": _ask_staff("この操作はできません。", "This is not permitted."),
+        "too-many-links-at-once": _ask_staff("この操作はできません。", "This is not permitted."),
         "name-taken": _ask_staff("その名前は使われています。", "The name is in use."),
         "wrong-role": _ask_staff("その役割にはできません。", "This role is not possible."),
         "key-in-use": _ask_staff("鍵はまだ使われています。", "The key is still in use."),

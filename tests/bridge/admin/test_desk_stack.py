@@ -31,6 +31,7 @@ def test_a_card_is_linked_and_then_tells_whose_it_is(chromium, tmp_path):
         expect(page.locator("#status")).to_contain_text("マイナンバーカードを読取部に置いてください。")
         visit_the_counter(stack)
         expect(page.locator("#status")).to_contain_text("連携が完了しました。")
+        expect(page.locator("#next")).to_be_focused()
         page.keyboard.press("Enter")
 
         expect(page.locator("#cardnumber")).to_be_focused()
