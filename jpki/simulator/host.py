@@ -27,11 +27,18 @@ from typing import Any
 from jpki.simulator.card import CardFaults, SimulatedCard
 from jpki.simulator.vpcd import VpcdConnection
 
-INSERT_TIMEOUT = 10.0
+INSERT_TIMEOUT = 20.0
 """Seconds in which the virtual reader must have powered a card that was laid down."""
 
 SHORTEST_ABSENCE = 0.45
 """vpcd looks for its card every 0.4 seconds; pcscd may overlook an absence shorter than that."""
+
+_NOTICE_TIMEOUT = 1.5
+"""Seconds after which a card that still has no power is taken away and laid down again, for longer.
+
+A reader that notices a card powers it within half a second. On a busy machine pcscd looks less often
+than every 0.4 seconds; then it takes the new card for the one that went, which has its power already.
+"""
 
 _POLL_INTERVAL = 0.01
 
@@ -63,6 +70,7 @@ class CardHost:
         self._address = (host, port)
         self._connection: VpcdConnection | None = None
         self._server: threading.Thread | None = None
+        self._laid_down_at = 0.0
         self._taken_away_at = -SHORTEST_ABSENCE
 
     @property
@@ -71,20 +79,27 @@ class CardHost:
         return self._server is not None and self._server.is_alive()
 
     def insert(self) -> None:
-        """Lay the card down. Raises ``CardNotNoticed``."""
+        """Lay the card down, more than once if need be. Raises ``CardNotNoticed``."""
         deadline = time.monotonic() + INSERT_TIMEOUT
+        absence = SHORTEST_ABSENCE
         while not (self.inserted and self._card.powered):
-            if time.monotonic() > deadline:
+            now = time.monotonic()
+            if now > deadline:
                 self.remove()
                 raise CardNotNoticed("the virtual reader did not power the card")
-            # Again and again: a reader that has just lost a card may hang up on the next one.
-            if not self.inserted and time.monotonic() - self._taken_away_at >= SHORTEST_ABSENCE:
-                self._connect()
+            if not self.inserted:
+                # Again and again: a reader that has just lost a card may hang up on the next one.
+                if now - self._taken_away_at >= absence:
+                    self._connect()
+            elif now - self._laid_down_at >= _NOTICE_TIMEOUT:
+                self.remove()
+                absence *= 2
             time.sleep(_POLL_INTERVAL)
 
     def _connect(self) -> None:
         with contextlib.suppress(OSError):  # the reader is not up yet
             self._connection = VpcdConnection(*self._address)
+            self._laid_down_at = time.monotonic()
             self._server = threading.Thread(target=self._serve, args=(self._connection,), daemon=True)
             self._server.start()
 

@@ -23,7 +23,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from jpki.simulator.card import CardFaults, SimulatedCard
-from jpki.simulator.host import CardState
+from jpki.simulator.host import INSERT_TIMEOUT, CardState
 from jpki.simulator.vpcd import DEFAULT_PORT
 
 PCSCD = Path("/usr/sbin/pcscd")
@@ -117,7 +117,7 @@ class CardProcess:
     def _request(self, **request: Any) -> dict[str, Any]:
         try:
             with socket.socket(socket.AF_UNIX) as control:
-                control.settimeout(2 * START_TIMEOUT)
+                control.settimeout(START_TIMEOUT + INSERT_TIMEOUT)
                 control.connect(str(self._control))
                 control.sendall(json.dumps(request).encode("utf-8") + b"\n")
                 answer: dict[str, Any] = json.loads(control.makefile("rb").readline())

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import signal
 import socket
 import statistics
 import subprocess
@@ -385,6 +386,22 @@ def test_a_reader_that_was_unplugged_is_gone_and_comes_back(virtual_reader, lay_
 
 
 # -- the virtual reader
+
+
+def test_a_card_changed_while_pcscd_did_not_look_is_laid_down_again(virtual_reader, lay_card, make_card):
+    card = lay_card(make_card())
+    pcscd = virtual_reader._service.pid
+    looking_again = threading.Timer(0.6, os.kill, (pcscd, signal.SIGCONT))
+    os.kill(pcscd, signal.SIGSTOP)
+    looking_again.start()
+    try:
+        card.swap(make_card())
+        card.insert()
+        assert card.state().powered
+    finally:
+        looking_again.join()
+    assert pcsc.wait_for_card(FIRST, timeout=LOADED) == FIRST
+    assert authenticate(FIRST)
 
 
 @pytest.mark.parametrize(
