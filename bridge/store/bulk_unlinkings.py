@@ -10,7 +10,7 @@ from sqlalchemy import func, literal, select, update
 
 from bridge.models import BulkUnlinking, BulkUnlinkingState, CardLink, IdentifierKind, LinkState
 from bridge.rules import LINK_STEPS, LinkStep
-from bridge.store.links import LINKS, link_of
+from bridge.store.link_columns import LINKS, link_of
 from bridge.store.queries import Queries
 from bridge.store.tables import BulkUnlinkingLinkRow, BulkUnlinkingRow, CardLinkRow, table_under
 

@@ -12,7 +12,8 @@ from sqlalchemy import ColumnElement, Select, delete, func, literal, or_, select
 from bridge.errors import NameTaken
 from bridge.models import CardIdentifier, LinkRequestState
 from bridge.ports import EncryptedValue, KeyedLink, KeyedRecord
-from bridge.store.links import NO_TAG, OPEN_REQUEST_STATES
+from bridge.store.link_columns import NO_TAG
+from bridge.store.link_requests import OPEN_REQUEST_STATES
 from bridge.store.queries import Queries
 from bridge.store.tables import (
     AuditHeadRow,

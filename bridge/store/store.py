@@ -23,12 +23,16 @@ from bridge.store.engine import (
     open_for_reading,
 )
 from bridge.store.guesses import GuessQueries
+from bridge.store.housekeeping import HousekeepingQueries
 from bridge.store.keys import KeyQueries
-from bridge.store.links import LinkHousekeepingQueries, LinkQueries, LinkRequestQueries
+from bridge.store.link_requests import LinkRequestQueries
+from bridge.store.link_steps import LinkStepQueries
+from bridge.store.links import LinkQueries
 from bridge.store.sessions import SessionQueries
 from bridge.store.staff import StaffQueries
 from bridge.store.statistics import StatisticsQueries
 from bridge.store.sweeps import SweepQueries
+from bridge.store.swept_links import SweptLinkQueries
 
 
 class SqlTransaction(
@@ -36,8 +40,10 @@ class SqlTransaction(
     ConsentQueries,
     DeskQueries,
     LinkQueries,
+    LinkStepQueries,
     LinkRequestQueries,
-    LinkHousekeepingQueries,
+    SweptLinkQueries,
+    HousekeepingQueries,
     BulkUnlinkingQueries,
     CategoryMoveQueries,
     ChallengeQueries,
