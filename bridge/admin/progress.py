@@ -105,11 +105,14 @@ class ShownStep:
 class Progress:
     """What the counter page shows, and what it polls for.
 
+    ``is_open`` says that the order can still come to its end. Afterwards the desk is free for the next
+    patron, and the page may go on telling what follows, until it ``is_final``.
     ``at_the_card`` says that the card lies there and the patron is being asked: things go on quickly now.
     ``tone`` (``waiting``, ``warning``, ``success``, ``danger``) chooses the colour; the words say the same.
     """
 
     is_open: bool
+    is_final: bool
     at_the_card: bool
     tone: str
     headline: str
@@ -124,8 +127,10 @@ def present(
 
     *move* is the change of category that the link brought; the page waits for its first attempt.
     """
+    is_moving = move is not None and move.state is MoveState.PENDING
     return Progress(
-        is_open=request.state.is_open or (move is not None and move.state is MoveState.PENDING),
+        is_open=request.state.is_open,
+        is_final=not request.state.is_open and not is_moving,
         at_the_card=request.state is LinkRequestState.WAITING_FOR_PIN,
         tone=_tone(request),
         headline=str(STATE_WORDS[request.purpose][request.state]),

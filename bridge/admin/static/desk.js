@@ -9,21 +9,29 @@ const TOO_MANY_WAIT = 300; // and while the patron is at the card, where the ser
 const main = document.getElementById("main");
 const byId = (id) => document.getElementById(id);
 let underWay = false;
+let isScanning = false; // a library card's number has begun, and its Enter has not come yet
+let nextScan = null; // came whole while a page was under way
 
 // ---- one page ----------------------------------------------------------------------------------------
 
+// Returns whether the page is shown.
 async function go(url, options = {}) {
-  if (underWay) return; // a scanner may press Enter twice
+  if (underWay) return false;
   underWay = true;
   main.setAttribute("aria-busy", "true");
   try {
     const response = await fetch(url, options);
     show(new DOMParser().parseFromString(await response.text(), "text/html"), response);
+    return true;
   } catch {
     byId("unsent").hidden = false;
+    return false;
   } finally {
     underWay = false;
     main.removeAttribute("aria-busy");
+    const scan = nextScan;
+    nextScan = null;
+    if (scan) go(...scan);
   }
 }
 
@@ -34,16 +42,24 @@ function show(page, response) {
   }
   const first = page.querySelector("main [autofocus]");
   first?.removeAttribute("autofocus"); // the browser minds it while a page is loaded, and complains later
+  const begun = fieldBeingScanned()?.value;
   main.replaceChildren(...page.getElementById("main").childNodes);
   window.scrollTo(0, 0);
-  (first ?? main).focus();
+  const field = byId("cardnumber");
+  isScanning = begun !== undefined && field !== null;
+  if (isScanning) {
+    field.value = begun; // the rest of the number comes into the new page's field
+    field.focus();
+  } else {
+    (first ?? main).focus();
+  }
   arrive();
 }
 
 function arrive() {
   for (const button of main.querySelectorAll("[data-copy]")) button.hidden = false;
   const panel = byId("watch");
-  if (panel?.dataset.open === "true") watch(panel);
+  if (panel?.dataset.final === "false") watch(panel);
 }
 
 function belongsToTheDesk(address) {
@@ -52,19 +68,42 @@ function belongsToTheDesk(address) {
 }
 
 main.addEventListener("submit", (event) => {
-  if (!belongsToTheDesk(event.target.action)) return;
+  const form = event.target;
+  if (!belongsToTheDesk(form.action)) return;
   event.preventDefault();
-  go(event.target.action, { method: "POST", body: new URLSearchParams(new FormData(event.target, event.submitter)) });
+  const body = new URLSearchParams(new FormData(form, event.submitter));
+  // Of two presses of Enter after one number, as some scanners send them, the second finds nothing begun.
+  if (underWay && isScanning && form.matches(".scan")) nextScan = [form.action, { method: "POST", body }];
+  endScan();
+  go(form.action, { method: "POST", body });
 });
 
 main.addEventListener("click", (event) => {
   const link = event.target.closest("a[data-desk]");
   if (link && event.button === 0 && !event.ctrlKey && !event.shiftKey && !event.metaKey) {
     event.preventDefault();
+    endScan();
     go(link.href);
   }
   const copying = event.target.closest("[data-copy]");
   if (copying) copy(byId(copying.dataset.copy));
+});
+
+// ---- scans: a number goes whole to one search, whatever page arrives while its digits come -----------------
+
+function fieldBeingScanned() {
+  const field = byId("cardnumber");
+  return isScanning && document.activeElement === field ? field : null;
+}
+
+function endScan() {
+  const field = fieldBeingScanned();
+  isScanning = false;
+  field?.select(); // the next number takes the place of this one
+}
+
+main.addEventListener("input", (event) => {
+  if (event.target.id === "cardnumber") isScanning = true;
 });
 
 // ---- keys: at work only while the focus is in the main part, and letters not in a field (WCAG 2.1.4) ----
@@ -74,6 +113,7 @@ const isField = (element) => element.matches("input:not([type='radio'], [type='c
 main.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.altKey || event.metaKey || event.isComposing || event.repeat) return;
   const isCharacter = event.key.length === 1;
+  if (isCharacter && event.target.id === "cardnumber") isScanning = true; // a page may arrive before the character
   if (isCharacter && isField(event.target)) return;
   const name = isCharacter ? event.key.toUpperCase() : event.key;
   const wanted = [...main.querySelectorAll("[data-key]")].find(
@@ -86,6 +126,7 @@ main.addEventListener("keydown", (event) => {
   } else if (/^[0-9]$/.test(event.key)) {
     byId("cardnumber")?.focus(); // the next patron's library card, scanned wherever the focus is
     byId("cardnumber")?.select();
+    isScanning = true;
   }
 });
 
@@ -133,9 +174,11 @@ function showStatus(panel, progress) {
 }
 
 function finish() {
+  const next = byId("next");
+  if (!next.hidden) return;
   byId("cancel").hidden = true;
-  byId("next").hidden = false;
-  byId("next").focus(); // one key (Enter or Esc) leads on to the next patron
+  next.hidden = false;
+  if (!fieldBeingScanned()) next.focus(); // one key (Enter or Esc) leads on to the next patron
 }
 
 async function ask(panel, seen) {
@@ -158,10 +201,11 @@ async function watch(panel, seen = null) {
     if (progress === null || !panel.isConnected) return;
     byId("offline").hidden = true;
     showStatus(panel, progress);
-    if (!progress.is_open) {
-      if (progress.tone === "success" && panel.dataset.answer) await go(panel.dataset.answer);
-      else finish();
-      return;
+    if (progress.tone === "success" && panel.dataset.answer) {
+      if (await go(panel.dataset.answer)) return;
+    } else {
+      if (!progress.is_open) finish();
+      if (progress.is_final) return;
     }
     if (progress.at_the_card) {
       pause = seen !== progress.tag || progress.has_waited ? 0 : TOO_MANY_WAIT;

@@ -7,7 +7,7 @@ import secrets
 import shutil
 import threading
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -34,7 +34,7 @@ from bridge.links.consent import STANDARD_VERSION
 from bridge.links.consent_service import ConsentService
 from bridge.models import REGION, Actor, ActorKind, AgentStep, AuditTag, LibrarianRole, TerminalKind
 from bridge.patrons.category import CategoryService
-from bridge.ports import PatronRecord
+from bridge.ports import CategoryDetails, PatronRecord
 from bridge.registration import RegistrationService
 from bridge.rules import LinkPolicy, RevocationRule
 from bridge.services import Services
@@ -53,6 +53,7 @@ from jpki.simulator.pki import CardPki, CardProfile
 from jpki.verify import CertificatePolicy
 
 NOW = datetime(2026, 11, 20, 1, 30, tzinfo=UTC)
+LINKED_CATEGORY = {"一般": "一般12"}
 PASSWORD = "correct horse battery staple"
 SYSTEM = Actor(ActorKind.COMMAND, "tests")
 
@@ -125,6 +126,24 @@ class Reader:
 
     def tell(self, step, attempts_remaining=None):
         self.registration.progress(self.terminal, self.challenge.challenge_id, step, attempts_remaining)
+
+
+@dataclass
+class Categories:
+    """Categories of a library system that a test may make fail."""
+
+    patrons: object
+    known: dict[str, CategoryDetails] = field(default_factory=dict)
+    error: Exception | None = None
+
+    def describe(self, category_ids):
+        return {name: self.known[name] for name in category_ids if name in self.known}
+
+    def move(self, patron, category_id):
+        if self.error is not None:
+            raise self.error
+        records = self.patrons.records
+        records[patron.cardnumber] = replace(records[patron.cardnumber], category_id=category_id)
 
 
 @dataclass
@@ -321,6 +340,17 @@ def world(tmp_path, pki, empty_database):
         web.log_ins_per_address,
     )
     store.dispose()
+
+
+@pytest.fixture
+def categories(world):
+    libraries = world.services.registration._environment.libraries
+    categories = Categories(
+        libraries["chuo"].patrons,
+        {"一般": CategoryDetails("一般", "一般"), "一般12": CategoryDetails("一般12", "一般（連携）")},
+    )
+    libraries["chuo"] = replace(libraries["chuo"], categories=categories, linked_category=LINKED_CATEGORY)
+    return categories
 
 
 class Browser:

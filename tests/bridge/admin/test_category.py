@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 
@@ -16,36 +16,6 @@ from bridge.models import LinkRequest, LinkRequestState, MoveDirection, MoveStat
 from bridge.ports import CategoryDetails
 
 GOOD = "2000100000017"
-TABLE = {"一般": "一般12"}
-
-
-@dataclass
-class Categories:
-    """Categories of a library system that a test may make fail."""
-
-    patrons: object
-    known: dict[str, CategoryDetails] = field(default_factory=dict)
-    error: Exception | None = None
-
-    def describe(self, category_ids):
-        return {name: self.known[name] for name in category_ids if name in self.known}
-
-    def move(self, patron, category_id):
-        if self.error is not None:
-            raise self.error
-        records = self.patrons.records
-        records[patron.cardnumber] = replace(records[patron.cardnumber], category_id=category_id)
-
-
-@pytest.fixture
-def categories(world):
-    libraries = world.services.registration._environment.libraries
-    categories = Categories(
-        libraries["chuo"].patrons,
-        {"一般": CategoryDetails("一般", "一般"), "一般12": CategoryDetails("一般12", "一般（連携）")},
-    )
-    libraries["chuo"] = replace(libraries["chuo"], categories=categories, linked_category=TABLE)
-    return categories
 
 
 def find(desk, cardnumber=GOOD):
@@ -127,16 +97,16 @@ def test_a_move_that_failed_is_told_and_listed_as_to_be_tried_again(desk, catego
     assert len(rows(desk.get("/admin/categories/?flt1_1=failed").text)) == 8
 
 
-def test_the_page_waits_for_the_first_attempt_only(world, categories):
+def test_the_page_waits_for_the_first_attempt_only_and_the_desk_for_none(world, categories):
     link = world.link()
     move = world.services.categories.move_of_link("chuo", link.link_id, MoveDirection.LINKED)
     request = LinkRequest(
         "r", "chuo", "counter-1", 17, "l", LinkRequestState.COMPLETED, move.created_at, link.not_after
     )
     with world.app.test_request_context():
-        for state, is_open in ((MoveState.PENDING, True), (MoveState.FAILED, False), (MoveState.DONE, False)):
+        for state, is_final in ((MoveState.PENDING, False), (MoveState.FAILED, True), (MoveState.DONE, True)):
             progress = present(request, link.not_after, replace(move, state=state))
-            assert (progress.is_open, progress.tone) == (is_open, "success")
+            assert (progress.is_open, progress.is_final, progress.tone) == (False, is_final, "success")
             assert progress.details[-1].endswith("(一般 → 一般12)")
 
 
