@@ -123,6 +123,9 @@ class StaffView(BaseView):
             language=str(get_locale()),
             languages=LANGUAGES,
             here=request.path if request.method == "GET" else self.refuge(),
+            # Where a form names no address, it keeps the fragment to which the link past the menu led, and a
+            # browser that looks for a fragment minds no autofocus.
+            this_address=request.full_path.removesuffix("?"),
             **values,
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from bridge.errors import NotLinked
 from bridge.links.consent import standard_wording
@@ -11,17 +11,6 @@ from bridge.models import Actor, ActorKind, LibrarianRole, TerminalKind
 
 pytestmark = pytest.mark.browser
 
-CHROMIUM = "/usr/bin/chromium"
-CHROMIUM_ARGUMENTS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 TIME_LIMIT = 20_000  # milliseconds
 expect.set_options(timeout=TIME_LIMIT)
 
@@ -56,14 +45,6 @@ WORDS = {
         "again": "Again",
     },
 }
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGUMENTS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

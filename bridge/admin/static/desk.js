@@ -40,8 +40,9 @@ function show(page, response) {
     window.location.assign(response.url); // logged out meanwhile: the server shows where to go on
     return;
   }
-  const first = page.querySelector("main [autofocus]");
-  first?.removeAttribute("autofocus"); // the browser minds it while a page is loaded, and complains later
+  const [first] = page.querySelectorAll("main [autofocus]");
+  // The browser minds it while a page is loaded, and complains later.
+  for (const each of page.querySelectorAll("main [autofocus]")) each.removeAttribute("autofocus");
   const begun = fieldBeingScanned()?.value;
   main.replaceChildren(...page.getElementById("main").childNodes);
   window.scrollTo(0, 0);

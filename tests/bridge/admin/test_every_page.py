@@ -127,7 +127,7 @@ class Visit:
     def desk_key(self, key, shows):
         self.page.keyboard.press(key)
         self.page.locator(shows).first.wait_for()
-        self.page.wait_for_function("!document.getElementById('main').hasAttribute('aria-busy')")
+        expect(self.page.locator("#main")).not_to_have_attribute("aria-busy", "true")
 
 
 def at(address):
