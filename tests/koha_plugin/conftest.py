@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 import shutil
 import threading
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -16,7 +15,6 @@ import pytest
 import requests
 from argon2 import PasswordHasher
 from flask import Flask, request
-from werkzeug.serving import make_server
 
 from bridge.accounts.own_account import OwnAccountService
 from bridge.accounts.second_factor import SecondFactorPolicy
@@ -43,6 +41,7 @@ from jpki.revocation import RevocationAnswer, RevocationStatus
 from jpki.simulator.card import SimulatedCard, SimulatedConnection
 from jpki.simulator.pki import CardPki, CardProfile
 from jpki.verify import CertificatePolicy
+from tests.serving import served
 
 ROOT = Path(__file__).resolve().parents[2]
 PLUGIN = ROOT / "koha_plugin"
@@ -130,17 +129,6 @@ class Bridge:
             self.librarian, terminal_id="counter-1", cardnumber=CARDNUMBER, consent_version=STANDARD_VERSION
         )
         self.lay(card)()
-
-
-@contextmanager
-def served(app):
-    server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
 
 
 @pytest.fixture(scope="session")

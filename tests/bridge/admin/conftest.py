@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import secrets
 import shutil
-import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
@@ -15,7 +14,6 @@ import pytest
 from argon2 import PasswordHasher
 from playwright.sync_api import expect
 from sqlalchemy.orm import Session
-from werkzeug.serving import make_server
 
 from bridge.accounts.own_account import OwnAccountService
 from bridge.accounts.second_factor import SecondFactorPolicy
@@ -51,6 +49,7 @@ from jpki.revocation import RevocationAnswer, RevocationStatus, UnknownReason
 from jpki.simulator.card import SimulatedCard, SimulatedConnection
 from jpki.simulator.pki import CardPki, CardProfile
 from jpki.verify import CertificatePolicy
+from tests.serving import served
 
 NOW = datetime(2026, 11, 20, 1, 30, tzinfo=UTC)
 LINKED_CATEGORY = {"一般": "一般12"}
@@ -480,13 +479,8 @@ expect.set_options(timeout=TIME_LIMIT)
 
 @pytest.fixture
 def address(world):
-    server = make_server("127.0.0.1", 0, world.app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with served(world.app) as address:
+        yield address
 
 
 @pytest.fixture(params=["ja", "en"])

@@ -2,7 +2,6 @@
 
 import io
 import secrets
-import threading
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -12,7 +11,6 @@ import pytest
 from argon2 import PasswordHasher
 from flask import request
 from sqlalchemy import inspect, text
-from werkzeug.serving import make_server
 
 from bridge.accounts.own_account import OwnAccountService
 from bridge.accounts.second_factor import SecondFactorPolicy
@@ -46,6 +44,7 @@ from jpki.revocation import RevocationAnswer, RevocationStatus, UnknownReason
 from jpki.simulator.card import SimulatedCard, SimulatedConnection
 from jpki.simulator.pki import CardPki, CardProfile, PkiKeys
 from jpki.verify import CertificatePolicy
+from tests.serving import served
 
 NOW = datetime(2026, 11, 2, 1, 0, tzinfo=UTC)
 LIBRARY = "chuo"
@@ -322,13 +321,8 @@ class Server:
 def server(app):
     """The application on a port of this machine."""
     recorder = RecordingMiddleware(app)
-    http = make_server("127.0.0.1", 0, recorder, threaded=True)
-    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield Server(f"http://127.0.0.1:{http.server_port}", recorder)
-    http.shutdown()
-    thread.join()
-    http.server_close()
+    with served(recorder) as url:
+        yield Server(url, recorder)
 
 
 class SimulatedReader:
