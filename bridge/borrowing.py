@@ -241,7 +241,7 @@ class BorrowingService:
             self._close(transaction, session_id, reason)
 
     def report_alarm(
-        self, library_id: str, sip2_login: str | None, tag: AuditTag, session_id: str | None = None
+        self, library_id: str, sip2_login: str | None, tag: AuditTag, session_id: str | None
     ) -> None:
         """Write what must not happen into the audit log: at which machine, and in which session."""
         with self._environment.store.transaction() as transaction:

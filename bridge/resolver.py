@@ -123,16 +123,7 @@ class TokenResolver:
         if session_id in self._alarmed:
             return
         self._alarmed.add(session_id)
-        try:
-            await asyncio.to_thread(
-                self._borrowing.report_alarm,
-                kiosk.listener,
-                kiosk.login,
-                AuditTag.SESSION_ANOTHER_PATRON,
-                session_id,
-            )
-        except Exception as error:  # noqa: BLE001  # the machine is refused all the same
-            logger.error("an alarm not written: %s", type(error).__name__)  # noqa: TRY400  # no values
+        await self._write_alarm(AuditTag.SESSION_ANOTHER_PATRON, kiosk, kiosk.login, session_id)
 
     async def report_login_from_elsewhere(self, login: str, kiosk: Kiosk) -> None:
         """Write the alarm into the audit log, of each machine once in a while: it may be tried for hours."""
@@ -140,12 +131,7 @@ class TokenResolver:
         if last is not None and now - last < ALARM_PAUSE:
             return
         self._elsewhere[login] = now
-        try:
-            await asyncio.to_thread(
-                self._borrowing.report_alarm, kiosk.listener, login, AuditTag.TERMINAL_ELSEWHERE
-            )
-        except Exception as error:  # noqa: BLE001  # the machine is refused all the same
-            logger.error("an alarm not written: %s", type(error).__name__)  # noqa: TRY400  # no values
+        await self._write_alarm(AuditTag.TERMINAL_ELSEWHERE, kiosk, login)
 
     async def close_session(self, session_id: str, end: SessionEnd) -> None:
         """The kiosk session is over. Where it cannot be closed now, its idle limit ends it."""
@@ -156,6 +142,14 @@ class TokenResolver:
             await asyncio.to_thread(self._borrowing.close, session_id, end.value)
         except Exception as error:  # noqa: BLE001  # the proxy has nothing to do about it
             logger.error("a session not closed: %s", type(error).__name__)  # noqa: TRY400  # no values
+
+    async def _write_alarm(
+        self, tag: AuditTag, kiosk: Kiosk, login: str | None, session_id: str | None = None
+    ) -> None:
+        try:
+            await asyncio.to_thread(self._borrowing.report_alarm, kiosk.listener, login, tag, session_id)
+        except Exception as error:  # noqa: BLE001  # the machine is refused all the same
+            logger.error("an alarm not written: %s", type(error).__name__)  # noqa: TRY400  # no values
 
     async def _look_up(self, token: str, kiosk: Kiosk) -> Resolution:
         _, version = self._begin_turn()
