@@ -53,7 +53,7 @@ from bridge.models import (
     UnlinkReason,
 )
 from bridge.patrons.category import CategoryService
-from bridge.ports import PatronRecord, RevocationTag, Transaction
+from bridge.ports import EncryptedValue, PatronRecord, RevocationTag, Transaction
 from bridge.rules import (
     STAFF_SUSPENSIONS,
     Decision,
@@ -66,6 +66,7 @@ from bridge.rules import (
     may_represent,
 )
 from bridge.verification import CardVerification
+from jpki.certificate import UserAuthenticationCertificate
 from jpki.challenge import Challenge, ChallengePurpose, VerifiedCard
 from jpki.errors import JpkiError
 from jpki.revocation import RevocationAnswer
@@ -391,34 +392,9 @@ class RegistrationService(CounterService):
         answer: RevocationAnswer,
         card_number: str | None,
     ) -> CardLink:
-        certificate = verified.certificate
-        identifiers = self._verification.identifiers(request.library_id, certificate)
-        link = CardLink(
-            link_id=self._environment.new_id(),
-            library_id=request.library_id,
-            patron_id=patron.patron_id,
-            kind=identifiers[0].kind,
-            state=LinkState.ACTIVE,
-            not_after=certificate.not_after,
-            linked_at=self._environment.clock(),
-            linked_by=request.librarian_id,
-            patron_reference=self._reference_to(request.library_id, patron),
-            revocation=answer,
-            consent_version=request.consent_version,
-            consented_at=request.started_at,
-            representation=request.representation,
-            replaces=request.replaces,
-        )
-        serial = self._environment.keys.encrypt(
-            KeyUse.SERIAL_ENCRYPTION,
-            link.library_id,
-            link.link_id,
-            write_serial_record(certificate.issuer_key_identifier, certificate.serial_number),
-        )
-        tag = RevocationTag(
-            certificate.issuer_key_identifier,
-            self._environment.keys.revocation_tag(link.library_id, serial.key_id, certificate.serial_number),
-        )
+        identifiers = self._verification.identifiers(request.library_id, verified.certificate)
+        link = self._new_link(request, patron, verified.certificate, identifiers[0].kind, answer)
+        serial, tag = self._sealed_serial(link, verified.certificate)
         with self._environment.store.transaction() as transaction:
             transaction.consume_challenge(challenge_id, link.linked_at)
             self._open(transaction, request.library_id, request.request_id)
@@ -452,6 +428,43 @@ class RegistrationService(CounterService):
             replaces = {} if link.replaces is None else {"replaces": link.replaces}
             self._record(transaction, AuditTag.LINK_CREATED, request, actor, link.link_id, **replaces)
         return link
+
+    def _new_link(
+        self,
+        request: LinkRequest,
+        patron: PatronRecord,
+        certificate: UserAuthenticationCertificate,
+        kind: IdentifierKind,
+        answer: RevocationAnswer,
+    ) -> CardLink:
+        return CardLink(
+            link_id=self._environment.new_id(),
+            library_id=request.library_id,
+            patron_id=patron.patron_id,
+            kind=kind,
+            state=LinkState.ACTIVE,
+            not_after=certificate.not_after,
+            linked_at=self._environment.clock(),
+            linked_by=request.librarian_id,
+            patron_reference=self._reference_to(request.library_id, patron),
+            revocation=answer,
+            consent_version=request.consent_version,
+            consented_at=request.started_at,
+            representation=request.representation,
+            replaces=request.replaces,
+        )
+
+    def _sealed_serial(
+        self, link: CardLink, certificate: UserAuthenticationCertificate
+    ) -> tuple[EncryptedValue, RevocationTag]:
+        """Return what a link keeps of its certificate's serial number, and by what a sweep knows it."""
+        keys = self._environment.keys
+        issuer, serial_number = certificate.issuer_key_identifier, certificate.serial_number
+        record = write_serial_record(issuer, serial_number)
+        serial = keys.encrypt(KeyUse.SERIAL_ENCRYPTION, link.library_id, link.link_id, record)
+        return serial, RevocationTag(
+            issuer, keys.revocation_tag(link.library_id, serial.key_id, serial_number)
+        )
 
     def _find_by_card_number(
         self, transaction: Transaction, library_id: str, card_number: str | None

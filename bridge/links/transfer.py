@@ -94,28 +94,18 @@ class LinkTransferService:
         known, refused = 0, []
         rows = read_link_file(decode_link_file(data), kind, self._forms, today=today, usual_day=usual_day)
         for number, row in enumerate(rows, start=1):
-            found = self._look_up(library, row) if isinstance(row, LinkRow) else row
-            if isinstance(found, _Found):
-                with self._environment.store.transaction() as transaction:
-                    linked = self._is_linked(transaction, library, found)
-                    room = self._judge_room(transaction, library, found, others=new)
-                if linked is None and not room.allowed:
-                    refused.append(RefusedRow(found.row.line, RowProblem.TOO_MANY_LINKS))
-                elif linked is None:
-                    new.append(found)
-                elif linked:
+            judged = self._judge(library, row, new) if isinstance(row, LinkRow) else row
+            match judged:
+                case _Found():
+                    new.append(judged)
+                case RefusedRow():
+                    refused.append(judged)
+                case None:
                     known += 1
-                else:
-                    refused.append(RefusedRow(found.row.line, RowProblem.LINKED_TO_ANOTHER))
-            else:
-                refused.append(found)
             progress(number)
         may_write = not dry_run and not refused
         if may_write:
-            for start in range(0, len(new), ROWS_IN_A_TRANSACTION):
-                with self._environment.store.transaction() as transaction:
-                    for found in new[start : start + ROWS_IN_A_TRANSACTION]:
-                        self._write(transaction, library, found, actor)
+            self._write_all(library, new, actor)
         return ImportReport(len(new), known, refused, may_write)
 
     def export_links(
@@ -161,6 +151,23 @@ class LinkTransferService:
         if kind not in IMPORTED_KINDS or not self._forms.is_stated(kind):
             raise IdentifierKindNotUsed(kind.value)
 
+    def _judge(self, library: Library, row: LinkRow, before: Sequence[_Found]) -> _Found | RefusedRow | None:
+        """Return whose row it is, why it is refused, or None where its link is there already.
+
+        *before* are the good rows before it, which become links, too.
+        """
+        found = self._look_up(library, row)
+        if isinstance(found, RefusedRow):
+            return found
+        with self._environment.store.transaction() as transaction:
+            linked = self._is_linked(transaction, library, found)
+            room = self._judge_room(transaction, library, found, others=before)
+        if linked:
+            return None
+        if linked is not None:
+            return RefusedRow(row.line, RowProblem.LINKED_TO_ANOTHER)
+        return found if room.allowed else RefusedRow(row.line, RowProblem.TOO_MANY_LINKS)
+
     def _look_up(self, library: Library, row: LinkRow) -> _Found | RefusedRow:
         try:
             if row.library_card is None and row.patron_id is not None:
@@ -190,6 +197,12 @@ class LinkTransferService:
         links = transaction.open_links_of_patron(library.library_id, patron.patron_id, found.references)
         before = sum(other.references == found.references for other in others)
         return judge_number_of_links(len(links) + before, library.links)
+
+    def _write_all(self, library: Library, new: Sequence[_Found], actor: Actor) -> None:
+        for start in range(0, len(new), ROWS_IN_A_TRANSACTION):
+            with self._environment.store.transaction() as transaction:
+                for found in new[start : start + ROWS_IN_A_TRANSACTION]:
+                    self._write(transaction, library, found, actor)
 
     def _write(self, transaction: Transaction, library: Library, found: _Found, actor: Actor) -> None:
         # Somebody else may have brought the same file in since it was looked at, or linked a card.
