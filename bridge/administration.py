@@ -14,11 +14,12 @@ from bridge.accounts.staff import IssuedTerminal, StaffMember, StaffService, gen
 from bridge.environment import Environment, Library
 from bridge.errors import LibraryNotFound, NotAllowed
 from bridge.library_policies import LibraryPolicies
-from bridge.links.consent import ConsentLanguage, ConsentWording, OwnConsent
+from bridge.links.consent import ConsentWording, OwnConsent
 from bridge.links.consent_service import ConsentInForce, ConsentService
 from bridge.models import (
     Actor,
     ActorKind,
+    ConsentLanguage,
     Librarian,
     LibrarianRole,
     Permission,

@@ -76,8 +76,7 @@ from jpki import errors as jpki_errors
 from jpki.revocation import RevocationAnswer
 
 if TYPE_CHECKING:
-    from bridge.links.consent import ConsentLanguage, ConsentProblem
-    from bridge.models import Librarian
+    from bridge.models import ConsentLanguage, ConsentProblem, Librarian
 
 
 class BridgeError(Exception):

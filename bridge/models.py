@@ -171,6 +171,23 @@ class SuspensionReason(StrEnum):
 
 
 @unique
+class ConsentLanguage(StrEnum):
+    """The languages in which every wording is kept."""
+
+    JAPANESE = "ja"
+    ENGLISH = "en"
+
+
+@unique
+class ConsentProblem(StrEnum):
+    """Why a text is no wording."""
+
+    EMPTY = "empty"
+    TOO_LONG = "too-long"
+    CONTROL_CHARACTER = "control-character"
+
+
+@unique
 class RepresentativeCheck(StrEnum):
     """What staff look at before a legal representative (法定代理人) links the card of a child under 15.
 

@@ -47,8 +47,8 @@ from bridge.admin.words import (
     UNLINK_REASONS,
 )
 from bridge.errors import ConsentUnfit
-from bridge.links.consent import ConsentLanguage, read_text
-from bridge.models import LibrarianRole, Representation, RepresentativeCheck, TerminalKind
+from bridge.links.consent import read_text
+from bridge.models import ConsentLanguage, LibrarianRole, Representation, RepresentativeCheck, TerminalKind
 from bridge.rules import STAFF_SUSPENSIONS, DenialReason
 from bridge.statistics import possible_period
 

@@ -36,8 +36,8 @@ from bridge.errors import (
     KohaNotReachable,
     KohaPermissionMissing,
 )
-from bridge.links.consent import ConsentLanguage, points_of, read_text, standard_wording
-from bridge.models import LibrarianRole, TerminalKind
+from bridge.links.consent import points_of, read_text, standard_wording
+from bridge.models import ConsentLanguage, LibrarianRole, TerminalKind
 
 if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue

@@ -15,13 +15,15 @@ from flask_babel import LazyString, lazy_gettext
 
 from bridge.accounts.second_factor import SecondFactorPolicy
 from bridge.administration import LibrarySystem
-from bridge.links.consent import MAXIMUM_LENGTH, ConsentLanguage, ConsentProblem
+from bridge.links.consent import MAXIMUM_LENGTH
 from bridge.models import (
     ActorKind,
     ApprovalReason,
     AuditTag,
     BulkUnlinkingState,
     BulkUnlinkReason,
+    ConsentLanguage,
+    ConsentProblem,
     DeclineReason,
     IdentifierKind,
     LibrarianRole,

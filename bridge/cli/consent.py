@@ -9,8 +9,9 @@ import click
 
 from bridge.cli.common import command_actor, load, refusals_told
 from bridge.cli.json_output import json_option, say_json
-from bridge.links.consent import ConsentLanguage, ConsentWording
+from bridge.links.consent import ConsentWording
 from bridge.links.consent_service import ConsentInForce
+from bridge.models import ConsentLanguage
 from bridge.wiring import build_consent
 
 STANDARD = "standard"

@@ -16,7 +16,6 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from enum import StrEnum, unique
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
@@ -24,6 +23,7 @@ from types import MappingProxyType
 from typing import Final
 
 from bridge.errors import ConsentUnfit
+from bridge.models import ConsentLanguage, ConsentProblem
 
 STANDARD_VERSION: Final = "2026-11-21.2"
 """Of the product's own wording that is in force where a library has set none."""
@@ -35,23 +35,6 @@ MAXIMUM_LENGTH = 4000
 """Characters of a wording in one language: more does not fit on the application form's page."""
 
 PARAGRAPH_END = re.compile(r"\n(?:[ \t\u3000]*\n)+")
-
-
-@unique
-class ConsentLanguage(StrEnum):
-    """The languages in which every wording is kept."""
-
-    JAPANESE = "ja"
-    ENGLISH = "en"
-
-
-@unique
-class ConsentProblem(StrEnum):
-    """Why a text is no wording."""
-
-    EMPTY = "empty"
-    TOO_LONG = "too-long"
-    CONTROL_CHARACTER = "control-character"
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from datetime import datetime
 from bridge.environment import Environment
 from bridge.errors import ConsentChanged, ConsentNotFound
 from bridge.links.consent import (
-    ConsentLanguage,
     ConsentWording,
     OwnConsent,
     find_standard,
@@ -20,7 +19,7 @@ from bridge.links.consent import (
     read_text,
     standard_wording,
 )
-from bridge.models import Actor, AuditTag
+from bridge.models import Actor, AuditTag, ConsentLanguage
 from bridge.ports import Transaction
 
 

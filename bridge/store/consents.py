@@ -8,7 +8,8 @@ from datetime import datetime
 from sqlalchemy import select
 
 from bridge.errors import ConsentChanged
-from bridge.links.consent import ConsentLanguage, ConsentWording, OwnConsent
+from bridge.links.consent import ConsentWording, OwnConsent
+from bridge.models import ConsentLanguage
 from bridge.store.queries import Queries
 from bridge.store.tables import ConsentWordingRow
 

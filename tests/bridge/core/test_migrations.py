@@ -11,8 +11,16 @@ from sqlalchemy.exc import IntegrityError
 
 from bridge.audit.chain import ChainVerifier
 from bridge.errors import KohaAccountTaken
-from bridge.links.consent import ConsentLanguage, ConsentWording, OwnConsent
-from bridge.models import DeskPass, KohaAccount, KohaPlugin, Librarian, LibrarianRole, LinkState
+from bridge.links.consent import ConsentWording, OwnConsent
+from bridge.models import (
+    ConsentLanguage,
+    DeskPass,
+    KohaAccount,
+    KohaPlugin,
+    Librarian,
+    LibrarianRole,
+    LinkState,
+)
 from bridge.ports import NO_PASSWORD, LinkGroup
 from bridge.store import SqlStore, open_engine, upgrade
 from bridge.store.audit import AuditLog

@@ -2,8 +2,8 @@
 
 import pytest
 
-from bridge.links.consent import STANDARD_VERSION, ConsentLanguage
-from bridge.models import Actor, ActorKind, AgentStep, LibrarianRole
+from bridge.links.consent import STANDARD_VERSION
+from bridge.models import Actor, ActorKind, AgentStep, ConsentLanguage, LibrarianRole
 from jpki.card import JpkiSession, Pin
 from jpki.simulator.card import SimulatedConnection
 
