@@ -12,8 +12,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum, unique
 from types import MappingProxyType
 
-import requests
-
+from bridge.agent.clock_check import CLOCK_TOLERANCE, clock_difference
 from bridge.agent.screen import Language, Words
 from bridge.errors import BridgeError
 from jpki.crl_index import CrlHead
@@ -22,7 +21,6 @@ from jpki.trust import TrustAnchor
 from koha_client import Ability, Health, HealthState
 from sip2_adapter import Sip2Error
 
-CLOCK_TOLERANCE = timedelta(seconds=60)
 AUTHORITY_WARNING = timedelta(days=90)
 """A new CA certificate must be obtained, checked and imported before the old one ends."""
 
@@ -280,13 +278,9 @@ def look_at_clock(
     library_id: str, ask_time: Callable[[], datetime | None], clock: Callable[[], datetime]
 ) -> Observation:
     """Compare this clock with Koha's."""
-    try:
-        theirs = ask_time()
-    except requests.RequestException:
-        theirs = None
-    if theirs is None:
+    difference = clock_difference(ask_time, clock)
+    if difference is None:
         return Observation(ServerCheck.CLOCK, ServerVerdict.NOT_LOOKED_AT, library_id)
-    difference = abs(clock() - theirs)
     if difference > CLOCK_TOLERANCE:
         seconds = str(int(difference.total_seconds()))
         return Observation(ServerCheck.CLOCK, ServerVerdict.CLOCK_WRONG, library_id, {"seconds": seconds})

@@ -13,15 +13,13 @@ from datetime import datetime, timedelta
 from enum import StrEnum, unique
 from types import MappingProxyType
 
-import requests
-
 from bridge.agent.api_client import TerminalState
 from bridge.agent.card_check import CardStatus
+from bridge.agent.clock_check import CLOCK_TOLERANCE, clock_difference
 from bridge.agent.errors import AgentError, BridgeCallError, OutputUnavailable
 from bridge.agent.screen import Language, Words, words_for
 from jpki.errors import NoCard, ReaderError
 
-CLOCK_TOLERANCE = timedelta(seconds=60)
 CERTIFICATE_WARNING = timedelta(days=14)
 
 CERTIFICATE_EXPIRED = 10  # openssl-verification-options: X509_V_ERR_CERT_HAS_EXPIRED
@@ -238,13 +236,9 @@ def check_certificate(read_not_after: Callable[[], datetime | None], now: dateti
 
 def check_clock(ask_time: Callable[[], datetime | None], clock: Callable[[], datetime]) -> Diagnosis:
     """Compare this clock with the server's."""
-    try:
-        theirs = ask_time()
-    except requests.RequestException:
+    difference = clock_difference(ask_time, clock)
+    if difference is None:
         return Diagnosis(Check.CLOCK, Outcome.NOT_LOOKED_AT)
-    if theirs is None:
-        return Diagnosis(Check.CLOCK, Outcome.NOT_LOOKED_AT)
-    difference = abs(clock() - theirs)
     if difference > CLOCK_TOLERANCE:
         seconds = _plain(str(int(difference.total_seconds())))
         return Diagnosis(Check.CLOCK, Outcome.CLOCK_WRONG, seconds)

@@ -27,10 +27,10 @@ from bridge.agent.doctor import (
 from bridge.agent.doctor_probes import NetworkProbe
 from bridge.agent.errors import WrongSettings
 from bridge.agent.run import ExitCode
-from bridge.agent.screen import Language
 from bridge.agent.service import build_output
 from bridge.agent.token_file import read_token
 from bridge.cli.agent_options import settings_option
+from bridge.cli.doctor_output import say_finding, sentences_of
 from config import AgentSettings, SettingsError, load_agent_settings
 
 ANSWER_TIMEOUT = 10.0
@@ -58,11 +58,7 @@ def agent_doctor(ctx: click.Context, settings: Path, *, as_json: bool) -> None:
         click.echo(json.dumps([_document(each) for each in found], ensure_ascii=False, indent=2))
     else:
         for each in found:
-            mark = "OK" if each.is_fine else "NG"
-            for language in (Language.JAPANESE, Language.ENGLISH):
-                name = NAMES[each.check].fill(language)
-                click.echo(f"{mark} {name}: {each.sentence(language)}")
-                mark = "  "
+            say_finding(each, NAMES[each.check])
     ctx.exit(ExitCode.DONE if all(each.is_fine for each in found) else ExitCode.REFUSED)
 
 
@@ -113,5 +109,5 @@ def _document(finding: Diagnosis) -> dict[str, object]:
         "check": finding.check,
         "outcome": finding.outcome,
         "ok": finding.is_fine,
-        **{language.value: finding.sentence(language) for language in Language},
+        **sentences_of(finding),
     }

@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 import click
 import requests
 
-from bridge.agent.screen import Language
 from bridge.cli.common import load
+from bridge.cli.doctor_output import say_finding, sentences_of
 from bridge.cli.json_output import FAILED, json_option, say_json
 from bridge.doctor import (
     CHECK_NAMES,
@@ -60,7 +60,7 @@ def doctor(ctx: click.Context, *, as_json: bool) -> None:
     for each in _examine(load(ctx)):
         found.append(each)
         if not as_json:
-            _tell(each)
+            say_finding(each, CHECK_NAMES[each.check], each.place)
     if as_json:
         say_json([_document(each) for each in found])
     if not all(each.is_fine for each in found):
@@ -156,20 +156,11 @@ async def _ask_sip2(sip2: Sip2Settings) -> None:
             await client.status()
 
 
-def _tell(each: Observation) -> None:
-    mark = "OK" if each.is_fine else "NG"
-    place = f" [{each.place}]" if each.place else ""
-    for language in (Language.JAPANESE, Language.ENGLISH):
-        name = CHECK_NAMES[each.check].fill(language)
-        click.echo(f"{mark} {name}{place}: {each.sentence(language)}")
-        mark = "  "
-
-
 def _document(each: Observation) -> dict[str, object]:
     return {
         "check": each.check,
         "verdict": each.verdict,
         "ok": each.is_fine,
         "place": each.place,
-        **{language.value: each.sentence(language) for language in (Language.JAPANESE, Language.ENGLISH)},
+        **sentences_of(each),
     }
