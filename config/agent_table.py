@@ -57,6 +57,7 @@ OUTPUT = Section(
         Setting("prefix", text("text", r"(?s).{0,16}"), "What the scanner sends before the number."),
         Setting("suffix", text("text", r"(?s).{0,16}"), "What it sends after it."),
         Setting("layout", choice(("us", "jp")), "`keyboard`: what the machine takes its keyboard for."),
+        # Slower than 200 ms, a machine takes a scanner for a person.
         Setting("key_delay_ms", whole_number(0, 200), "`keyboard`: milliseconds after each key."),
         Setting("device", text("text"), "`serial`: `/dev/ttyUSB0`, `COM3`."),
         Setting("baud_rate", whole_number(1200, 115200), "`serial`: bits per second."),

@@ -9,9 +9,6 @@ from typing import Protocol
 from bridge.agent.outputs.key_codes import KeyboardLayout, KeyCode, key_strokes
 from bridge.agent.outputs.output import TokenFraming
 
-MAXIMUM_KEY_DELAY = 0.2
-"""Seconds. Slower than this, a machine takes a scanner for a person."""
-
 
 class KeySink(Protocol):
     """A keyboard that a program plays."""
