@@ -54,7 +54,8 @@ class EventColumns(NamedTuple):
     """The events from *first* to *last* by field, not by event, which is quicker to read and to check.
 
     ``fields`` are those of a ``ChainedEvent`` up to its details, each as the values of all events in UTF-8
-    with a line feed between two; ``hashes`` follow each other, 32 bytes each. None where there is no event.
+    with a line feed between two; ``hashes`` are of 32 bytes each, with a comma between two. None where there
+    is no event.
     """
 
     first: int
@@ -177,11 +178,10 @@ class ChainVerifier:
             or events.first <= self._anchor.sequence <= events.last
         ):
             return False
-        previous, hash_of, hashes = self.head.hash, sha256, []
-        for message in map(b"\n".join, zip(repeat(self._beginning.encode()), *columns, strict=False)):
-            previous = hash_of(previous + message).digest()
-            hashes.append(previous)
-        if b"".join(hashes) != events.hashes:
+        previous, hash_of = self.head.hash, sha256
+        messages = map(b"\n".join, zip(repeat(self._beginning.encode()), *columns, strict=False))
+        hashes = [previous := hash_of(previous + message).digest() for message in messages]
+        if b",".join(hashes) != events.hashes:
             return False
         self.head = ChainHead(self.head.library_id, events.last, previous)
         return True

@@ -6,12 +6,13 @@ lock while holding that of a head, and the heads of several libraries are taken 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from threading import Event
+from itertools import islice
 from typing import Any
 from typing import cast as cast_to
 
@@ -21,7 +22,6 @@ from sqlalchemy import (
     Engine,
     LargeBinary,
     Row,
-    Select,
     Text,
     bindparam,
     cast,
@@ -64,6 +64,9 @@ ROWS_AT_ONCE = 2000
 
 BLOCK = 2000
 """Events that are checked together."""
+
+BLOCKS_AHEAD = 2
+"""Blocks that are read or asked for while one is checked: the reader need not wait to be told of the next."""
 
 BEFORE_ALL, AFTER_ALL = -(2**63), 2**63 - 1
 """Around any number that a row can have, also one that was put in by hand."""
@@ -274,25 +277,22 @@ def _blocks(thread: Executor, session: Session, library_id: str, total: int) -> 
     """Yield a whole log of *total* events in blocks, and then whatever else has the library's name."""
     statement = _block(session.get_bind().dialect.name)
 
-    def read(first: int, begun: Event) -> EventColumns:
+    def read(first: int) -> EventColumns:
         last = min(first + BLOCK - 1, total)
         parameters = {"of_library": library_id, "first": first, "last": last}
-        begun.set()
-        *fields, hashes = session.connection().execute(statement, parameters).one()
+        ((*fields, hashes),) = statement.rows(session.connection(), parameters)
         return EventColumns(first, last, tuple(fields), hashes)
 
     def rows(after: int, last: int) -> Callable[[], Iterator[ChainedRow]]:
         return lambda: _stream(thread, session, library_id, after, last)
 
     yield AuditBlock(None, rows(BEFORE_ALL, 0))
-    reading = None
-    for first in range(1, total + 1, BLOCK):
-        columns = (reading or thread.submit(read, first, Event())).result()
-        if columns.last < total:
-            begun = Event()
-            reading = thread.submit(read, columns.last + 1, begun)
-            begun.wait()  # or the reader would get no turn until this block has been hashed
-        yield AuditBlock(columns, rows(first - 1, columns.last))
+    firsts = iter(range(1, total + 1, BLOCK))
+    reading = deque(thread.submit(read, first) for first in islice(firsts, BLOCKS_AHEAD))
+    while reading:
+        columns = reading.popleft().result()
+        reading.extend(thread.submit(read, first) for first in islice(firsts, 1))
+        yield AuditBlock(columns, rows(columns.first - 1, columns.last))
     yield AuditBlock(None, rows(total, AFTER_ALL))
 
 
@@ -344,21 +344,21 @@ def _fields(dialect: str) -> Sequence[ColumnElement[Any]]:
     )
 
 
-def _block(dialect: str) -> Select[Any]:
+def _block(dialect: str) -> Prepared:
     """Return the query for ``EventColumns``: one row, however many events it is made of.
 
-    Every event of a whole log adds one value to each column, between line feeds, and 32 bytes to the hashes.
-    No other log gives the same: a value that is missing is given as a line feed, which no value has in it,
-    and an event with a hash of another length is left out.
+    Every event of a whole log adds one value to each column, between line feeds, and 32 bytes to the hashes,
+    between commas. No other log gives the same: a value that is missing is given as a line feed, which no
+    value has in it, and an event with a hash of another length is left out.
     """
-    columns: Sequence[ColumnElement[Any]] = [
-        *(_joined(field, dialect) for field in _fields(dialect)),
-        _joined_hashes(dialect),
-    ]
-    return select(*columns).where(
-        EVENTS.c.library_id == bindparam("of_library"),
-        EVENTS.c.sequence.between(bindparam("first"), bindparam("last")),
-        func.length(EVENTS.c.hash) == len(GENESIS),
+    columns = [*(_joined(field, dialect) for field in _fields(dialect)), _joined_hashes(dialect)]
+    named: Sequence[ColumnElement[Any]] = list(map(ColumnElement.label, columns, ChainedEvent._fields))
+    return Prepared(
+        select(*named).where(
+            EVENTS.c.library_id == bindparam("of_library"),
+            EVENTS.c.sequence.between(bindparam("first"), bindparam("last")),
+            func.length(EVENTS.c.hash) == len(GENESIS),
+        )
     )
 
 
@@ -372,8 +372,9 @@ def _joined(field: ColumnElement[Any], dialect: str) -> ColumnElement[bytes]:
 
 def _joined_hashes(dialect: str) -> ColumnElement[bytes]:
     if dialect == "sqlite":
-        return cast(func.group_concat(EVENTS.c.hash, literal_column("''")), LargeBinary)
-    return func.string_agg(EVENTS.c.hash, _in_order(literal_column("''::bytea")))
+        # A comma is what SQLite takes by itself: for any other it allocates memory twice with every hash.
+        return cast(func.group_concat(EVENTS.c.hash), LargeBinary)
+    return func.string_agg(EVENTS.c.hash, _in_order(literal_column("','::bytea")))
 
 
 def _in_order(separator: ColumnElement[Any]) -> aggregate_order_by[Any]:

@@ -266,6 +266,29 @@ def test_a_missing_value_is_found_although_the_next_event_has_it(
     assert found(service) == [(CHANGED, 5, 6)]
 
 
+def test_a_hash_cut_at_a_comma_is_found_although_the_next_event_has_its_end(sealed, service, clock):
+    fill(sealed, clock, 40)
+    of_number = text("SELECT hash FROM audit_event WHERE sequence = :n")
+    with by_hand(sealed) as connection:
+        hashes = {n: connection.execute(of_number, {"n": n}).scalar_one() for n in range(1, 39)}
+        cut = next(n for n in hashes if b"," in hashes[n])
+        beginning, _, end = hashes[cut].partition(b",")
+        update = text("UPDATE audit_event SET hash = :h WHERE sequence = :n")
+        connection.execute(update, {"h": beginning, "n": cut})
+        connection.execute(update, {"h": end + b"," + hashes[cut + 1], "n": cut + 1})
+    assert found(service) == [(CHANGED, cut, cut + 2)]
+
+
+def test_a_check_that_is_given_up_gives_its_connection_back(sealed, service, clock, monkeypatch):
+    fill(sealed, clock, 9)
+    monkeypatch.setattr("bridge.store.audit.BLOCK", 2)
+    with sealed.audit_log().snapshot(CENTRAL) as snapshot:
+        blocks = iter(snapshot.blocks)
+        next(blocks)
+        assert next(blocks).columns.last == 2
+    assert sealed._engine.pool.checkedout() == 0
+
+
 def test_an_event_put_in_among_others_is_found(sealed, service, clock):
     fill(sealed, clock)
     with by_hand(sealed) as connection:
