@@ -1,10 +1,14 @@
-"""Chromium with axe-core as the judge of what it shows."""
+"""Chromium with axe-core as the judge of what it shows; drawn examples that are the same each time."""
 
 import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from playwright.sync_api import sync_playwright
+
+# Hypothesis' own profile for such use: no stop-watch, no dice. New examples are for `make fuzz` to find.
+settings.load_profile("ci")
 
 CHROMIUM = "/usr/bin/chromium"
 CHROMIUM_ARGUMENTS = [

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fuzz.targets import ScriptedCard, Target, make_targets, visit
 from jpki.errors import CardRemoved
+from tests.jpki.effort import within_reason
 
 TARGETS = ("certificate", "ocsp-answer", "challenge-message", "command-apdu", "card-session")
 quick = settings(
-    derandomize=True,
-    database=None,
-    max_examples=150,
-    deadline=timedelta(seconds=2),
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    max_examples=150, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 )
 
 
@@ -44,7 +39,8 @@ def test_the_seeds_hold(target):
 @quick
 @given(data=st.binary(max_size=400))
 def test_random_bytes_hold(target, data):
-    target.run(data)
+    with within_reason():
+        target.run(data)
 
 
 @quick
@@ -53,7 +49,9 @@ def test_changed_seeds_hold(target, data):
     seed = data.draw(st.sampled_from(target.seeds))
     at = data.draw(st.integers(0, len(seed)))
     removed = data.draw(st.integers(0, 4) | st.integers(0, len(seed)))
-    target.run(seed[:at] + data.draw(st.binary(max_size=8)) + seed[at + removed :])
+    changed = seed[:at] + data.draw(st.binary(max_size=8)) + seed[at + removed :]
+    with within_reason():
+        target.run(changed)
 
 
 def test_the_seed_of_the_card_session_is_a_visit_to_its_end(targets):

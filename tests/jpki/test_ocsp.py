@@ -29,6 +29,7 @@ from jpki.revocation import RevocationAnswer, RevocationPolicy, RevocationStatus
 from jpki.revocation_source import MAXIMUM_RESPONSE_SIZE, OcspSource
 from jpki.simulator.ocsp_responder import OcspResponder, OcspResponderUnavailable
 from jpki.simulator.pki import Authority, CardMaterial, CardPki, CardProfile
+from tests.jpki.effort import within_reason
 
 TIMEOUT = 5.0
 
@@ -519,7 +520,7 @@ def test_the_recorded_answer_says_revoked(real_time_pki, recorded, today):
     assert (answer.status, answer.reason) == (RevocationStatus.REVOKED, "superseded")
 
 
-@settings(max_examples=300, deadline=timedelta(seconds=2))
+@settings(max_examples=300)
 @given(place=st.floats(0, 1, exclude_max=True), removed=st.integers(0, 4), inserted=st.binary(max_size=4))
 def test_a_mutated_answer_never_raises_and_never_turns_good(
     real_time_pki, recorded, today, place, removed, inserted
@@ -527,5 +528,6 @@ def test_a_mutated_answer_never_raises_and_never_turns_good(
     certificate, content = recorded
     at = int(place * len(content))
     mutated = content[:at] + inserted + content[at + removed :]
-    answer = answer_from(mutated, real_time_pki, certificate, today)
+    with within_reason():
+        answer = answer_from(mutated, real_time_pki, certificate, today)
     assert answer.status is not RevocationStatus.GOOD

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import selectors
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field, replace
@@ -36,7 +38,10 @@ from sip2_adapter import (
     SessionEnd,
     Sip2Message,
     Sip2Proxy,
+    express_lane,
 )
+from sip2_adapter import kiosk as kiosk_module
+from sip2_adapter import proxy as proxy_module
 from sip2_adapter.codec import checksum
 from sip2_adapter.simulator import (
     Account,
@@ -295,9 +300,64 @@ ACCOUNTS = (
 )
 
 
+LONGEST_STEP = 0.01
+"""Seconds that may pass at once on the clock of a patient event loop, beside those it wanted to sleep."""
+
+
+class PatientSelector(selectors.DefaultSelector):
+    """One that knows for how long it slept, and for how long it was meant to at most."""
+
+    slept = meant = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        begun = time.monotonic()
+        events = super().select(timeout)
+        slept = time.monotonic() - begun
+        self.slept += slept
+        self.meant += slept if timeout is None else min(slept, max(timeout, 0) + LONGEST_STEP)
+        return events
+
+
+class PatientEventLoop(asyncio.SelectorEventLoop):
+    """An event loop on whose clock no time passes while the machine does not let it run.
+
+    ACS, proxy and machine all live in it, so what else is at work makes each of them later by as much. The
+    limits in the tests, which are short, hold between the three.
+    """
+
+    def __init__(self) -> None:
+        self._sleeper = PatientSelector()
+        self._now = self._looked_at = time.monotonic()
+        super().__init__(self._sleeper)
+
+    def time(self) -> float:
+        """Return the seconds on this loop's clock."""
+        sleeper, looked_at = self._sleeper, time.monotonic()
+        awake = looked_at - self._looked_at - sleeper.slept
+        self._now += min(max(awake, 0), LONGEST_STEP) + sleeper.meant
+        self._looked_at, sleeper.slept, sleeper.meant = looked_at, 0.0, 0.0
+        return self._now
+
+
+class LoopTime:
+    """What the proxy's modules take for ``time``: the clock of a patient loop where one runs."""
+
+    @staticmethod
+    def monotonic() -> float:
+        loop = asyncio.get_running_loop()
+        return loop.time() if isinstance(loop, PatientEventLoop) else time.monotonic()
+
+
+@pytest.fixture(autouse=True)
+def one_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The proxy asks the clock itself where a cached turn of the event loop's would be too old."""
+    for module in (express_lane, kiosk_module, proxy_module):
+        monkeypatch.setattr(module, "time", LoopTime)
+
+
 def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
     """The entrance works below the streams, where the two event loops differ."""
-    factories = {"asyncio": asyncio.new_event_loop}
+    factories = {"asyncio": PatientEventLoop}
     if item.path.name == "test_entrance.py":
         factories["uvloop"] = uvloop.new_event_loop
     return factories
@@ -396,6 +456,30 @@ async def place(start_acs, start_proxy, connect):
         kiosk = await connect(proxy.ports["main"])
         assert (await kiosk.log_in(user, password)).startswith(b"941")
         return acs, proxy, kiosk
+
+    return start
+
+
+@pytest.fixture
+def until() -> Callable[..., object]:
+    """Return a function that waits until something is so."""
+
+    async def until(condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(5):
+            while not condition():
+                await asyncio.sleep(0.005)
+
+    return until
+
+
+@pytest.fixture
+def listening(start_acs: Callable[..., object], start_proxy: Callable[..., object]) -> Callable[..., object]:
+    """Start an ACS and a proxy; returns the proxy's port."""
+
+    async def start(**listener) -> int:
+        acs = await start_acs()
+        proxy = await start_proxy(acs.port, **listener)
+        return proxy.ports["main"]
 
     return start
 

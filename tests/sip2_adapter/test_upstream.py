@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from itertools import pairwise
 
 import pytest
@@ -45,16 +44,11 @@ async def test_koha_does_not_close_on_a_machine_that_is_silent(place):
 
 
 async def test_a_machine_that_speaks_keeps_the_connection_open_itself(place):
-    interval = 0.2
-    acs, _, kiosk = await place(limits=ProxyLimits(keepalive_interval=interval))
-    pauses, heard = 0, time.monotonic()
+    acs, _, kiosk = await place(limits=ProxyLimits(keepalive_interval=0.2))
     for _ in range(40):
         await kiosk.ask_sealed(patron_information(CARD))
         await asyncio.sleep(0.01)
-        now = time.monotonic()
-        pauses += now - heard > 0.9 * interval  # where other programs have the processor
-        heard = now
-    assert len(sent(acs, b"99")) <= pauses
+    assert sent(acs, b"99") == []
 
 
 async def test_a_keep_alive_speaks_the_machines_own_version(place):
@@ -92,9 +86,10 @@ async def test_a_request_during_a_keep_alive_that_koha_ignores_is_answered_in_it
         limits=ProxyLimits(keepalive_interval=0.05, answer_timeout=limit),
     )
     await until(lambda: sent(acs, b"99"))
-    asked = time.monotonic()
+    clock = asyncio.get_running_loop().time
+    asked = clock()
     assert b"|BLN|" in await kiosk.ask_sealed(patron_information(CARD))
-    assert time.monotonic() - asked < 1.5 * limit
+    assert clock() - asked < 1.5 * limit
 
 
 async def test_a_stop_during_a_keep_alive_waits_for_nothing_else(place):
