@@ -205,6 +205,8 @@ def look_at_anchors(load: Callable[[], Sequence[TrustAnchor]], now: datetime) ->
     """Look at every imported CA certificate."""
     try:
         anchors = load()
+    except FileNotFoundError:  # the import makes the folder
+        anchors = ()
     except (JpkiError, OSError) as error:
         yield Observation(ServerCheck.TRUST, ServerVerdict.UNREADABLE, details={"why": reason_of(error)})
         return

@@ -64,7 +64,7 @@ def load_settings(path: Path, environ: Mapping[str, str]) -> Settings:
 def read_document(path: Path) -> dict[str, Any]:
     """Return the TOML document at *path*. Raises ``SettingsError`` in words, without quoting a value."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise SettingsError((f"{path}: cannot be read: {error.strerror}",)) from None
     except UnicodeDecodeError:

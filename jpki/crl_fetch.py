@@ -31,6 +31,9 @@ DEFAULT_ATTRIBUTE = "certificateRevocationList;binary"
 
 _LDAP_PORTS = {"ldap": 389, "ldaps": 636}
 
+CRL_SCHEMES = ("http", "https", *_LDAP_PORTS)
+"""How an address of a CRL may begin."""
+
 
 def fetch_crl(
     url: str,

@@ -7,10 +7,14 @@ wrong settings.
 
 from __future__ import annotations
 
+import os
+import re
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from importlib.metadata import version
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +52,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "trust": ("bridge.cli.trust", "trust", "Import and list the CA certificates that are trusted."),
 }
 
+WRONG_USE = 2
+
+_UNDECODED = re.compile("[\udc80-\udcff]")
+"""How Python stands for typed bytes that it cannot decode (PEP 383)."""
+
 
 class LazyGroup(click.Group):
     """A group that imports a subcommand only when it is used."""
@@ -74,16 +83,32 @@ class LazyGroup(click.Group):
     def main(self, args: Sequence[str] | None = None, *more: Any, **named: Any) -> Any:
         """Run a command. With ``--json`` wrong use, too, is told as JSON."""
         given = sys.argv[1:] if args is None else list(args)
-        if JSON_OPTION not in given:
-            return super().main(args, *more, **named)
+        as_json = JSON_OPTION in given
+        _let_every_character_through()
         try:
+            if not as_json:
+                return super().main(args, *more, **named)
             code = super().main(args, *more, **{**named, "standalone_mode": False})
+        except UnicodeEncodeError as error:
+            if not _UNDECODED.search(error.object):
+                raise
+            _refuse(
+                "wrong-use", "what was typed is not text in the character set of the locale", as_json=as_json
+            )
+            code = WRONG_USE
+        except OSError as error:
+            # What a command meets, it tells itself: this is its output, on a full disk or a dead terminal.
+            _give_up_output()
+            _refuse(
+                "output-lost", f"{error.filename or 'standard output'}: {error.strerror}", as_json=as_json
+            )
+            code = FAILED
         except click.ClickException as error:
             wrong_use = isinstance(error, click.UsageError)
             say_error("wrong-use" if wrong_use else "failed", error.format_message())
             code = error.exit_code
         except click.Abort:
-            say_error("aborted", "nothing was typed")
+            say_error("aborted", "stopped, or nothing was typed")
             code = FAILED
         sys.exit(code)
 
@@ -91,6 +116,26 @@ class LazyGroup(click.Group):
         """List the subcommands from the table, so that ``--help`` needs no optional package."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, COMMANDS[name][2]) for name in sorted(COMMANDS)])
+
+
+def _let_every_character_through() -> None:
+    """Write what the locale's character set lacks as an escape, in place of a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _give_up_output() -> None:
+    """Let nothing be written at the end: what could not be written once would fail again."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _refuse(code: str, message: str, *, as_json: bool) -> None:
+    if as_json:
+        say_error(code, message)
+    else:
+        click.echo(f"Error: {message}", err=True)
 
 
 @click.group(cls=LazyGroup)

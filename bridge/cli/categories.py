@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -11,7 +10,8 @@ from dataclasses import asdict
 import click
 
 from bridge.cli.common import command_actor, load, refusals_told
-from bridge.cli.json_output import FAILED
+from bridge.cli.json_output import FAILED, json_option, say_json
+from bridge.errors import LibraryNotFound
 from bridge.patrons.category import CategoryService, ReconcileAction, ReconciledPatron
 from bridge.wiring import build_categories
 
@@ -24,7 +24,7 @@ def categories() -> None:
 @categories.command("reconcile")
 @click.option("--library", "library_id", help="Id of one library; without it all that have Koha's REST API.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done; write nothing, here or in Koha.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output, for programs.")
+@json_option
 @click.pass_context
 def reconcile(ctx: click.Context, *, library_id: str | None, dry_run: bool, as_json: bool) -> None:
     """Make the moves that failed or were never planned, and upgrade links made over SIP2 alone.
@@ -34,6 +34,8 @@ def reconcile(ctx: click.Context, *, library_id: str | None, dry_run: bool, as_j
     """
     settings = load(ctx)
     with refusals_told(ctx):
+        if library_id is not None and library_id not in {each.library_id for each in settings.libraries}:
+            raise LibraryNotFound(library_id)
         service = build_categories(settings)
     libraries = (
         [library.library_id for library in settings.libraries if library.koha is not None]
@@ -50,7 +52,7 @@ def reconcile(ctx: click.Context, *, library_id: str | None, dry_run: bool, as_j
                         click.echo(_line(each, result))
     finally:
         if as_json:
-            click.echo(json.dumps(_document(results, dry_run=dry_run), ensure_ascii=False))
+            say_json(_document(results, dry_run=dry_run), in_one_line=True)
         else:
             click.echo(_summary(results, dry_run=dry_run))
     if any(result.action is ReconcileAction.FAILED for each in results.values() for result in each):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
 from bridge.cli.json_output import FAILED, say_error
 from bridge.cli.log import set_up_log
+from bridge.cli.words import operator_words, refusal_line
 from bridge.errors import BridgeError, slug_of
 from bridge.models import Actor, ActorKind
 from config import Settings, SettingsError, load_settings
@@ -26,14 +28,19 @@ def load(ctx: click.Context) -> Settings:
     try:
         settings = load_settings(path, os.environ)
     except SettingsError as error:
-        if _wants_json(ctx):
-            say_error("settings-problem", "the settings file has problems", problems=list(error.problems))
-        else:
-            for problem in error.problems:
-                click.echo(problem, err=True)
-        ctx.exit(WRONG_SETTINGS)
+        refuse_settings(ctx, error.problems)
     set_up_log(settings.logging.level)
     return settings
+
+
+def refuse_settings(ctx: click.Context, problems: Sequence[str]) -> NoReturn:
+    """Name every problem of the settings and exit with 2."""
+    if _wants_json(ctx):
+        say_error("settings-problem", "the settings file has problems", problems=list(problems))
+    else:
+        for problem in problems:
+            click.echo(problem, err=True)
+    ctx.exit(WRONG_SETTINGS)
 
 
 @contextmanager
@@ -42,21 +49,28 @@ def refusals_told(ctx: click.Context) -> Iterator[None]:
     try:
         yield
     except BridgeError as error:
-        _refuse(ctx, error.slug, str(error), ": ".join(filter(None, (error.slug, str(error)))))
+        text = str(error)
+        refuse(ctx, error.slug, operator_words(error.slug, text), refusal_line(error.slug, text))
     except JpkiError as error:
-        _refuse(ctx, slug_of(error), str(error), str(error))
+        refuse(ctx, slug_of(error), str(error), str(error))
     except TlsProblem as error:
-        _refuse(ctx, "tls-problem", str(error), str(error))
+        refuse(ctx, "tls-problem", str(error), str(error))
+    except BrokenPipeError:
+        raise  # whoever reads the output has enough: no refusal
     except OSError as error:
         text = f"{error.filename or 'system'}: {error.strerror or type(error).__name__}"
-        _refuse(ctx, "system-error", text, text)
+        refuse(ctx, "system-error", text, text)
 
 
-def _refuse(ctx: click.Context, code: str, message: str, line: str) -> None:
+def refuse(ctx: click.Context, code: str, message: str, line: str | None = None) -> NoReturn:
+    """Say why a command does not do what it was asked, and exit with 1.
+
+    *line* is what people read, where that is more than the *message* for programs.
+    """
     if _wants_json(ctx):
         say_error(code, message)
     else:
-        click.echo(line, err=True)
+        click.echo(message if line is None else line, err=True)
     ctx.exit(FAILED)
 
 

@@ -25,13 +25,14 @@ json_option = click.option(
 def say_json(document: object, *, in_one_line: bool = False) -> None:
     """Print a JSON document; a moment as RFC 3339 has it, anything else that JSON does not know as text."""
     indent = None if in_one_line else 2
-    click.echo(json.dumps(document, ensure_ascii=False, indent=indent, default=_as_text))
+    text = json.dumps(document, ensure_ascii=False, indent=indent, default=_as_text)
+    click.echo(text.encode())  # JSON is UTF-8 whatever the locale is (RFC 8259, 8.1)
 
 
 def say_error(code: str, message: str, **more: object) -> None:
     """Print why a command with ``--json`` did not do what it was asked."""
     document = {"error": {"code": code, "message": message, **more}}
-    click.echo(json.dumps(document, ensure_ascii=False), err=True)
+    click.echo(json.dumps(document, ensure_ascii=False).encode(), err=True)
 
 
 def _as_text(value: object) -> str:

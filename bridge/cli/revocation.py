@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from bridge.cli.common import load, refusals_told
-from bridge.cli.json_output import FAILED
+from bridge.cli.json_output import FAILED, json_option, say_json
 from bridge.cli.sweep import sweep
 from bridge.wiring import build_card_policy
 from jpki.certificate import UserAuthenticationCertificate
@@ -27,8 +28,9 @@ def revocation() -> None:
 @revocation.command("check")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--library", help="Ask as this library does.  [default: the first of the settings]")
+@json_option
 @click.pass_context
-def check_command(ctx: click.Context, file: Path, library: str | None) -> None:
+def check_command(ctx: click.Context, *, file: Path, library: str | None, as_json: bool) -> None:
     """Ask the configured sources about the certificate in FILE (DER or PEM); exit with 0 if it is good."""
     settings = load(ctx)
     with refusals_told(ctx):
@@ -39,8 +41,12 @@ def check_command(ctx: click.Context, file: Path, library: str | None) -> None:
         revocation_of_library = policy.revocation_of(library or settings.libraries[0].library_id)
         answer = revocation_of_library.source.check(certificate, issuer, now)
         answer = revocation_of_library.rule.freshness.evaluate(answer, now)
-    for said in (answer, *answer.consulted):
-        click.echo(_words(said))
+    if as_json:
+        consulted = [_document(each) for each in answer.consulted]
+        say_json({**_document(answer), "consulted": consulted})
+    else:
+        for said in (answer, *answer.consulted):
+            click.echo(_words(said))
     if answer.status is not RevocationStatus.GOOD:
         ctx.exit(FAILED)
 
@@ -68,3 +74,15 @@ def _words(answer: RevocationAnswer) -> str:
         parts.append(answer.reason)
     parts.append(f"as of {answer.as_of:%Y-%m-%d %H:%M:%SZ}")
     return ", ".join(parts)
+
+
+def _document(answer: RevocationAnswer) -> Mapping[str, object]:
+    return {
+        "status": answer.status.value,
+        "source": answer.source,
+        "as_of": answer.as_of,
+        "next_update": answer.next_update,
+        "revoked_at": answer.revoked_at,
+        "reason": answer.reason,
+        "why": None if answer.why is None else answer.why.value,
+    }

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 import secrets
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from getpass import GetPassWarning
 from typing import Any, ParamSpec
 
 import click
@@ -73,7 +75,16 @@ def _ask_password(*, from_stdin: bool) -> str:
     if from_stdin:
         password = sys.stdin.readline().rstrip("\n")
     else:
-        password = click.prompt("Password", hide_input=True, confirmation_prompt=True, type=str, err=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", GetPassWarning)
+            try:
+                password = click.prompt(
+                    "Password", hide_input=True, confirmation_prompt=True, type=str, err=True
+                )
+            except GetPassWarning:
+                raise click.UsageError(
+                    "there is no terminal to type a password on: give --password-stdin"
+                ) from None
     if len(password) < MINIMUM_PASSWORD_LENGTH:
         raise click.UsageError(f"the password must have at least {MINIMUM_PASSWORD_LENGTH} characters")
     return password

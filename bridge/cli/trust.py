@@ -7,14 +7,14 @@ matter.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NoReturn
 
 import click
 
-from bridge.cli.common import load, refusals_told
-from bridge.cli.json_output import FAILED
+from bridge.cli.common import load, refusals_told, refuse
+from bridge.cli.json_output import json_option, say_json
 from config import Mode
 from jpki.certificate import CertificateType
 from jpki.errors import (
@@ -42,8 +42,11 @@ def trust() -> None:
 @click.argument("file", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--from-card", is_flag=True, help="Take the CA certificate that a card carries (EF 000B).")
 @click.option("--reader", help="Name of the PC/SC reader.  [default: any]")
+@json_option
 @click.pass_context
-def import_command(ctx: click.Context, file: Path | None, *, from_card: bool, reader: str | None) -> None:
+def import_command(
+    ctx: click.Context, *, file: Path | None, from_card: bool, reader: str | None, as_json: bool
+) -> None:
     """Import the CA certificate in FILE (DER or PEM), if its fingerprint is pinned in the settings."""
     if from_card == (file is not None):
         raise click.UsageError("name a FILE, or say --from-card")
@@ -52,32 +55,41 @@ def import_command(ctx: click.Context, file: Path | None, *, from_card: bool, re
         data = file.read_bytes() if file is not None else _read_from_card(reader)
         authority = AuthorityCertificate.from_bytes(data)
     except CertificateError as error:
-        _refuse(ctx, f"This is not the certificate of one of JPKI's CAs: {error}.")
+        refuse(ctx, "malformed-certificate", f"This is not the certificate of one of JPKI's CAs: {error}.")
     except JpkiError as error:
-        _refuse(ctx, f"The card could not be read: {error}.")
-    click.echo(_description(authority, datetime.now(UTC)))
+        refuse(ctx, "card-not-read", f"The card could not be read: {error}.")
+    if not as_json:
+        click.echo(_description(authority, datetime.now(UTC)))
     try:
         anchor = import_anchor(
             data, settings.jpki.pinned_fingerprints, allow_test=settings.mode is Mode.DEVELOPMENT
         )
     except FingerprintNotPinned:
-        _refuse(
+        refuse(
             ctx,
+            "fingerprint-not-pinned",
             "Not imported: this fingerprint is not pinned. Compare it with the one that J-LIS publishes "
             "at https://www.jpki.go.jp/ca/; if they are the same, add it to pinned_fingerprints in the "
             "[jpki] section of the settings and import again.",
         )
     except TestAuthorityRefused:
-        _refuse(ctx, "Not imported: a test CA is accepted in development mode only.")
+        refuse(ctx, "test-authority-refused", "Not imported: a test CA is accepted in development mode only.")
     with refusals_told(ctx):
         path = write_anchor(settings.jpki.trust_directory, anchor)
+    if as_json:
+        say_json({**_document(authority, datetime.now(UTC)), "file": path})
+        return
     click.echo(f"Imported to {path}.")
 
 
 @trust.command("list")
+@json_option
 @click.pass_context
-def list_command(ctx: click.Context) -> None:
-    """List the imported CA certificates with their expiry, checking the pins again."""
+def list_command(ctx: click.Context, *, as_json: bool) -> None:
+    """List the imported CA certificates with their expiry, checking the pins again.
+
+    Exit with 1 where there is none, or a file that is not accepted.
+    """
     settings = load(ctx)
     directory = settings.jpki.trust_directory
     with refusals_told(ctx):
@@ -88,12 +100,17 @@ def list_command(ctx: click.Context) -> None:
                 allow_test=settings.mode is Mode.DEVELOPMENT,
             )
         except FileNotFoundError:
-            _refuse(ctx, f"No CA certificate has been imported: {directory} does not exist.")
+            refuse(ctx, "no-authority", f"No CA certificate has been imported: {directory} does not exist.")
         except TrustFileRefused as error:
-            _refuse(ctx, f"A file is not accepted, so the bridge would not start. {error}")
+            refuse(
+                ctx, "trust-file-refused", f"A file is not accepted, so the bridge would not start. {error}"
+            )
     if not store.anchors:
-        _refuse(ctx, f"No CA certificate has been imported into {directory}.")
+        refuse(ctx, "no-authority", f"No CA certificate has been imported into {directory}.")
     now = datetime.now(UTC)
+    if as_json:
+        say_json([_document(anchor, now) for anchor in store.anchors])
+        return
     click.echo("\n\n".join(_description(anchor, now) for anchor in store.anchors))
 
 
@@ -131,6 +148,12 @@ def _time_left(authority: AuthorityCertificate, now: datetime) -> str:
     return f"days left: {(authority.not_after - now).days}"
 
 
-def _refuse(ctx: click.Context, words: str) -> NoReturn:
-    click.echo(words, err=True)
-    ctx.exit(FAILED)
+def _document(authority: AuthorityCertificate, now: datetime) -> Mapping[str, object]:
+    return {
+        "kind": authority.certificate_type.name.lower(),
+        "is_test": authority.is_test,
+        "not_after": authority.not_after,
+        "expired": now > authority.not_after,
+        "key_identifier": authority.key_identifier.hex().upper(),
+        "fingerprint": authority.fingerprint,
+    }

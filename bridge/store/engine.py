@@ -123,7 +123,7 @@ def is_there(engine: Engine) -> bool:
 
 def is_unique_violation(error: IntegrityError) -> bool:
     """Say whether a value was there already, and not some other constraint broken."""
-    return _code(error) in UNIQUE_VIOLATIONS
+    return error_code(error) in UNIQUE_VIOLATIONS
 
 
 @contextmanager
@@ -137,7 +137,7 @@ def failures_translated() -> Iterator[None]:
     except SQLAlchemyError as error:
         if not _is_unavailable(error):
             raise
-        code = _code(error) or type(error).__name__
+        code = error_code(error) or type(error).__name__
         logger.error("the database cannot be used now: %s", code)  # noqa: TRY400  # no values
         raise StoreUnavailable(code) from None
 
@@ -149,7 +149,7 @@ def _is_unavailable(error: SQLAlchemyError) -> bool:
     return isinstance(error, DBAPIError) and error.connection_invalidated
 
 
-def _code(error: SQLAlchemyError) -> str | None:
+def error_code(error: SQLAlchemyError) -> str | None:
     """Return the database's own name for an error, such as SQLITE_FULL or 57P01."""
     cause = error.orig if isinstance(error, DBAPIError) else None
     return getattr(cause, "sqlite_errorname", None) or getattr(cause, "sqlstate", None)

@@ -12,6 +12,7 @@ from sqlalchemy.exc import DatabaseError
 from bridge.errors import StoreProblem
 from bridge.store.engine import (
     BEGIN_OPTION,
+    error_code,
     failures_translated,
     is_there,
     make_sqlite_file_private,
@@ -53,8 +54,15 @@ def current_revision(engine: Engine) -> str | None:
     try:
         with engine.connect() as connection:
             return MigrationContext.configure(connection).get_current_revision()
-    except DatabaseError:
-        raise StoreProblem("the database cannot be reached or opened") from None
+    except DatabaseError as error:
+        raise StoreProblem(f"the database cannot be reached or opened{_cause(engine, error)}") from None
+
+
+def _cause(engine: Engine, error: DatabaseError) -> str:
+    """Return SQLite's file, and the database's own name for what is wrong; nothing of a URL's secrets."""
+    file = engine.url.database if engine.dialect.name == "sqlite" else None
+    named = ", ".join(filter(None, (file, error_code(error))))
+    return f" ({named})" if named else ""
 
 
 def upgrade(engine: Engine) -> tuple[str | None, str]:

@@ -16,7 +16,6 @@ from bridge.wiring.revocation import library_revocations, load_trust_store
 from bridge.wiring.tls import build_koha_tls, build_server_tls
 from config import LibrarySettings, Settings, Sip2Settings
 from jpki.errors import JpkiError, UntrustedIssuer
-from jpki.trust import TrustStore
 from sip2_adapter.tls import TlsProblem
 
 SIP2_LIMITATIONS = (
@@ -38,7 +37,7 @@ def find_problems(settings: Settings) -> list[str]:
     checks: tuple[Callable[[], object], ...] = (
         lambda: check_version(open_engine(settings.database.url)),
         lambda: check_keys(settings),
-        lambda: _require_anchors(load_trust_store(settings)),
+        lambda: _require_anchors(settings),
         lambda: library_revocations(settings),
         *(
             partial(check, library.sip2)
@@ -73,9 +72,12 @@ def _require_certificate_in_force(sip2: Sip2Settings) -> None:
         raise TlsProblem(f"{file}: expired on {certificate.not_valid_after_utc:%Y-%m-%d}")
 
 
-def _require_anchors(trust_store: TrustStore) -> None:
-    if not trust_store.anchors:
-        raise UntrustedIssuer("no CA certificate is imported: every card would be refused")
+def _require_anchors(settings: Settings) -> None:
+    folder = settings.jpki.trust_directory
+    if not folder.exists() or not load_trust_store(settings).anchors:
+        raise UntrustedIssuer(
+            f"no CA certificate is imported into {folder}, so every card is refused: koha-jpki trust import"
+        )
 
 
 def find_warnings(settings: Settings) -> list[str]:

@@ -23,6 +23,7 @@ from cryptography.x509.oid import NameOID
 
 from bridge.cli import main
 from bridge.cli.serve import THREADS
+from bridge.cli.words import refusal_line
 from bridge.store import LibrarianRow, SqlStore, TerminalRow, open_engine
 from bridge.store.schema import head_revision
 
@@ -92,7 +93,9 @@ def test_a_file_that_is_no_database_is_told_in_one_line(run, ready, command):
     ready.database.write_text("no database" * 100)
     result = run(command)
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr.splitlines()[-1].endswith("the database cannot be reached or opened")
+    assert result.stderr.splitlines()[-1].endswith(
+        f"the database cannot be reached or opened ({ready.database}, SQLITE_NOTADB)"
+    )
 
 
 @pytest.mark.parametrize("command", ["init-db", "check-config", "serve", "sip2-proxy"])
@@ -130,7 +133,8 @@ def test_checking_names_a_trust_folder_that_is_missing(run, ready):
     trust = ready.directory / "trust"
     trust.rename(ready.directory / "elsewhere")
     result = run("check-config")
-    assert result.stderr == f"{trust}: No such file or directory\n"
+    words = f"no CA certificate is imported into {trust}, so every card is refused: koha-jpki trust import"
+    assert result.stderr == f"{words}\n"
 
 
 def test_checking_a_good_installation_finds_nothing(run, ready):
@@ -224,7 +228,7 @@ def test_a_librarian_that_cannot_be_is_refused(run, ready, arguments, password, 
 def test_a_log_in_name_is_given_once(run, ready):
     add_librarian(run)
     result = add_librarian(run)
-    assert (result.exit_code, result.stderr) == (1, "name-taken\n")
+    assert (result.exit_code, result.stderr) == (1, refusal_line("name-taken") + "\n")
 
 
 def test_a_terminals_token_is_printed_once_and_kept_as_a_digest(run, ready):
@@ -243,7 +247,7 @@ def test_a_removed_terminal_is_no_longer_listed(run, ready):
     assert run("terminal", "remove", "--library", "central", "--id", "counter-1").exit_code == 0
     assert run("terminal", "list", "--library", "central").stdout == ""
     again = run("terminal", "remove", "--library", "central", "--id", "counter-1")
-    assert (again.exit_code, again.stderr) == (1, "terminal-not-found\n")
+    assert (again.exit_code, again.stderr) == (1, refusal_line("terminal-not-found") + "\n")
 
 
 @pytest.mark.parametrize(

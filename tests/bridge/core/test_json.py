@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 
 import click
@@ -13,7 +16,10 @@ from click.testing import CliRunner
 
 from bridge.cli import main
 
-GROUPS = ("library", "terminal", "librarian", "links", "keys", "audit", "housekeeping")
+GROUPS = (
+    *("library", "terminal", "librarian", "links", "keys", "audit", "housekeeping"),
+    *("plugin", "trust", "crl", "revocation", "check-config", "init-db"),
+)
 PASSWORD = "correct horse battery staple"
 SECRET = "s" * 40
 LIBRARY = ("--library", "central")
@@ -71,12 +77,24 @@ GOOD = {
     ("audit", "export"): (["--file", "NEW"], dict),
     ("audit", "seal"): ([], list),
     ("housekeeping",): (["--dry-run"], dict),
+    ("plugin", "add"): ([*LIBRARY, "--name", "Koha"], dict),
+    ("plugin", "list"): ([*LIBRARY], list),
+    ("plugin", "introduce"): ([*LIBRARY, "--borrowernumber", "7", "--login-name", "hanako"], dict),
+    ("plugin", "staff"): ([*LIBRARY], list),
+    ("trust", "list"): ([], list),
+    ("check-config",): ([], dict),
+    ("init-db",): ([], dict),
 }
 """Command: (arguments with which it does something, what it gives)."""
 
-NEEDS_MORE = {("links", "show"), ("links", "end"), ("keys", "retire"), ("librarian", "use-koha")}
-"""What needs a link, an older key or a Koha first: tested where those are (``test_link_commands``,
-``test_staff_commands``, below)."""
+NEEDS_MORE = {
+    *{("links", "show"), ("links", "end"), ("keys", "retire"), ("librarian", "use-koha")},
+    *{("plugin", "remove"), ("plugin", "forget"), ("trust", "import")},
+    *{("crl", "import"), ("crl", "show"), ("revocation", "check"), ("revocation", "sweep")},
+}
+"""What needs a link, an older key, a Koha, a CA or a CRL first: tested where those are
+(``test_link_commands``, ``test_staff_commands``, ``test_plugin_commands``, ``test_cli_trust``,
+``test_cli_revocation``, ``test_sweep``, below)."""
 
 REFUSED = {
     ("library", "list"): (["--nonsense"], 2, "wrong-use"),
@@ -117,10 +135,28 @@ REFUSED = {
     ("audit", "export"): ([], 2, "wrong-use"),
     ("audit", "seal"): (["--library", "nowhere"], 1, "library-not-found"),
     ("housekeeping",): (["--nonsense"], 2, "wrong-use"),
+    ("plugin", "add"): (["--library", "nowhere", "--name", "x"], 1, "library-not-found"),
+    ("plugin", "list"): (["--library", "nowhere"], 1, "library-not-found"),
+    ("plugin", "remove"): ([*LIBRARY, "--id", "00"], 1, "plugin-not-found"),
+    ("plugin", "introduce"): (
+        [*LIBRARY, "--borrowernumber", "7", "--login-name", "nobody"],
+        1,
+        "librarian-not-found",
+    ),
+    ("plugin", "forget"): ([*LIBRARY, "--borrowernumber", "7"], 1, "librarian-not-found"),
+    ("plugin", "staff"): (["--library", "nowhere"], 1, "library-not-found"),
+    ("trust", "list"): (["--nonsense"], 2, "wrong-use"),
+    ("trust", "import"): (["FILE"], 1, "malformed-certificate"),
+    ("crl", "import"): (["--url", "ftp://127.0.0.1/crl"], 2, "wrong-use"),
+    ("crl", "show"): (["--nonsense"], 2, "wrong-use"),
+    ("revocation", "check"): (["FILE"], 1, "malformed-certificate"),
+    ("revocation", "sweep"): (["--nonsense"], 2, "wrong-use"),
+    ("check-config",): (["--nonsense"], 2, "wrong-use"),
+    ("init-db",): (["--nonsense"], 2, "wrong-use"),
 }
 """Command: (arguments that are refused, exit code, code of the error)."""
 
-SHOWN_ONCE = {("terminal", "add"): "token", ("terminal", "enrol"): "code"}
+SHOWN_ONCE = {("terminal", "add"): "token", ("terminal", "enrol"): "code", ("plugin", "add"): "secret"}
 """Commands whose JSON carries a secret, by design."""
 
 
@@ -201,6 +237,7 @@ def test_a_command_that_is_refused_gives_an_error_in_json_and_an_exit_code(run, 
     error = json.loads(result.stderr.splitlines()[-1])["error"]
     assert error["code"] == code
     assert set(error) == {"code", "message"}
+    assert error["message"]
 
 
 @pytest.mark.parametrize("path", sorted(set(GOOD) - {("keys", "generate")}), ids=" ".join)
@@ -245,3 +282,58 @@ def test_a_retired_key_and_what_was_rotated_are_told_in_json(run, installation):
     assert json.loads(run("keys", "retire", old, "--json").stdout) == {"key_id": old, "retired": True}
     states = {each["key_id"]: each for each in json.loads(run("keys", "status", "--json").stdout)}
     assert (states[old]["retired"], states[new["key_id"]]["current"]) == (True, True)
+
+
+def start(installation, *arguments, **more):
+    """Run ``koha-jpki`` as a process of its own, with real streams."""
+    command = [sys.executable, "-m", "bridge", "-c", str(installation.path), *arguments]
+    return subprocess.run(command, stderr=subprocess.PIPE, timeout=60, check=False, **more)
+
+
+@pytest.mark.parametrize("as_json", [True, False], ids=["json", "text"])
+def test_output_that_cannot_be_written_is_told_in_one_line(run, installation, as_json):
+    more = ["--json"] if as_json else []
+    with open("/dev/full", "wb") as full:
+        ended = start(installation, "library", "list", *more, stdout=full)
+    assert ended.returncode == 1
+    (line,) = ended.stderr.decode().splitlines()
+    assert "standard output" in line
+    assert not as_json or json.loads(line)["error"]["code"] == "output-lost"
+
+
+def test_whoever_reads_the_beginning_of_an_export_alone_is_told_nothing(run, installation):
+    reading, writing = os.pipe()
+    os.close(reading)
+    ended = start(installation, "audit", "export", stdout=writing)
+    os.close(writing)
+    assert (ended.returncode, ended.stderr) == (1, b"")
+
+
+def test_a_terminal_of_another_character_set_gets_escapes_and_a_program_utf_8(run, installation):
+    latin = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    text = start(installation, "library", "list", stdout=subprocess.PIPE, env=latin)
+    assert (text.returncode, text.stdout) == (0, b"central\t\\u4e2d\\u592e\\u56f3\\u66f8\\u9928\n")
+    told = start(installation, "library", "list", "--json", stdout=subprocess.PIPE, env=latin)
+    assert json.loads(told.stdout.decode("utf-8"))[0]["name"] == "中央図書館"
+
+
+def test_what_is_typed_in_another_character_set_is_refused_and_not_kept(run, installation):
+    name = os.fsdecode("花子".encode("cp932"))
+    account = (*LIBRARY, "--login-name", "taro", "--display-name", name, "--password-stdin")
+    ended = start(
+        installation, "librarian", "add", *account, "--json", stdout=subprocess.PIPE, input=PASSWORD.encode()
+    )
+    assert (ended.returncode, ended.stdout) == (2, b"")
+    assert json.loads(ended.stderr)["error"]["code"] == "wrong-use"
+    assert "taro" not in run("librarian", "list", *LIBRARY).output
+
+
+def test_without_a_terminal_a_password_is_not_asked_for(run, installation):
+    ended = start(
+        *(installation, "librarian", "reset-password", *HANAKO),
+        stdout=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    assert (ended.returncode, ended.stdout) == (2, b"")
+    assert "--password-stdin" in ended.stderr.decode()

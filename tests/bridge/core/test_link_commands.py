@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from bridge.cli import main
+from bridge.cli.words import refusal_line
 from bridge.demo.koha import SimulatedKoha
 from koha_client.simulator.demo_data import DemoPatron, demo_state
 
@@ -119,7 +120,7 @@ def test_a_link_is_ended_once_and_wiped(run, bring_in):
     (link,) = listed(run)
     end = ("links", "end", "--library", "central", link["link_id"], "--reason", "patron_request")
     assert run(*end).output == f"link {link['link_id']} has ended; what identified the card is wiped\n"
-    assert (run(*end).exit_code, run(*end).output) == (1, "link-not-found\n")
+    assert (run(*end).exit_code, run(*end).output) == (1, refusal_line("link-not-found") + "\n")
     assert listed(run) == []
     assert listed(run, "--all")[0]["ended_reason"] == "patron_request"
 
@@ -162,9 +163,13 @@ def test_what_was_ended_or_given_out_is_told_to_programs_too(run, bring_in, tmp_
 @pytest.mark.parametrize(
     ("arguments", "exit_code", "output"),
     [
-        (("list", "--library", "nowhere"), 1, "library-not-found: nowhere\n"),
-        (("show", "--library", "central", "x"), 1, "link-not-found\n"),
-        (("export", "--library", "central", "--kind", "ppid", "x"), 1, "identifier-kind-not-used: ppid\n"),
+        (("list", "--library", "nowhere"), 1, refusal_line("library-not-found", "nowhere") + "\n"),
+        (("show", "--library", "central", "x"), 1, refusal_line("link-not-found") + "\n"),
+        (
+            ("export", "--library", "central", "--kind", "ppid", "x"),
+            1,
+            refusal_line("identifier-kind-not-used", "ppid") + "\n",
+        ),
         (("end", "--library", "central", "x"), 2, None),
         (("export", "--library", "central", "--kind", "serial_number", "x"), 2, None),
         (("import", "--library", "central", "--kind", "ppid", "no-such-file"), 2, None),

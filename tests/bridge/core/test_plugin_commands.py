@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from bridge.cli import main
+from bridge.cli.words import refusal_line
 from bridge.wiring import build_desk
 
 PASSWORD = "correct horse battery staple"
@@ -53,14 +54,17 @@ def test_id_and_secret_are_printed_once_and_open_the_desk(run, installation):
 @pytest.mark.parametrize(
     ("arguments", "output"),
     [
-        (("add", "--library", "gone", "--name", "x"), "library-not-found: gone\n"),
-        (("list", "--library", "gone"), "library-not-found: gone\n"),
-        (("staff", "--library", "gone"), "library-not-found: gone\n"),
-        (("remove", "--library", "central", "--id", "00"), "plugin-not-found\n"),
-        (("forget", "--library", "central", "--borrowernumber", "7"), "librarian-not-found\n"),
+        (("add", "--library", "gone", "--name", "x"), refusal_line("library-not-found", "gone") + "\n"),
+        (("list", "--library", "gone"), refusal_line("library-not-found", "gone") + "\n"),
+        (("staff", "--library", "gone"), refusal_line("library-not-found", "gone") + "\n"),
+        (("remove", "--library", "central", "--id", "00"), refusal_line("plugin-not-found") + "\n"),
+        (
+            ("forget", "--library", "central", "--borrowernumber", "7"),
+            refusal_line("librarian-not-found") + "\n",
+        ),
         (
             ("introduce", "--library", "central", "--borrowernumber", "7", "--login-name", "nobody"),
-            "librarian-not-found\n",
+            refusal_line("librarian-not-found") + "\n",
         ),
     ],
     ids=lambda value: " ".join(value[:1]) if isinstance(value, tuple) else "",

@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from bridge.cli import main
+from bridge.cli.words import refusal_line
 from bridge.models import OutputState, ReaderState, TerminalReport
 from bridge.wiring import build_bridge, build_staff
 
@@ -68,7 +69,7 @@ def test_libraries_are_listed_and_shown_without_secrets(run):
 
 def test_a_library_that_is_not_in_the_settings_is_not_shown(run):
     result = run("library", "show", "nowhere")
-    assert (result.exit_code, result.output) == (1, "library-not-found: nowhere\n")
+    assert (result.exit_code, result.output) == (1, refusal_line("library-not-found", "nowhere") + "\n")
     for command in ("librarian", "terminal"):
         assert run(command, "list", "--library", "nowhere").exit_code == 1
 
@@ -105,7 +106,7 @@ def test_the_region_has_staff_of_its_own(run):
     assert added.output == "region_administrator kouiki added to the region\n"
     assert run("librarian", "list", "--region").output == "kouiki\tregion_administrator\topen\t広域\n"
     refused = run("librarian", "role", "--region", "--login-name", "kouiki", "--role", "librarian")
-    assert (refused.exit_code, refused.output) == (1, "wrong-role\n")
+    assert (refused.exit_code, refused.output) == (1, refusal_line("wrong-role") + "\n")
 
 
 @pytest.mark.parametrize("whose", [(), ("--region", "--library", "central")])
@@ -155,7 +156,7 @@ def test_a_password_from_standard_input_is_taken_and_not_shown(run, staff, passw
 def test_an_account_of_another_library_is_not_found(run, staff, command):
     result = run("librarian", *command, "--library", "central", "--login-name", "minato")
     nobody = run("librarian", *command, "--library", "central", "--login-name", "nobody")
-    assert (result.exit_code, result.output) == (1, "librarian-not-found\n")
+    assert (result.exit_code, result.output) == (1, refusal_line("librarian-not-found") + "\n")
     assert (nobody.exit_code, nobody.output) == (result.exit_code, result.output)
     assert staff.log_in("minato", PASSWORD).role == "librarian"
 
@@ -167,7 +168,7 @@ def test_terminals_are_listed_and_removed_in_their_own_library_only(run):
     assert added.stdout.splitlines()[-1] not in listed.output
     assert json.loads(run("terminal", "list", "--library", "central", "--json").stdout) == []
     refused = run("terminal", "remove", "--library", "central", "--id", "c-1")
-    assert (refused.exit_code, refused.output) == (1, "terminal-not-found\n")
+    assert (refused.exit_code, refused.output) == (1, refusal_line("terminal-not-found") + "\n")
     assert "c-1" in run("terminal", "list", "--library", "harbour").output
 
 
@@ -182,7 +183,7 @@ def test_an_enrolment_code_is_printed_alone_on_standard_output_and_enrols(run, i
     document = json.loads(run("terminal", "enrol", *place, "--json").stdout)
     assert set(document) == {"library_id", "terminal_id", "code", "expires_at"}
     nowhere = run("terminal", "enrol", "--library", "central", "--id", "c-2")
-    assert (nowhere.exit_code, nowhere.output) == (1, "terminal-not-found\n")
+    assert (nowhere.exit_code, nowhere.output) == (1, refusal_line("terminal-not-found") + "\n")
 
 
 def test_the_list_of_terminals_says_how_each_is(run, installation):
@@ -223,10 +224,10 @@ def test_an_account_is_added_and_switched_to_koha_s_password_by_command(run, koh
     staff = build_staff(installation.load())
     assert staff.log_in("jiro", koha.password)
     taken = run("librarian", "use-koha", *account, "hanako", "--koha-patron", "801")
-    assert (taken.exit_code, taken.output) == (1, "koha-account-taken\n")
+    assert (taken.exit_code, taken.output) == (1, refusal_line("koha-account-taken") + "\n")
     for patron, problem in (("802", "koha-permission-missing"), ("999", "koha-account-not-found")):
         refused = run("librarian", "use-koha", *account, "hanako", "--koha-patron", patron)
-        assert (refused.exit_code, refused.output) == (1, f"{problem}\n")
+        assert (refused.exit_code, refused.output) == (1, refusal_line(problem) + "\n")
     back = run("librarian", "reset-password", *account, "jiro", "--generate")
     assert staff.log_in("jiro", back.stdout.strip())
     changed = run("librarian", "use-koha", *account, "hanako", "--koha-patron", "801", "--json")
@@ -243,10 +244,10 @@ def test_a_library_without_the_setting_the_region_and_half_an_order_are_refused(
     off = run(
         "librarian", "use-koha", "--library", "harbour", "--login-name", "minato", "--koha-patron", "801"
     )
-    assert (off.exit_code, off.output) == (1, "koha-sign-in-off\n")
+    assert (off.exit_code, off.output) == (1, refusal_line("koha-sign-in-off") + "\n")
     name = ("--login-name", "kouiki", "--display-name", "広域", "--koha-patron", "801")
     region = run("librarian", "add", "--region", *name)
-    assert (region.exit_code, region.output) == (1, "koha-sign-in-off\n")
+    assert (region.exit_code, region.output) == (1, refusal_line("koha-sign-in-off") + "\n")
     assert run("librarian", "add", "--library", "central", *name, "--password-stdin").exit_code == 2
     assert run("librarian", "use-koha", "--library", "central", "--login-name", "hanako").exit_code == 2
     assert run("librarian", "add", "--library", "central", *name[:4], "--koha-patron", "0").exit_code == 2
