@@ -60,6 +60,16 @@ def test_the_agent_can_be_imported_without_the_server():
     assert result.returncode == 0, result.stderr
 
 
+def test_a_command_can_read_the_settings_without_the_server():
+    script = (
+        "import sys, bridge.cli.common\n"
+        "loaded = {name.split('.')[0] for name in sys.modules}\n"
+        "assert not loaded & {'flask', 'sqlalchemy'}, loaded\n"
+    )
+    result = run(sys.executable, "-c", script)
+    assert result.returncode == 0, result.stderr
+
+
 def test_importing_jpki_does_not_load_pyscard():
     script = "import sys, jpki\nassert 'smartcard' not in sys.modules"
     result = run(sys.executable, "-c", script)

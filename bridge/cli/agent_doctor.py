@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,6 +30,7 @@ from bridge.agent.service import build_output
 from bridge.agent.token_file import read_token
 from bridge.cli.agent_options import settings_option
 from bridge.cli.doctor_output import say_finding, sentences_of
+from bridge.cli.json_output import json_option, say_error, say_json
 from config import AgentSettings, SettingsError, load_agent_settings
 
 ANSWER_TIMEOUT = 10.0
@@ -39,7 +39,7 @@ ANSWER_TIMEOUT = 10.0
 
 @click.command("doctor")
 @settings_option
-@click.option("--json", "as_json", is_flag=True, help="Write one JSON object.")
+@json_option
 @click.pass_context
 def agent_doctor(ctx: click.Context, settings: Path, *, as_json: bool) -> None:
     """Look at reader, card, network, clock, enrolment and output; say what to do. Spends no PIN try.
@@ -49,13 +49,16 @@ def agent_doctor(ctx: click.Context, settings: Path, *, as_json: bool) -> None:
     try:
         chosen = load_agent_settings(settings)
     except SettingsError as error:
-        click.echo(f"{settings}:", err=True)
-        for problem in error.problems:
-            click.echo(f"  {problem}", err=True)
+        if as_json:
+            say_error("settings-problem", f"{settings} has problems", problems=list(error.problems))
+        else:
+            click.echo(f"{settings}:", err=True)
+            for problem in error.problems:
+                click.echo(f"  {problem}", err=True)
         ctx.exit(ExitCode.WRONG_SETTINGS)
     found = list(_examine(chosen))
     if as_json:
-        click.echo(json.dumps([_document(each) for each in found], ensure_ascii=False, indent=2))
+        say_json([_document(each) for each in found])
     else:
         for each in found:
             say_finding(each, NAMES[each.check])

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from bridge.api.problems import PROBLEMS
-
 HINTS: Mapping[str, str] = MappingProxyType(
     {
         "library-not-found": "no such library in the settings; koha-jpki library list names them",
@@ -32,7 +30,14 @@ HINTS: Mapping[str, str] = MappingProxyType(
 def operator_words(slug: str, text: str) -> str:
     """Return the words of a refusal: the error's own *text*, and what helps; never nothing."""
     hint = HINTS.get(slug, "")
-    return "; ".join(filter(None, (text, hint))) or PROBLEMS[slug].title_en
+    return "; ".join(filter(None, (text, hint))) or _title(slug)
+
+
+def _title(slug: str) -> str:
+    # The API's words need Flask, which a counter PC that reads its settings here does not have.
+    from bridge.api.problems import PROBLEMS
+
+    return PROBLEMS[slug].title_en
 
 
 def refusal_line(slug: str, text: str = "") -> str:

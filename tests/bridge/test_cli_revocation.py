@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import http.server
+import json
 import threading
 from datetime import UTC, datetime, timedelta
 
@@ -95,6 +96,36 @@ def test_a_crl_is_imported_and_shown(run, certificate, crl):
     assert shown.exit_code == 0
     assert "CRL number 42" in shown.stdout
     assert "entries          1" in shown.stdout
+
+
+def test_a_crl_is_told_in_json_when_it_is_imported_and_shown(run, certificate, crl):
+    certificate(revoked=True)
+    imported = run("crl", "import", crl(0x2A), "--json")
+    shown = run("crl", "show", "--json")
+    assert (imported.exit_code, shown.exit_code, shown.stderr) == (0, 0, "")
+    told = json.loads(imported.stdout)
+    assert told == {"imported": json.loads(shown.stdout), "failed": []}
+    (head,) = told["imported"]
+    assert (head["number"], head["entries"], head["overdue"]) == (42, 1, False)
+
+
+def test_what_was_not_imported_and_that_there_is_no_crl_is_told_in_json(run, pki):
+    imported = run("crl", "import", "--json")
+    assert imported.exit_code == 1
+    told = json.loads(imported.stdout)
+    assert told["imported"] == []
+    (failed,) = told["failed"]
+    assert failed["url"] == "http://127.0.0.1:9/"
+    assert "was not fetched" in failed["problem"]
+    shown = run("crl", "show", "--json")
+    assert (shown.exit_code, shown.stdout, shown.stderr) == (1, "[]\n", "")
+
+
+def test_a_crl_that_is_refused_is_told_in_json(run, crl):
+    assert run("crl", "import", crl(2)).exit_code == 0
+    result = run("crl", "import", crl(1), "--json")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "does not follow number 2" in json.loads(result.stderr.splitlines()[-1])["error"]["message"]
 
 
 def test_a_crl_is_fetched_from_the_address_given(run, crl):
@@ -217,6 +248,18 @@ def test_a_revoked_certificate_is_told_with_reason_and_time(run, certificate, cr
     assert result.exit_code == 1
     assert result.stdout.startswith("crl: revoked, since 2")
     assert "certificateHold" in result.stdout
+
+
+@pytest.mark.parametrize("revoked", [True, False])
+def test_what_is_known_of_a_certificate_is_told_in_json(run, certificate, crl, revoked):
+    file = certificate(revoked=revoked)
+    run("crl", "import", crl())
+    result = run("revocation", "check", file, "--json")
+    assert (result.exit_code, result.stderr) == (int(revoked), "")
+    told = json.loads(result.stdout)
+    assert (told["status"], told["source"]) == ("revoked" if revoked else "good", "crl")
+    assert told["reason"] == ("certificateHold" if revoked else None)
+    assert [set(each) for each in told["consulted"]] == [set(told) - {"consulted"}] * len(told["consulted"])
 
 
 def test_where_nobody_knows_every_source_says_why(run, certificate):

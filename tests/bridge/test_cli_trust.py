@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import subprocess
@@ -83,6 +84,29 @@ def test_a_pinned_ca_is_imported_and_listed(settings_file, ca_file, ca, tmp_path
         assert words in imported.stdout
         assert words in listed.stdout
     assert fingerprint(ca)[:2] + ":" in listed.stdout
+
+
+def test_a_ca_is_told_in_json_when_it_is_imported_and_listed(settings_file, ca_file, ca, tmp_path):
+    settings = settings_file(fingerprint(ca))
+    imported, listed = (trust(settings, *command, "--json") for command in (["import", ca_file], ["list"]))
+    assert (imported.exit_code, imported.stderr) == (listed.exit_code, listed.stderr) == (0, "")
+    told = json.loads(imported.stdout)
+    assert Path(told.pop("file")).parent == tmp_path / "trust"
+    assert json.loads(listed.stdout) == [told]
+    assert told["fingerprint"].replace(":", "").upper() == fingerprint(ca)
+    assert (told["not_after"][:10], told["is_test"], told["expired"]) == ("2029-11-20", True, False)
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [(["import", "FILE"], "fingerprint-not-pinned"), (["list"], "no-authority")],
+    ids=["import", "list"],
+)
+def test_a_refusal_is_told_in_json(settings_file, ca_file, command, code):
+    given = [ca_file if each == "FILE" else each for each in command]
+    result = trust(settings_file(), *given, "--json")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert json.loads(result.stderr)["error"]["code"] == code
 
 
 @pytest.mark.parametrize(

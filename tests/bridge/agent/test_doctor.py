@@ -185,3 +185,8 @@ def test_wrong_settings_are_named(tmp_path):
     ended = doctor(["agent", "doctor", "--settings", str(tmp_path / "none.toml")])
     assert ended.returncode == 2
     assert "none.toml" in ended.stderr
+    told = doctor(["agent", "doctor", "--settings", str(tmp_path / "none.toml"), "--json"])
+    assert (told.returncode, told.stdout) == (2, "")
+    error = json.loads(told.stderr)["error"]
+    assert error["code"] == "settings-problem"
+    assert error["problems"]

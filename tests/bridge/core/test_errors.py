@@ -7,6 +7,7 @@ import re
 import pytest
 
 from bridge import errors
+from bridge.cli.words import HINTS, operator_words, refusal_line
 from bridge.errors import JPKI_SLUGS, BridgeError, Denied, slug_of
 from bridge.rules import DenialReason
 from jpki.errors import CertificateError, ChallengeError, InvalidSignature, NoReader
@@ -38,6 +39,16 @@ def test_a_denial_is_named_by_its_reason(reason):
 
 def test_an_error_without_a_slug_is_our_own_fault():
     assert slug_of(NoReader()) == "internal-error"
+
+
+@pytest.mark.parametrize("slug", sorted({error.slug for error in BRIDGE_ERRORS} | set(DenialReason)))
+def test_every_refusal_has_words_at_the_command_line(slug):
+    assert operator_words(slug, "").strip()
+    assert refusal_line(slug) == f"{slug}: {operator_words(slug, '')}"
+
+
+def test_every_hint_is_one_for_a_refusal():
+    assert set(HINTS) <= {error.slug for error in BRIDGE_ERRORS}
 
 
 def test_the_drawn_tree_names_every_error():

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from pathlib import Path
 
 import click
 import pytest
@@ -93,7 +95,7 @@ NEEDS_MORE = {
     *{("crl", "import"), ("crl", "show"), ("revocation", "check"), ("revocation", "sweep")},
 }
 """What needs a link, an older key, a Koha, a CA or a CRL first: tested where those are
-(``test_link_commands``, ``test_staff_commands``, ``test_plugin_commands``, ``test_cli_trust``,
+(``test_link_commands``, ``test_staff_commands``, ``test_cli_trust``,
 ``test_cli_revocation``, ``test_sweep``, below)."""
 
 REFUSED = {
@@ -225,8 +227,25 @@ def test_a_command_that_did_it_gives_one_json_value_and_nothing_else(run, instal
     key = installation.key_file.read_text().split()[1]
     for secret in (PASSWORD, SECRET, key):
         assert secret not in result.output
+    if path != ("library", "show"):
+        assert fields_of(told) <= documented(path[0])
     secrets = {"token", "code", "password", "secret"} & {name for name in told if kind is dict}
     assert secrets == ({SHOWN_ONCE[path]} if path in SHOWN_ONCE else set())
+
+
+def fields_of(told):
+    """The names in a value and in what it lists; not in what goes by an id."""
+    if isinstance(told, list):
+        return set().union(*map(fields_of, told))
+    inside = (each for name, each in told.items() if isinstance(each, list) and name != "problems")
+    return set(told) | {name for each in inside for row in each if isinstance(row, dict) for name in row}
+
+
+def documented(group):
+    """The names that the documentation's table gives for the commands of a group."""
+    text = (Path(__file__).parents[3] / "docs/import-export.md").read_text("utf-8")
+    rows = [row for row in text[text.index("## `--json`") :].splitlines() if row.startswith(f"| `{group}")]
+    return {name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[2])}
 
 
 @pytest.mark.parametrize("path", REFUSED, ids=" ".join)
@@ -282,6 +301,30 @@ def test_a_retired_key_and_what_was_rotated_are_told_in_json(run, installation):
     assert json.loads(run("keys", "retire", old, "--json").stdout) == {"key_id": old, "retired": True}
     states = {each["key_id"]: each for each in json.loads(run("keys", "status", "--json").stdout)}
     assert (states[old]["retired"], states[new["key_id"]]["current"]) == (True, True)
+
+
+def test_a_koha_and_its_staff_are_told_in_json_to_the_end(run):
+    """What ``plugin remove`` and ``plugin forget`` tell: the value as it was, and that nobody is left."""
+    added = json.loads(run("plugin", "add", *LIBRARY, "--name", "Koha", "--json").stdout)
+    secret = added.pop("secret")
+    introduced = run(
+        "plugin", "introduce", *LIBRARY, "--borrowernumber", "7", "--login-name", "hanako", "--json"
+    )
+    assert json.loads(introduced.stdout) == {"borrowernumber": 7, "login_name": "hanako"}
+    forgotten = run("plugin", "forget", *LIBRARY, "--borrowernumber", "7", "--json")
+    assert (forgotten.exit_code, forgotten.stderr) == (0, "")
+    assert json.loads(forgotten.stdout) == {"borrowernumber": 7, "login_name": None}
+    removed = run("plugin", "remove", *LIBRARY, "--id", added["plugin_id"], "--json")
+    assert (removed.exit_code, removed.stderr, json.loads(removed.stdout)) == (0, "", added)
+    assert secret not in introduced.output + forgotten.output + removed.output
+
+
+def test_a_problem_that_was_found_is_told_in_the_value(run, installation):
+    (installation.directory / "trust").rename(installation.directory / "elsewhere")
+    result = run("check-config", "--json")
+    assert (result.exit_code, result.stderr) == (1, "")
+    (problem,) = json.loads(result.stdout)["problems"]
+    assert "koha-jpki trust import" in problem
 
 
 def start(installation, *arguments, **more):
