@@ -21,6 +21,12 @@ pytestmark = pytest.mark.browser
 
 TIME_LIMIT = 30_000  # milliseconds
 
+BACK_TO_FIRST_LANGUAGE = 20
+"""Seconds: what stands in the page's script."""
+
+STANDING_CLOCK = "window.passed = 0; performance.now = () => passed;"
+"""For the page, before its own script: no time passes but what a test lets pass. Its timers go on."""
+
 
 class Clock:
     """The agent's clock, which a test may stop and put forward."""
@@ -65,6 +71,7 @@ def display(chromium, server):
     """The browser on the patron's display; nothing may go wrong in it."""
     context = chromium.new_context(viewport={"width": 1024, "height": 768})
     display = context.new_page()
+    display.add_init_script(STANDING_CLOCK)
     trouble = []
     display.on("pageerror", lambda error: trouble.append(str(error)))
     display.on("response", lambda answer: trouble.append(answer.url) if answer.status >= 400 else None)
@@ -78,16 +85,8 @@ def display(chromium, server):
 
 @pytest.fixture
 def pass_time(display):
-    """Stop the browser's clock, its timers excepted; return a function that puts it forward by seconds."""
-    now = display.evaluate("Date.now()")
-    display.clock.set_fixed_time(now)
-
-    def pass_time(seconds):
-        nonlocal now
-        now += 1000 * seconds
-        display.clock.set_fixed_time(now)
-
-    return pass_time
+    """Return a function that puts the browser's clock forward by seconds."""
+    return lambda seconds: display.evaluate("seconds => { window.passed += 1000 * seconds; }", seconds)
 
 
 class Asking:
@@ -172,6 +171,37 @@ def test_every_language_is_one_touch_away_and_goes_with_the_patron(page, display
         display.wait_for_selector(f"html[lang='{language.value}']")
     display.get_by_role("button", name="English").click()
     display.wait_for_selector("#headline:has-text('PIN is wrong')")
+
+
+def test_the_next_patron_finds_the_display_in_its_first_language(page, display, pass_time):
+    display.get_by_role("button", name="English").click()
+    display.wait_for_selector("html[lang='en']")
+    page.show_step(VisitStep.READING)
+    display.wait_for_selector("body[data-tone='working']")
+    pass_time(BACK_TO_FIRST_LANGUAGE + 1)  # with a patron at the desk
+    page.show_step(VisitStep.LAY_CARD)
+    display.wait_for_selector("body[data-tone='idle']")
+    assert display.get_attribute("html", "lang") == "en"
+    pass_time(BACK_TO_FIRST_LANGUAGE + 1)
+    display.wait_for_selector("html[lang='ja']", timeout=TIME_LIMIT)
+    assert display.inner_text("#title") == "マイナンバーカード"
+
+
+def test_the_words_of_a_page_change_their_language_together(page, display):
+    page.show_step(VisitStep.LAY_CARD)
+    display.wait_for_selector("#headline:has-text('置いて')")
+    titles = []
+
+    def look_first(route):
+        titles.append(display.inner_text("#title"))
+        route.continue_()
+
+    display.route("**/state?*language=en", look_first, times=1)
+    display.get_by_role("button", name="English").click()
+    display.wait_for_selector("html[lang='en']")
+    assert display.inner_text("#title") == "My Number Card"
+    assert "置いて" not in display.inner_text("#headline")
+    assert titles == ["マイナンバーカード"]
 
 
 def test_a_forgotten_card_is_told_loudly(page, display, monkeypatch):
@@ -271,8 +301,8 @@ def language(request):
 
 
 @pytest.fixture
-def reading(display, language, clock, pass_time):
-    """The display in one language. No time passes but what a test lets pass, however long it takes."""
+def reading(display, language, clock):
+    """The display in one language. No time passes on either side but what a test lets pass."""
     clock.stop()
     display.locator(f'#languages button[lang="{language}"]').click()
     display.wait_for_selector(f"html[lang='{language}']")

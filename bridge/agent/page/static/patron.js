@@ -6,6 +6,8 @@ const firstLanguage = document.documentElement.lang;
 const BACK_TO_FIRST_LANGUAGE_MS = 20_000;
 const RETRY_MS = 2_000;
 
+// A clock that is set while the page stands there moves no limit.
+const now = () => performance.now();
 const part = (id) => document.getElementById(id);
 const seen = { version: -1, tone: "" };
 let frame = null;
@@ -14,7 +16,7 @@ let question = null;
 let typed = "";
 let ends = 0;
 let listening = null;
-let idleSince = Date.now();
+let idleSince = now();
 let sound = null;
 
 async function call(path, options = {}) {
@@ -28,9 +30,9 @@ function choose(next) {
   listening?.abort();
 }
 
-async function loadFrame() {
-  frame = await (await call(`/frame?language=${language}`)).json();
-  document.documentElement.lang = language;
+function showFrame(next) {
+  frame = next;
+  document.documentElement.lang = frame.language;
   document.title = frame.words.title;
   part("title").textContent = frame.words.title;
   part("privacy").textContent = frame.words.privacy;
@@ -41,7 +43,7 @@ async function loadFrame() {
       button.type = "button";
       button.lang = tag;
       button.textContent = name;
-      button.setAttribute("aria-pressed", String(tag === language));
+      button.setAttribute("aria-pressed", String(tag === frame.language));
       button.addEventListener("click", () => choose(tag));
       return button;
     }),
@@ -56,7 +58,7 @@ function showState(state) {
   if (part("headline").textContent !== state.headline) part("headline").textContent = state.headline;
   part("warning").textContent = state.warning;
   part("notice").textContent = state.notice;
-  if (!state.is_idle) idleSince = Date.now();
+  if (!state.is_idle) idleSince = now();
   showQuestion(state.question);
   showBarcode(state.barcode);
   if (changedTone) play(state.tone);
@@ -72,7 +74,7 @@ function showQuestion(next) {
     part("pad").replaceChildren();
     return;
   }
-  ends = Date.now() + question.seconds * 1000;
+  ends = now() + question.seconds * 1000;
   part("attempts").textContent = question.attempts_remaining;
   if (isNew) drawPad(); // drawn again it would lose the focus
   drawDots();
@@ -108,7 +110,7 @@ function drawDots() {
 
 function drawTime() {
   if (question === null) return;
-  const seconds = Math.max(0, Math.ceil((ends - Date.now()) / 1000));
+  const seconds = Math.max(0, Math.ceil((ends - now()) / 1000));
   const warning = seconds <= question.warn_at;
   const words = warning ? frame.words.time_warning : frame.words.time_left;
   if (warning && part("time").dataset.warning !== "true") play("warning");
@@ -193,7 +195,7 @@ document.addEventListener("keydown", (event) => {
 setInterval(() => {
   drawTime();
   if (seen.tone === "alarm") play("alarm");
-  const idle = seen.tone === "idle" && Date.now() - idleSince > BACK_TO_FIRST_LANGUAGE_MS;
+  const idle = seen.tone === "idle" && now() - idleSince > BACK_TO_FIRST_LANGUAGE_MS;
   if (idle && language !== firstLanguage) choose(firstLanguage);
 }, 1_000);
 
@@ -201,11 +203,15 @@ async function listen() {
   for (;;) {
     listening = new AbortController();
     try {
-      if (frame?.language !== language) await loadFrame();
+      const { signal } = listening;
+      const isOther = frame?.language !== language;
+      const words = isOther ? await (await call(`/frame?language=${language}`, { signal })).json() : frame;
       const query = `version=${seen.version}&tone=${seen.tone}&language=${language}`;
-      const answer = await call(`/state?${query}`, { signal: listening.signal });
+      const answer = await call(`/state?${query}`, { signal });
       if (answer.status === 403) window.location.reload(); // the agent was started anew, with another key
-      showState(await answer.json());
+      const state = await answer.json();
+      if (isOther) showFrame(words); // together with the state: no page stands there in two languages
+      showState(state);
     } catch (error) {
       if (error.name === "AbortError") continue;
       showQuestion(null);
