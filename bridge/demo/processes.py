@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 LOOPBACK = "127.0.0.1"
+PORTS = range(20_000, 32_768)
+"""Below those that Linux gives out to whoever asks for any (``ip_local_port_range``)."""
 START_SECONDS = 30.0
 STOP_SECONDS = 10.0
 
@@ -22,11 +26,12 @@ class PartFailedError(Exception):
 
 
 def free_port() -> int:
-    """Return a TCP port on loopback that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
-    return port
+    """Return a TCP port on loopback that nobody listens on, and that the system gives to nobody meanwhile."""
+    while True:
+        port = secrets.choice(PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind((LOOPBACK, port))
+            return port
 
 
 def command(*arguments: str) -> list[str]:

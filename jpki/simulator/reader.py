@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -35,9 +36,11 @@ PID_DIRECTORY = Path("/run/pcscd")
 READER_NAMES = ("Virtual PCD 00 00", "Virtual PCD 00 01")
 """The driver's two slots as PC/SC names them."""
 
-START_TIMEOUT = 10.0
+START_TIMEOUT = 30.0
 STOP_TIMEOUT = 5.0
 _POLL_INTERVAL = 0.005
+_PORTS = range(20_000, 32_767)
+"""Below those that Linux gives out to whoever asks for any (``ip_local_port_range``)."""
 
 _CONFIGURATION = """\
 FRIENDLYNAME "Virtual PCD"
@@ -288,12 +291,11 @@ def require_installed() -> None:
 def _free_port_pair() -> int:
     """Return a port that is free together with the next one; the driver takes both."""
     while True:
-        with socket.socket() as first, socket.socket() as second:
-            first.bind(("", 0))
-            port: int = first.getsockname()[1]
-            with contextlib.suppress(OSError, OverflowError):
-                second.bind(("", port + 1))
-                return port
+        port = secrets.choice(_PORTS)
+        with socket.socket() as first, socket.socket() as second, contextlib.suppress(OSError):
+            first.bind(("", port))
+            second.bind(("", port + 1))
+            return port
 
 
 def _wait_until(condition: Callable[[], bool], process: subprocess.Popen[bytes], what: str) -> None:

@@ -20,6 +20,7 @@ import pytest
 import requests
 import yaml
 
+from bridge.demo.processes import free_port
 from koha_client import (
     Ability,
     BasicCredentials,
@@ -70,9 +71,7 @@ def plugin_contract():
 @pytest.fixture(scope="module")
 def prism_url(contract, tmp_path_factory):
     assert PRISM.exists(), "Prism is not installed: run .ci/setup test"
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     log = tmp_path_factory.mktemp("prism") / "log"
     command = [PRISM, "mock", CONTRACT, "--host", "127.0.0.1", "--port", str(port)]
     with log.open("w") as output, subprocess.Popen(command, stdout=output, stderr=output) as process:

@@ -13,6 +13,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
+from bridge.demo.processes import free_port
 from sip2_adapter import (
     ConnectionLimits,
     Cut,
@@ -293,8 +294,7 @@ async def test_machines_come_through_haproxy(
         networks=(ip_network("127.0.0.2/32"),),
         tls=server_tls(host.certificate, host.key) if encrypted else None,
     )
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        front = free.getsockname()[1]
+    front = free_port()
     settings = tmp_path / "haproxy.cfg"
     settings.write_text(
         "defaults\n mode tcp\n timeout connect 5s\n timeout client 1m\n timeout server 1m\n"
@@ -499,8 +499,7 @@ async def shared(start_acs, cleanup, resolver, observer):
     """Two libraries behind one port: the city's has kiosk1, the harbour's kiosk2, each its own ACS."""
     city, harbour = await start_acs(), await start_acs()
     resolvers = {"city": resolver, "harbour": type(resolver)()}
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     proxy = Sip2Proxy(observer=observer)
     for name, login, acs in (("city", "kiosk1", city), ("harbour", "kiosk2", harbour)):
         proxy.add_library(

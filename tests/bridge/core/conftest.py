@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -41,6 +40,7 @@ from sqlalchemy.exc import OperationalError
 
 from bridge.accounts.staff import StaffService
 from bridge.borrowing import Borrower, BorrowingService, OpenedSession
+from bridge.demo.processes import free_port
 from bridge.environment import Environment, Library
 from bridge.errors import KohaNotReachable, NoSuchPatron
 from bridge.keys.ring import KeyRing, MasterKey
@@ -608,10 +608,7 @@ class Installation:
 
 @pytest.fixture
 def installation(tmp_path: Path, present_pki: CardPki) -> Installation:
-    with socket.socket() as one, socket.socket() as other:
-        for each in (one, other):
-            each.bind(("127.0.0.1", 0))
-        return Installation(tmp_path, present_pki, (one.getsockname()[1], other.getsockname()[1]))
+    return Installation(tmp_path, present_pki, (free_port(), free_port()))
 
 
 ROWS: Mapping[str, Mapping[str, object]] = {

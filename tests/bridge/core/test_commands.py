@@ -24,6 +24,7 @@ from cryptography.x509.oid import NameOID
 from bridge.cli import main
 from bridge.cli.serve import THREADS
 from bridge.cli.words import refusal_line
+from bridge.demo.processes import free_port
 from bridge.store import LibrarianRow, SqlStore, TerminalRow, open_engine
 from bridge.store.schema import head_revision
 
@@ -366,9 +367,7 @@ def test_the_proxy_listens_and_stops_on_sigterm_with_a_machine_connected(served,
 
 
 def test_the_proxys_counters_can_be_read_where_a_port_is_set(served, ready):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        metrics_port = free.getsockname()[1]
+    metrics_port = free_port()
     ready.path.write_text(ready.path.read_text("utf-8") + f"\n[metrics]\nport = {metrics_port}\n", "utf-8")
     start, stop = served
     host, port = start("sip2-proxy")

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tty
@@ -13,6 +12,7 @@ import pytest
 from sqlalchemy import text
 
 from bridge.agent.run import ExitCode
+from bridge.demo.processes import free_port
 from jpki.simulator.card import CardFaults
 from jpki.simulator.reader import VirtualReader
 
@@ -48,12 +48,6 @@ def line():
     yield machine, os.ttyname(agent)
     os.close(machine)
     os.close(agent)
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 import pytest
 
+from bridge.demo.processes import free_port
 from jpki.crl_fetch import fetch_crl
 from jpki.errors import CrlNotFetched, CrlRedirectRefused, CrlTooLarge, MalformedCrl
 
@@ -172,8 +173,7 @@ def directory_server(tmp_path_factory, pki, pki_keys, now):
         capture_output=True,
         timeout=30,
     )
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     address = f"ldap://127.0.0.1:{port}"
     server = subprocess.Popen([SLAPD, *settings, "-h", f"{address}/", "-d", "0"])
     try:
