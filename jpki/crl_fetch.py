@@ -119,8 +119,10 @@ def _search_directory(url: str, timeout: float, maximum_seconds: float) -> bytes
     )
     give_up = threading.Timer(maximum_seconds, _cut_off, [connection])
     give_up.daemon = True
-    give_up.start()
     try:
+        # Within connect_timeout. What is not yet connected could not be cut off.
+        connection.open(read_server_info=False)
+        give_up.start()
         connection.bind()
         connection.search(
             unquote(parts.path.removeprefix("/")),

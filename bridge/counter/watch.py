@@ -49,8 +49,10 @@ class OrderWatch:
         counter = self._make_counter()
         pause = LOOK_INTERVAL_WITHOUT_COUNTER if counter is None else LOOK_INTERVAL
         counted = None
-        while time.monotonic() < deadline:
+        while True:
             before, counted = counted, None if counter is None else counter()
             if (counted is None or counted != before) and has_changed():
+                return
+            if time.monotonic() >= deadline:
                 return
             time.sleep(pause)

@@ -17,7 +17,7 @@ from typing import Self
 LOOPBACK = "127.0.0.1"
 PORTS = range(20_000, 32_768)
 """Below those that Linux gives out to whoever asks for any (``ip_local_port_range``)."""
-START_SECONDS = 30.0
+START_SECONDS = 60.0
 STOP_SECONDS = 10.0
 
 

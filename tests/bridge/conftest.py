@@ -28,7 +28,7 @@ class StaffKoha:
         self.server = KohaRestServer(self.state, client_id=KOHA_CLIENT[0], client_secret=KOHA_CLIENT[1])
         self.asked = []
         self._answer, self.server.answer = self.server.answer, self._keep
-        self.transport = Transport(connect_timeout=5, read_timeout=5)
+        self.transport = Transport(connect_timeout=30, read_timeout=30)
         auth = OAuth2ClientCredentials(self.server.base_url, *KOHA_CLIENT, self.transport)
         client = KohaClient(self.server.base_url, auth, self.transport)
         self.sign_in = KohaSignIn(KohaStaffDirectory(client, CIRCULATE), timedelta(minutes=5))

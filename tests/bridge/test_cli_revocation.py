@@ -144,7 +144,7 @@ def test_a_crl_is_fetched_from_the_address_given(run, crl):
     thread = threading.Thread(target=server.handle_request)
     thread.start()
     result = run("crl", "import", "--url", f"http://127.0.0.1:{server.server_port}/crl")
-    thread.join(10)
+    thread.join(90)
     server.server_close()
     assert result.exit_code == 0, result.output
     assert "CRL number 1" in result.stdout

@@ -220,7 +220,7 @@ def test_the_ca_that_a_card_carries_is_imported_only_if_pinned(settings_file, pk
                     env={**os.environ, **ENVIRONMENT, **reader.environment},
                     capture_output=True,
                     text=True,
-                    timeout=30,
+                    timeout=90,
                     check=False,
                 )
             )

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
-SECONDS = 60
+SECONDS = 120
 
 
 def koha_jpki(*arguments):

@@ -31,7 +31,7 @@ from jpki.simulator.ocsp_responder import OcspResponder, OcspResponderUnavailabl
 from jpki.simulator.pki import Authority, CardMaterial, CardPki, CardProfile
 from tests.jpki.effort import within_reason
 
-TIMEOUT = 5.0
+TIMEOUT = 30.0
 
 
 @pytest.fixture(scope="module")

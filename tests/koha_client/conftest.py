@@ -49,7 +49,7 @@ def koha(state):
 
 @pytest.fixture
 def transport():
-    transport = Transport(connect_timeout=10, read_timeout=10)
+    transport = Transport(connect_timeout=30, read_timeout=30)
     yield transport
     transport.close()
 
@@ -116,7 +116,7 @@ class RawServer:
         while True:
             connection, _ = self._socket.accept()
             with connection:
-                connection.settimeout(10)
+                connection.settimeout(60)
                 request = connection.recv(65536)
                 if not request:  # the fixture's own knock
                     return
@@ -142,7 +142,7 @@ class RawServer:
 
     def close(self):
         socket.create_connection(("127.0.0.1", self.port)).close()
-        self._thread.join(10)
+        self._thread.join(60)
         assert not self._thread.is_alive()
         self._socket.close()
 

@@ -22,7 +22,7 @@ class TokenRoute:
 
     def post_form(self, url, auth, form):
         self.asked.set()
-        assert self.open.wait(10)
+        assert self.open.wait(90)
         self.granted += 1
         answer = dict(self.answer)
         if "access_token" in answer:
@@ -78,10 +78,10 @@ def test_many_threads_fetch_one_token(auth, token_route):
     threads = [threading.Thread(target=lambda: values.append(authorize(auth))) for _ in range(8)]
     for thread in threads:
         thread.start()
-    assert token_route.asked.wait(10)
+    assert token_route.asked.wait(90)
     token_route.open.set()
     for thread in threads:
-        thread.join(10)
+        thread.join(90)
 
     assert values == ["Bearer abc.def1"] * 8
     assert token_route.granted == 1

@@ -95,8 +95,8 @@ FAULTS = {
 def client_of():
     transports = []
 
-    def make(base_url, read_timeout=10):
-        transport = Transport(connect_timeout=10, read_timeout=read_timeout)
+    def make(base_url, read_timeout=30):
+        transport = Transport(connect_timeout=30, read_timeout=read_timeout)
         transports.append(transport)
         return KohaClient(base_url, BasicCredentials("bridge", "password"), transport)
 

@@ -17,7 +17,7 @@ def session(koha, client_id, client_secret):
     with requests.Session() as session:
         form = {"grant_type": "client_credentials", "client_id": client_id}
         form["client_secret"] = client_secret
-        token = session.post(f"{koha.base_url}/oauth/token", data=form, timeout=5).json()
+        token = session.post(f"{koha.base_url}/oauth/token", data=form, timeout=30).json()
         session.headers["Authorization"] = f"Bearer {token['access_token']}"
         yield session
 
@@ -25,7 +25,7 @@ def session(koha, client_id, client_secret):
 @pytest.fixture
 def get(koha, session):
     def get(route, **parameters):
-        return session.get(f"{koha.base_url}{route}", params=parameters, timeout=5)
+        return session.get(f"{koha.base_url}{route}", params=parameters, timeout=30)
 
     return get
 
@@ -34,7 +34,7 @@ def test_a_token_is_a_bearer_token_for_an_hour(koha, client_id, client_secret):
     form = {"grant_type": "client_credentials", "client_id": client_id}
     form["client_secret"] = client_secret
 
-    answer = requests.post(f"{koha.base_url}/oauth/token", data=form, timeout=5)
+    answer = requests.post(f"{koha.base_url}/oauth/token", data=form, timeout=30)
 
     assert answer.status_code == 200
     assert answer.json().keys() == {"access_token", "token_type", "expires_in"}
@@ -51,7 +51,7 @@ def test_a_token_is_a_bearer_token_for_an_hour(koha, client_id, client_secret):
     ids=["no grant type", "another grant type", "no client"],
 )
 def test_a_token_is_refused(koha, form, status, error):
-    answer = requests.post(f"{koha.base_url}/oauth/token", data=form, timeout=5)
+    answer = requests.post(f"{koha.base_url}/oauth/token", data=form, timeout=30)
 
     assert (answer.status_code, answer.json()) == (status, {"error": error})
 
@@ -73,7 +73,7 @@ def test_a_token_ends_after_its_hour(get, clock):
     ids=["nothing", "unknown token", "basic"],
 )
 def test_without_good_credentials_nothing_is_shown(koha, authorization, error):
-    answer = requests.get(f"{koha.base_url}/patrons", headers={"Authorization": authorization}, timeout=5)
+    answer = requests.get(f"{koha.base_url}/patrons", headers={"Authorization": authorization}, timeout=30)
 
     assert (answer.status_code, answer.json()) == (401, {"error": error})
 
@@ -161,7 +161,7 @@ def test_nothing_is_written_to_standard_error(get, capfd):
 
 
 def test_the_request_id_comes_back(koha, session):
-    answer = session.get(f"{koha.base_url}/patrons/51", headers={"x-koha-request-id": "7"}, timeout=5)
+    answer = session.get(f"{koha.base_url}/patrons/51", headers={"x-koha-request-id": "7"}, timeout=30)
 
     assert answer.headers["x-koha-request-id"] == "7"
 
@@ -175,7 +175,7 @@ BODY = {"surname": "図書", "library_id": "CPL", "category_id": "PT"}
 def send(koha, session):
     def send(method, route, document=None, **headers):
         url = f"{koha.base_url}{route}"
-        return session.request(method, url, json=document, headers=headers, timeout=5)
+        return session.request(method, url, json=document, headers=headers, timeout=30)
 
     return send
 

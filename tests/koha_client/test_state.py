@@ -210,14 +210,14 @@ def test_one_copy_is_lent_once_however_many_ask(state, patron_of):
     results = []
 
     def ask(patron):
-        barrier.wait(10)
+        barrier.wait(90)
         results.append(state.check_out(patron, BOOK).ok)
 
     threads = [threading.Thread(target=ask, args=(patron,)) for patron in patrons]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(90)
 
     assert sorted(results) == [False, False, True]
 

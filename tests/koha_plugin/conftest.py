@@ -282,7 +282,7 @@ def add_api(app, koha):
             f"{koha.bridge.url}/api/v1/desk/passes",
             json={"koha_patron_id": koha.librarian_number},
             auth=(plugin.plugin.plugin_id, plugin.secret),
-            timeout=10,
+            timeout=90,
         )
         if answer.status_code == 201:
             return answer.json()

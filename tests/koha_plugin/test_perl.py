@@ -18,7 +18,7 @@ def perl(places, *command, **variables):
         env=environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
 

@@ -11,7 +11,7 @@ from bridge.models import Actor, ActorKind, LibrarianRole, TerminalKind
 
 pytestmark = pytest.mark.browser
 
-TIME_LIMIT = 20_000  # milliseconds
+TIME_LIMIT = 60_000  # milliseconds
 expect.set_options(timeout=TIME_LIMIT)
 
 CARDNUMBER = "2000100000017"

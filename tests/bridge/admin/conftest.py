@@ -473,7 +473,7 @@ def busy_month(world, links_of):
 # What a person does in Chromium
 
 WINDOW = {"width": 1280, "height": 860}
-TIME_LIMIT = 20_000  # milliseconds
+TIME_LIMIT = 60_000  # milliseconds
 expect.set_options(timeout=TIME_LIMIT)
 
 

@@ -318,7 +318,7 @@ def test_a_page_that_tells_what_it_shows_is_answered_when_there_is_something_new
     )
     asking.start()
     world.reader(world.card()).lay_card()
-    asking.join(10)
+    asking.join(90)
     [answer] = answers
     assert answer["at_the_card"]
     assert answer["tag"] != seen

@@ -386,7 +386,7 @@ def test_the_japanese_catalogue_has_every_message_and_no_other(japanese, tmp_pat
     template = tmp_path / "messages.pot"
     command = [sys.executable, "-m", "babel.messages.frontend", "--quiet", "extract"]
     options = ["-F", str(TRANSLATIONS / "babel.ini"), "-k", "lazy_gettext", "-o", str(template), str(ADMIN)]
-    subprocess.run([*command, *options], check=True, timeout=60)
+    subprocess.run([*command, *options], check=True, timeout=120)
     with template.open("rb") as file:
         wanted = {message.id for message in read_po(file) if message.id}
     assert {message.id for message in japanese if message.id} == wanted

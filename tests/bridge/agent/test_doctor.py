@@ -157,7 +157,7 @@ def test_the_probe_goes_through_no_proxy_over_plain_http(monkeypatch):
 def doctor(arguments):
     """Run the command in a process of its own: libpcsclite looks for its socket once in a process's life."""
     command = [sys.executable, "-m", "bridge", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
 def test_the_command_tells_all_and_exits_with_one_where_something_is_wrong(tmp_path):

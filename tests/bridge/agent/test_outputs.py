@@ -33,7 +33,7 @@ from bridge.agent.outputs.serial_line import SerialFrame, SerialOutput
 from bridge.agent.outputs.uinput import DEVICE, NAME, uinput_keyboard
 
 TOKEN = "98012345678905"
-SECONDS = 10
+SECONDS = 60
 
 
 # -- the keyboard

@@ -25,7 +25,7 @@ from jpki.errors import CardRemoved, InvalidPinError
 
 KEY = "the-key-in-the-page"
 PIN = "4937"
-SECONDS = 10
+SECONDS = 60
 
 
 class Clock:

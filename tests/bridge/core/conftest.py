@@ -230,7 +230,7 @@ class PostgresqlServer:
     def stop(self) -> None:
         """Stop it as its administrator does in a hurry: sessions are ended, what they began is undone."""
         self._process.send_signal(signal.SIGINT)  # "fast shutdown"
-        self._process.wait(timeout=20)
+        self._process.wait(timeout=90)
 
 
 @pytest.fixture(scope="session")

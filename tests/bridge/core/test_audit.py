@@ -26,7 +26,7 @@ from bridge.models import Actor, ActorKind, AuditEvent, AuditTag
 from bridge.store import SqlStore, open_engine
 from bridge.store.audit import REPETITION_WINDOW, TOLD_ONE_BY_ONE
 
-TIME_LIMIT = 30
+TIME_LIMIT = 90
 CENTRAL = "central"
 TERMINAL = Actor(ActorKind.TERMINAL, "check-1")
 

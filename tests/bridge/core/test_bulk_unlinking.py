@@ -44,7 +44,7 @@ from bridge.store.tables import BulkUnlinkingLinkRow, CardLinkRow
 
 MISUSE = BulkUnlinkReason.SUSPECTED_MISUSE
 CHECKED = ApprovalReason.LINKS_CHECKED
-TIME_LIMIT = 20
+TIME_LIMIT = 90
 KILLED = 9
 
 

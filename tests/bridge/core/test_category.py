@@ -137,7 +137,7 @@ def server(state):
 
 @pytest.fixture
 def directory(server):
-    transport = Transport(connect_timeout=5, read_timeout=5)
+    transport = Transport(connect_timeout=30, read_timeout=30)
     auth = OAuth2ClientCredentials(server.base_url, *CLIENT, transport)
     yield KohaPatronDirectory(KohaClient(server.base_url, auth, transport))
     transport.close()
@@ -222,7 +222,7 @@ def test_koha_that_does_not_list_categories_to_us_is_told_of(koha, server):
 
 
 def test_koha_before_lists_of_categories_still_moves_patrons(place, state):
-    transport = Transport(connect_timeout=5, read_timeout=5)
+    transport = Transport(connect_timeout=30, read_timeout=30)
     version = KohaVersion.V22_11
     with KohaRestServer(state, client_id=CLIENT[0], client_secret=CLIENT[1], version=version) as server:
         auth = OAuth2ClientCredentials(server.base_url, *CLIENT, transport)

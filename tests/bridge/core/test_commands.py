@@ -29,7 +29,7 @@ from bridge.store import LibrarianRow, SqlStore, TerminalRow, open_engine
 from bridge.store.schema import head_revision
 
 PASSWORD = "correct horse battery staple"
-TIME_LIMIT = 30
+TIME_LIMIT = 90
 
 
 @pytest.fixture

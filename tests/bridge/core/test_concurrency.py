@@ -15,7 +15,7 @@ from bridge.keys.ring import KeyRing, MasterKey
 from bridge.models import AuditTag, UnlinkReason
 from jpki.errors import ChallengeAlreadyUsed
 
-TIME_LIMIT = 20
+TIME_LIMIT = 90
 
 
 def at_once(*calls):

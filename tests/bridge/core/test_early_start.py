@@ -19,7 +19,7 @@ from bridge.store import SqlStore, open_engine
 from bridge.verification import LibraryRevocation
 from jpki.revocation import RevocationAnswer, RevocationPolicy, RevocationStatus, UnknownReason
 
-TIME_LIMIT = 20
+TIME_LIMIT = 90
 GOOD, REVOKED, UNKNOWN = RevocationStatus.GOOD, RevocationStatus.REVOKED, RevocationStatus.UNKNOWN
 
 

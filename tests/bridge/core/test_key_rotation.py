@@ -42,7 +42,7 @@ from jpki.certificate import SerialNumber
 OLD, NEW = MasterKey("k1", bytes(range(32))), MasterKey("k2", bytes(range(32, 64)))
 ISSUER, SERIAL = bytes(20), SerialNumber(4711)
 CENTRAL = "central"
-TIME_LIMIT = 20
+TIME_LIMIT = 90
 COMMAND = Actor(ActorKind.COMMAND, "test")
 MOMENT = datetime(2026, 11, 2, tzinfo=UTC)
 LINK = CardLink(

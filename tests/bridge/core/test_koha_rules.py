@@ -27,7 +27,7 @@ def state(clock):
 @pytest.fixture
 def card(place, state):
     """A card that is linked to the demo's patron, in a library on the simulated Koha."""
-    transport = Transport(connect_timeout=5, read_timeout=5)
+    transport = Transport(connect_timeout=30, read_timeout=30)
     with KohaRestServer(state, client_id=CLIENT[0], client_secret=CLIENT[1]) as server:
         auth = OAuth2ClientCredentials(server.base_url, *CLIENT, transport)
         patrons = KohaPatronDirectory(KohaClient(server.base_url, auth, transport))

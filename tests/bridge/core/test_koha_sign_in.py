@@ -253,7 +253,7 @@ def test_many_wrong_passwords_at_once_leave_koha_s_last_try_alone(place, staff_k
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(90)
     assert koha.tries_counted == 2
 
 
@@ -287,7 +287,7 @@ def test_two_at_once_do_not_both_spend_what_only_one_may(place, koha):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(90)
     assert koha.tries_counted == 1
 
 

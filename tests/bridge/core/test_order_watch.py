@@ -10,8 +10,8 @@ import pytest
 from bridge.counter import watch
 from bridge.counter.watch import MAXIMUM_WAITING, OrderWatch
 
-LONG = 20.0
-SOON = 2.0
+LONG = 60.0
+SOON = 20.0
 
 
 @pytest.fixture(params=["with a counter of changes", "without"])
@@ -41,10 +41,10 @@ def test_a_step_is_told_as_soon_as_it_is_written(place, desks):
 
     told = []
     waiting = in_thread(lambda: told.append((desks.wait(look, LONG), time.monotonic())))
-    assert looked.wait(10)
+    assert looked.wait(SOON)
     place.registration.cancel(place.librarian, request.request_id)
     written = time.monotonic()
-    waiting.join(10)
+    waiting.join(LONG)
     [(has_waited, told_at)] = told
     assert has_waited
     assert told_at - written < SOON
@@ -62,6 +62,12 @@ def test_a_wait_ends_by_itself(desks):
     assert 0.1 <= time.monotonic() - begun < SOON
 
 
+def test_it_is_asked_once_where_there_is_no_time_left(desks):
+    asked = []
+    assert desks.wait(lambda: asked.append(None), 0.0)
+    assert asked == [None]
+
+
 def test_where_nothing_is_written_the_database_is_not_asked(place):
     asked = []
     counted = OrderWatch(lambda: lambda: 1)
@@ -75,16 +81,16 @@ def test_too_many_that_wait_are_told_so_at_once_and_the_next_may_wait_again(desk
 
     def held():
         inside.release()
-        end.wait(10)
+        end.wait(LONG)
         return True
 
     waiting = [in_thread(lambda: desks.wait(held, LONG)) for _ in range(MAXIMUM_WAITING)]
     for _ in waiting:
-        assert inside.acquire(timeout=10)
+        assert inside.acquire(timeout=SOON)
     assert not desks.wait(lambda: True, LONG)
     end.set()
     for thread in waiting:
-        thread.join(10)
+        thread.join(LONG)
     assert desks.wait(lambda: True, LONG)
 
 

@@ -331,7 +331,7 @@ def test_the_last_place_is_not_given_to_two_counters_at_once(place, monkeypatch)
         return found
 
     def overtake():
-        assert one_has_counted.wait(10)
+        assert one_has_counted.wait(90)
         try:
             return place.complete_link(*other)
         finally:
@@ -369,7 +369,7 @@ def together(*actions):
     barrier = threading.Barrier(len(actions))
 
     def act(number, action):
-        barrier.wait(10)
+        barrier.wait(90)
         try:
             outcomes[number] = action()
         except Exception as error:  # noqa: BLE001  # the test looks at it
@@ -379,7 +379,7 @@ def together(*actions):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(90)
     return outcomes
 
 

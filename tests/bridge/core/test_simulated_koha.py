@@ -18,7 +18,7 @@ from koha_client.simulator import DemoItem, DemoPatron, demo_state
 
 BOOK = DemoItem.STARS_IN_WINTER.value
 FINE, SECOND = DemoPatron.FINE.value, DemoPatron.SECOND.value
-SECONDS = 30
+SECONDS = 90
 
 
 @pytest.fixture

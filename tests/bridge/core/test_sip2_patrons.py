@@ -196,7 +196,7 @@ def test_a_new_library_card_breaks_a_link_over_sip2(place, library, state):
 
 @pytest.fixture
 def rest(koha):
-    transport = Transport(connect_timeout=5, read_timeout=5)
+    transport = Transport(connect_timeout=30, read_timeout=30)
     auth = OAuth2ClientCredentials(koha.rest_url, koha.client_id, koha.client_secret, transport)
     yield KohaPatronDirectory(KohaClient(koha.rest_url, auth, transport))
     transport.close()

@@ -49,7 +49,7 @@ def bridge(installation, koha):
 
 @pytest.fixture
 def directory(koha):
-    transport = Transport(connect_timeout=5, read_timeout=5)
+    transport = Transport(connect_timeout=30, read_timeout=30)
     auth = OAuth2ClientCredentials(koha.base_url, "bridge", "s" * 40, transport)
     yield KohaPatronDirectory(KohaClient(koha.base_url, auth, transport))
     transport.close()

@@ -345,7 +345,7 @@ def test_what_is_typed_on_a_terminal_is_not_shown(typed, answer):
             assert time.monotonic() < deadline
             time.sleep(0.01)
         os.write(keyboard, typed)
-        assert process.wait(timeout=20) == 0
+        assert process.wait(timeout=90) == 0
         shown = os.read(keyboard, 1000).decode()
     finally:
         process.kill()

@@ -43,7 +43,7 @@ def start_agent(virtual_reader, server, token_file, *options):
         input=f"{PIN}\n",
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
 

@@ -18,7 +18,7 @@ from jpki.simulator.reader import VirtualReader
 
 PIN = "4937"
 ROOT = Path(__file__).parents[3]
-SECONDS = 30
+SECONDS = 90
 
 pytestmark = pytest.mark.browser
 

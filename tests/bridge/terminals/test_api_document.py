@@ -13,7 +13,7 @@ from bridge.api.problems import PROBLEMS
 from bridge.models import Actor, ActorKind
 
 JAPANESE = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff]")
-SCHEMATHESIS_SECONDS = 110
+SCHEMATHESIS_SECONDS = 280
 CHECKS = (
     "not_a_server_error",
     "status_code_conformance",

@@ -470,7 +470,7 @@ def at_a_desk(virtual_reader, *arguments, typed=""):
         input=typed,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
 

@@ -9,12 +9,14 @@ import pytest
 from bridge.agent.api_client import BridgeApi
 from bridge.api.views import LONGEST_WAIT, preferred_wait
 from bridge.models import Actor, ActorKind, TerminalReport
+from bridge.terminals.watch import LOOK_INTERVAL
 
 ACTOR = Actor(ActorKind.COMMAND, "test")
 TOKEN = "made-at-the-terminal"
 DIGEST = sha256(TOKEN.encode()).hexdigest()
 STATE = {"reader": "missing", "output": "none", "version": "0.1.0"}
-SOON = 0.5
+SOON = 20.0
+"""Seconds that a paused machine does not use up, fewer than a wait lasts that nothing ends."""
 
 
 def slug(response):
@@ -142,7 +144,7 @@ def test_a_wait_without_a_change_ends_with_not_modified(client, bridge):
     )
     assert response.status_code == 304
     assert response.headers["Preference-Applied"] == "wait=1"
-    assert 1 <= time.monotonic() - begun < 5
+    assert 1 <= time.monotonic() - begun < SOON
 
 
 def test_what_changed_since_the_last_answer_is_not_waited_for(client, bridge):
@@ -153,26 +155,25 @@ def test_what_changed_since_the_last_answer_is_not_waited_for(client, bridge):
         client, "GET", "/terminal", bridge.counter_token, {"If-None-Match": tag, "Prefer": "wait=25"}
     )
     assert (response.status_code, response.get_json()["purpose"]) == (200, "link")
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < SOON
 
 
 def test_an_agent_is_told_of_a_started_link_within_half_a_second(server, bridge):
-    agent, told = BridgeApi(server.url, bridge.counter_token, 10.0), []
+    """Within two looks: one may have begun before the link. Seconds would be those of a busy machine."""
+    watch = bridge.services.terminals.watch
+    agent, told = BridgeApi(server.url, bridge.counter_token, 30.0), []
     assert agent.terminal().purpose is None
-
-    def wait():
-        told.append((agent.terminal(wait=20), time.monotonic()))
-
-    thread = threading.Thread(target=wait)
+    thread = threading.Thread(target=lambda: told.append(agent.terminal(wait=25)))
     thread.start()
-    while not bridge.services.terminals.watch._looks:
+    while not watch._looks:
         time.sleep(0.01)
-    begun = time.monotonic()
     bridge.start_link()
-    thread.join(10)
-    (state, at) = told[0]
+    looks = watch._looks
+    thread.join(SOON)
+    [state] = told
     assert (state.purpose, state.has_waited) == ("link", True)
-    assert at - begun < SOON
+    assert watch._looks <= looks + 2
+    assert 2 * LOOK_INTERVAL < 0.5
     agent.close()
 
 
@@ -188,7 +189,7 @@ def test_a_terminal_that_is_removed_while_it_waits_is_a_stranger(client, bridge)
         time.sleep(0.01)
     bridge.services.staff.remove_terminal(ACTOR, library_id="chuo", terminal_id="counter-1")
     bridge.services.terminals.watch.end_when(lambda: True)
-    thread.join(10)
+    thread.join(90)
     assert slug(answers[0]) == "terminal-not-authenticated"
 
 

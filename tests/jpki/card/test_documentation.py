@@ -13,7 +13,7 @@ UPDATE = [sys.executable, "-m", "jpki.documentation", "tests/vectors/apdu"]
 
 
 def test_the_document_is_the_one_that_constants_and_transcripts_make():
-    made = subprocess.run(UPDATE, cwd=ROOT, capture_output=True, text=True, timeout=30, check=True).stdout
+    made = subprocess.run(UPDATE, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True).stdout
     written = (ROOT / "docs" / "apdu.md").read_text(encoding="utf-8")
     assert written == made, "python -m jpki.documentation tests/vectors/apdu > docs/apdu.md"
 

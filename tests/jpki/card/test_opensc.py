@@ -13,7 +13,7 @@ from jpki.simulator.card import CardFaults
 from jpki.simulator.pki import CardProfile
 from jpki.simulator.reader import VirtualReader
 
-pytestmark = [pytest.mark.pcsc, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.pcsc, pytest.mark.timeout(180)]
 
 READER = VirtualReader.names[0]
 MESSAGE = b"koha-jpki-bridge"
@@ -37,7 +37,7 @@ def opensc(lay_card, make_card):
             command,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=90,
             check=False,
             env={**os.environ, "LC_ALL": "C"},
         )
@@ -121,7 +121,7 @@ def test_the_signature_is_verified_by_openssl(
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=90,
         check=False,
     )
     assert verified.stdout.strip() == "Verified OK"

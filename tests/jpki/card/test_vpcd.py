@@ -21,13 +21,13 @@ class Reader:
 
     def __init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self._listener.settimeout(5)
+        self._listener.settimeout(30)
         self.address = self._listener.getsockname()
         self._card: socket.socket | None = None
 
     def accept(self) -> None:
         self._card, _ = self._listener.accept()
-        self._card.settimeout(5)
+        self._card.settimeout(30)
 
     def tell(self, message: bytes) -> None:
         self._card.sendall(len(message).to_bytes(2, "big") + message)
@@ -65,7 +65,7 @@ def lay_on(reader):
         inserting.start()
         reader.accept()
         reader.tell(POWER_ON)
-        inserting.join(5)
+        inserting.join(90)
         assert host.inserted
         return host
 
@@ -96,12 +96,15 @@ def test_a_command_is_answered_and_one_in_two_pieces_too(reader, lay_on, make_ca
 
 def test_two_writes_of_one_message_cost_no_delayed_acknowledgement(reader, lay_on, make_card):
     lay_on(make_card())
-    begun = time.monotonic()
-    for _ in range(20):
+    took = []
+    for _ in range(40):
+        begun = time.monotonic()
         reader._card.sendall(len(SELECT_JPKI).to_bytes(2, "big"))
         reader._card.sendall(SELECT_JPKI)
         assert reader._card.recv(4, socket.MSG_WAITALL)[2:] == b"\x90\x00"
-    assert time.monotonic() - begun < 0.4  # 20 delayed acknowledgements take 0.8 seconds
+        took.append(time.monotonic() - begun)
+    # Linux acknowledges the first at once in any case. A busy machine makes some late, a delay of 0.04 all.
+    assert min(took[20:]) < 0.02, took
 
 
 def test_a_torn_card_hangs_up_without_an_answer(reader, lay_on, make_card):
@@ -123,7 +126,7 @@ def test_a_reader_that_hangs_up_has_no_card(reader, lay_on, make_card):
     host = lay_on(make_card())
     reader._card.sendall(b"\x00")
     reader._card.close()
-    host._server.join(5)
+    host._server.join(90)
     assert not host.inserted
 
 
@@ -144,7 +147,7 @@ def control(reader, lay_on, make_card, tmp_path):
         serving.start()
         yield CardProcess(None, path)
         server.shutdown()
-        serving.join(5)
+        serving.join(90)
 
 
 def test_the_control_socket_tells_the_state(reader, control):

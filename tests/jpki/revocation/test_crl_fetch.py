@@ -19,7 +19,7 @@ from bridge.demo.processes import free_port
 from jpki.crl_fetch import fetch_crl
 from jpki.errors import CrlNotFetched, CrlRedirectRefused, CrlTooLarge, MalformedCrl
 
-TIMEOUT = 5.0
+TIMEOUT = 30.0
 LISTED = 0x07654321
 
 
@@ -171,7 +171,7 @@ def directory_server(tmp_path_factory, pki, pki_keys, now):
         [str(Path(SLAPD).with_name("slapadd")), *settings, "-l", str(folder / "crl.ldif")],
         check=True,
         capture_output=True,
-        timeout=30,
+        timeout=90,
     )
     port = free_port()
     address = f"ldap://127.0.0.1:{port}"
@@ -189,7 +189,7 @@ def directory_server(tmp_path_factory, pki, pki_keys, now):
         yield address, content
     finally:
         server.terminate()
-        server.wait(20)
+        server.wait(90)
 
 
 def test_a_crl_is_fetched_from_a_directory(directory_server, import_bytes):
@@ -247,7 +247,7 @@ def test_a_directory_whose_answer_never_ends_is_given_up():
         with pytest.raises(CrlNotFetched):
             fetch(url, maximum_seconds=0.5)
         given_up.set()
-        server.join(20)
+        server.join(90)
     assert not server.is_alive()
     assert not outlasted.is_set()
 

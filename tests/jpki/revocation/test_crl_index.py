@@ -427,7 +427,7 @@ def test_two_gigabytes_of_zeros_are_refused_unread(tmp_path, crl_directory, trus
         [sys.executable, "-c", script, str(tmp_path / "crl"), str(zeros)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=True,
     )
     assert int(grown.stdout) < 10 * 1024  # KiB
@@ -522,7 +522,7 @@ def test_another_process_sees_a_new_crl_without_ever_seeing_none(crl, import_byt
             import_bytes(crl(100, *range(200, 200 + number), number=number))
         import_bytes(crl(100, LISTED, number=30))
         assert reader.stdout.readline() == "30\n"
-        assert reader.wait(30) == 0
+        assert reader.wait(90) == 0
     finally:
         reader.kill()
         reader.wait()
@@ -573,7 +573,7 @@ def test_an_import_that_is_killed_changes_nothing_and_leaves_nothing_behind(
             str(tmp_path / "ca.der"),
             now.isoformat(),
         ],
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert killed.returncode == -9

@@ -142,7 +142,7 @@ def test_each_failed_trial_doubles_the_pause_up_to_the_longest(now):
 # Guards
 
 
-def guarded(source, *, timeout=5.0, maximum_at_once=2, failures=2) -> GuardedSource:
+def guarded(source, *, timeout=60.0, maximum_at_once=2, failures=2) -> GuardedSource:
     policy = BreakerPolicy(failures, 10 * SECOND, 30 * SECOND)
     return GuardedSource(
         source, timeout=timeout, maximum_at_once=maximum_at_once, breaker=CircuitBreaker(policy)
@@ -176,7 +176,7 @@ def test_a_slow_source_is_given_up_in_time_and_holds_up_nobody_else(card, now):
     answer_now = threading.Event()
 
     def slow(now):
-        answer_now.wait(20)
+        answer_now.wait(100)
         return unknown_answer("ocsp", now, UnknownReason.UNREACHABLE)
 
     guard = guarded(Scripted("ocsp", slow), timeout=0.2, maximum_at_once=2, failures=100)
@@ -184,19 +184,19 @@ def test_a_slow_source_is_given_up_in_time_and_holds_up_nobody_else(card, now):
     try:
         answers = [guard.check(*card, now) for _ in range(2)]
         # Both places are taken by questions that were given up: the next ones are not asked at all.
-        answers += [guard.check(*card, now) for _ in range(50)]
-        assert time.monotonic() - begun < 5
+        answers += [guard.check(*card, now) for _ in range(300)]
+        assert time.monotonic() - begun < 30  # to wait for each would take a minute
         assert {answer.why for answer in answers} == {UnknownReason.UNREACHABLE}
     finally:
         answer_now.set()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     guard._source.say = good().say
     while guard.check(*card, now).status is not RevocationStatus.GOOD:
         assert time.monotonic() < deadline
 
 
 def test_terminals_ask_side_by_side(card, now):
-    both_are_asking = threading.Barrier(2, timeout=10)
+    both_are_asking = threading.Barrier(2, timeout=60)
 
     def say(now):
         both_are_asking.wait()
@@ -208,7 +208,7 @@ def test_terminals_ask_side_by_side(card, now):
     for terminal in terminals:
         terminal.start()
     for terminal in terminals:
-        terminal.join(20)
+        terminal.join(60)
     assert [answer.status for answer in answers] == [RevocationStatus.GOOD] * 2
 
 

@@ -20,7 +20,7 @@ from jpki.revocation import RevocationStatus, UnknownReason
 EXAMPLE = (Path(__file__).parents[3] / "docs/platform-example.toml").read_text("utf-8")
 ADDRESS = "https://platform.example.jp/v1/certificates/status"
 TOKEN = "s3cret-token"
-TIMEOUT = 5.0
+TIMEOUT = 30.0
 
 
 @pytest.fixture
