@@ -370,6 +370,7 @@ store = SqlStore(open_engine(sys.argv[1]), ring)
 environment = Environment(store, ring, {}, lambda: datetime.now(UTC), token_bytes)
 for step in KeyRotation(environment, Actor(ActorKind.COMMAND, "test"), batch=3).rotate():
     print(step.done, flush=True)
+    sys.stdin.readline()
 """
 
 
@@ -388,8 +389,14 @@ def test_no_link_is_lost_when_a_rotation_is_killed_again_and_again(fleet, clock)
     url = node.store._engine.url.render_as_string(hide_password=False)
     killed = 0
     for lines in (1, 4, 9, 2):
-        process = subprocess.Popen([sys.executable, "-c", ROTATE, url], stdout=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            [sys.executable, "-c", ROTATE, url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
         with process:
+            process.stdin.write(
+                "\n" * lines
+            )  # it is killed in the batch after these or, come so far, behind it
+            process.stdin.flush()
             for _ in range(lines):
                 assert process.stdout.readline()
             process.kill()
