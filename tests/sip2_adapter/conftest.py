@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import selectors
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field, replace
@@ -38,10 +36,7 @@ from sip2_adapter import (
     SessionEnd,
     Sip2Message,
     Sip2Proxy,
-    express_lane,
 )
-from sip2_adapter import kiosk as kiosk_module
-from sip2_adapter import proxy as proxy_module
 from sip2_adapter.codec import checksum
 from sip2_adapter.simulator import (
     Account,
@@ -53,6 +48,7 @@ from sip2_adapter.simulator import (
     LoanOutcome,
     SimulatedAcs,
 )
+from tests.patient_loop import PatientEventLoop, give_the_proxy_the_loops_clock
 
 NOW = datetime(2026, 11, 20, 15, 57, 39, tzinfo=UTC)
 DATE = b"20261120    155739"
@@ -254,7 +250,7 @@ class RawKiosk:
         await self._writer.drain()
 
     async def line(self, terminator: bytes = b"\r") -> bytes:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             line = await self._reader.readuntil(terminator)
         self.received += line
         return line.removesuffix(terminator)
@@ -283,7 +279,7 @@ class RawKiosk:
         rest = b""
         # A reset is an end, too: it comes when the other side closes with bytes of ours unread.
         with suppress(ConnectionResetError):
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 while data := await self._reader.read(2**16):
                     rest += data
         self.received += rest
@@ -300,59 +296,9 @@ ACCOUNTS = (
 )
 
 
-LONGEST_STEP = 0.01
-"""Seconds that may pass at once on the clock of a patient event loop, beside those it wanted to sleep."""
-
-
-class PatientSelector(selectors.DefaultSelector):
-    """One that knows for how long it slept, and for how long it was meant to at most."""
-
-    slept = meant = 0.0
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        begun = time.monotonic()
-        events = super().select(timeout)
-        slept = time.monotonic() - begun
-        self.slept += slept
-        self.meant += slept if timeout is None else min(slept, max(timeout, 0) + LONGEST_STEP)
-        return events
-
-
-class PatientEventLoop(asyncio.SelectorEventLoop):
-    """An event loop on whose clock no time passes while the machine does not let it run.
-
-    ACS, proxy and machine all live in it, so what else is at work makes each of them later by as much. The
-    limits in the tests, which are short, hold between the three.
-    """
-
-    def __init__(self) -> None:
-        self._sleeper = PatientSelector()
-        self._now = self._looked_at = time.monotonic()
-        super().__init__(self._sleeper)
-
-    def time(self) -> float:
-        """Return the seconds on this loop's clock."""
-        sleeper, looked_at = self._sleeper, time.monotonic()
-        awake = looked_at - self._looked_at - sleeper.slept
-        self._now += min(max(awake, 0), LONGEST_STEP) + sleeper.meant
-        self._looked_at, sleeper.slept, sleeper.meant = looked_at, 0.0, 0.0
-        return self._now
-
-
-class LoopTime:
-    """What the proxy's modules take for ``time``: the clock of a patient loop where one runs."""
-
-    @staticmethod
-    def monotonic() -> float:
-        loop = asyncio.get_running_loop()
-        return loop.time() if isinstance(loop, PatientEventLoop) else time.monotonic()
-
-
 @pytest.fixture(autouse=True)
 def one_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The proxy asks the clock itself where a cached turn of the event loop's would be too old."""
-    for module in (express_lane, kiosk_module, proxy_module):
-        monkeypatch.setattr(module, "time", LoopTime)
+    give_the_proxy_the_loops_clock(monkeypatch)
 
 
 def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
@@ -465,7 +411,7 @@ def until() -> Callable[..., object]:
     """Return a function that waits until something is so."""
 
     async def until(condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not condition():
                 await asyncio.sleep(0.005)
 

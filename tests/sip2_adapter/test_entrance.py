@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import logging
 import socket
 import ssl
 import subprocess
@@ -182,7 +181,7 @@ async def test_the_acs_is_reached_over_tls(start_acs, start_proxy, connect, tunn
     assert (await kiosk.log_in()).startswith(b"941")
     resolver.give(TOKEN, CARD, "s1")
     assert decode(await kiosk.ask_sealed(patron_information(TOKEN))).value(b"BL") == b"Y"
-    async with Sip2Client("127.0.0.1", port, timeout=5, tls=trust) as client:
+    async with Sip2Client("127.0.0.1", port, timeout=30, tls=trust) as client:
         await client.login(b"plain", b"pw")
         assert (await client.status()).code == b"98"
 
@@ -305,7 +304,7 @@ async def test_machines_come_through_haproxy(
     cleanup.callback(process.kill)
     trust = client_tls(authority.file, "proxy.library.test")
     options = {"ssl": trust.context, "server_hostname": trust.server_name} if encrypted else {}
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             try:
                 kiosk = await connect(front, local_addr=("127.0.0.2", 0), **options)
@@ -451,7 +450,7 @@ async def test_nobody_stays_without_logging_in_however_much_is_said(listening, c
             await kiosk.ask_sealed(STATUS)
 
     with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
-        await asyncio.wait_for(talk(), timeout=5)
+        await asyncio.wait_for(talk(), timeout=30)
     await until(lambda: observer.cuts == [Cut.NOT_LOGGED_IN])
 
 
@@ -597,13 +596,3 @@ async def test_a_stop_takes_nobody_new_and_drops_who_is_not_in_yet(
     assert await half.end() == b""
     with pytest.raises(ConnectionRefusedError):
         await connect(port)
-
-
-async def test_the_log_says_who_was_cut_off_and_why(listening, connect, caplog, observer, until):
-    caplog.set_level(logging.INFO)
-    port = await listening(limits=ProxyLimits(idle_timeout=0.1))
-    kiosk = await connect(port)
-    await kiosk.log_in()
-    await kiosk.end()
-    await until(lambda: observer.cuts == [Cut.IDLE])
-    assert "main kiosk1 at 127.0.0.1 cut: idle" in caplog.text

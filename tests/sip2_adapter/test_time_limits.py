@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 
 from sip2_adapter import Cut, ProxyLimits
@@ -33,6 +34,16 @@ async def test_idle_and_oversized_are_told_apart(listening, connect, observer, u
     await until(lambda: observer.cuts == [Cut.FRAME_TOO_LONG])
     assert await idle.end() == b""
     assert observer.cuts == [Cut.FRAME_TOO_LONG, Cut.IDLE]
+
+
+async def test_the_log_says_who_was_cut_off_and_why(listening, connect, caplog, observer, until):
+    caplog.set_level(logging.INFO)
+    port = await listening(limits=ProxyLimits(idle_timeout=0.1))
+    kiosk = await connect(port)
+    await kiosk.log_in()
+    await kiosk.end()
+    await until(lambda: observer.cuts == [Cut.IDLE])
+    assert "main kiosk1 at 127.0.0.1 cut: idle" in caplog.text
 
 
 async def test_time_in_which_the_machine_held_everything_up_has_not_passed_for_the_limits(place):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import signal
@@ -71,6 +72,7 @@ from jpki.revocation import RevocationAnswer, RevocationStatus, UnknownReason
 from jpki.simulator.pki import Authority, CardMaterial, CardPki, CardProfile
 from jpki.trust import TrustStore, import_anchor
 from jpki.verify import CertificatePolicy
+from tests.patient_loop import PatientEventLoop
 
 NOW = datetime(2026, 11, 2, 3, 0, tzinfo=UTC)
 POSTGRESQL = Path("/usr/lib/postgresql/15/bin")
@@ -80,6 +82,10 @@ PASSWORD = "correct horse battery staple"
 CARDNUMBER = "L-4711-000815"
 NAME = "姫路 花子"
 COMMAND = Actor(ActorKind.COMMAND, "test")
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    return {"asyncio": PatientEventLoop}
 
 
 @pytest.fixture(scope="session")

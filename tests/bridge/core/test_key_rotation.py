@@ -393,9 +393,8 @@ def test_no_link_is_lost_when_a_rotation_is_killed_again_and_again(fleet, clock)
             [sys.executable, "-c", ROTATE, url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         with process:
-            process.stdin.write(
-                "\n" * lines
-            )  # it is killed in the batch after these or, come so far, behind it
+            # It is killed in the batch after these or, come so far, behind it.
+            process.stdin.write("\n" * lines)
             process.stdin.flush()
             for _ in range(lines):
                 assert process.stdout.readline()

@@ -18,7 +18,7 @@ def test_a_process_killed_at_any_moment_leaves_no_half_link_and_loses_none(reque
     command = [sys.executable, "-m", "fuzz.kill", "--kills", str(kills)]
     if kind == "postgresql":
         command += ["--url", request.getfixturevalue("empty_postgresql_url")]
-    killed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    killed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280)
     assert killed.returncode == 0, killed.stdout + killed.stderr
     assert f"{kills} kills, 0 problems" in killed.stdout
 

@@ -25,6 +25,7 @@ from sip2_adapter.simulator import (
     LoanOutcome,
     SimulatedAcs,
 )
+from tests.patient_loop import give_the_proxy_the_loops_clock
 
 DATE = b"20261120    155739"
 OTHER_CARD = "L-9999-000001"
@@ -77,7 +78,7 @@ class Machine:
         await self._writer.drain()
 
     async def hear(self) -> bytes:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(90):
             line = await self._reader.readuntil(b"\r")
         self.received += line
         return line[:-1]
@@ -100,7 +101,7 @@ class Machine:
         return decode(await self.ask(b"11YN" + DATE * 2 + b"AOCPL|AA" + identifier + b"|AB" + item + b"|AC|"))
 
     async def is_cut_off(self) -> bool:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(90):
             with suppress(ConnectionError):
                 return await self._reader.read() == b""
         return True
@@ -110,8 +111,9 @@ class Machine:
 
 
 @pytest.fixture
-async def start(place):
+async def start(place, monkeypatch):
     """Return what starts Koha, proxy and machines of a library, and ends them."""
+    give_the_proxy_the_loops_clock(monkeypatch)
     running = []
     connected = []
 
@@ -136,7 +138,7 @@ async def start(place):
         )
         listener = Listener(library or place.library, "127.0.0.1", 0, "127.0.0.1", acs.port)
         proxy = Sip2Proxy(connections=ConnectionLimits())
-        proxy.add_library(listener, resolver, limits=ProxyLimits(answer_timeout=5), clock=place.clock)
+        proxy.add_library(listener, resolver, limits=ProxyLimits(answer_timeout=60), clock=place.clock)
         await proxy.start()
         running.append((proxy, acs))
 
