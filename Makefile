@@ -5,7 +5,7 @@ PYTHON := .venv/bin/python
 AT_ONCE := -n auto --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test check coverage bench fuzz soak kpz lock setup-demo setup-test setup-fuzz format lint types contracts names images clean
+.PHONY: help demo run test check coverage bench fuzz soak kpz lock setup-demo setup-test setup-images setup-fuzz format lint types contracts names images clean
 
 help: ## Say what can be done
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,7 +53,7 @@ contracts:
 names:
 	$(PYTHON) .ci/public_names.py
 
-images: setup-test ## Draw the screenshots in docs/images anew
+images: setup-images ## Draw the screenshots in docs/images anew
 	KEEP_SCREENSHOTS=1 $(PYTHON) -m pytest -m browser
 
 lock: setup-test ## Lock the requirements anew (needs the package uv)
@@ -66,6 +66,9 @@ setup-demo:
 
 setup-test:
 	@.ci/setup test
+
+setup-images:
+	@.ci/setup images
 
 setup-fuzz:
 	@.ci/setup fuzz

@@ -1,6 +1,8 @@
 """Chromium with axe-core as the judge of what it shows; drawn examples that are the same each time."""
 
 import os
+from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -178,11 +180,27 @@ def troubles_of_focus(page):
 
 # Not for the session: while Playwright is up, no test may have an event loop of its own.
 @pytest.fixture(scope="module")
-def chromium():
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGUMENTS)
-        yield browser
-        browser.close()
+def chromium_in():
+    """Return a function that gives Chromium as somebody has it who uses a language.
+
+    Chromium's own words, such as those of a day's field, are in the language of the browser, not of the page;
+    without the package chromium-l10n they are English.
+    """
+    with sync_playwright() as playwright, ExitStack() as browsers:
+
+        @cache
+        def launch(language):
+            browser = playwright.chromium.launch(
+                executable_path=CHROMIUM, args=CHROMIUM_ARGUMENTS, env={**os.environ, "LANGUAGE": language}
+            )
+            return browsers.enter_context(browser)
+
+        yield launch
+
+
+@pytest.fixture(scope="module")
+def chromium(chromium_in):
+    return chromium_in("en")
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
     from bridge.statistics import Condition, RevocationLists, StatisticsService
 
 DAYS_SHOWN = 30
+
+SENTENCE_END = re.compile(r"(?<=。)|(?<=\.) ")
+"""Of a problem's words the first sentence is the reason, the next ones are advice."""
 
 SEEN_LATELY = timedelta(hours=1)
 """A terminal that was not seen for longer is switched off, or away: nobody can tell which."""
@@ -206,10 +210,10 @@ def uses_table(numbers: PeriodNumbers, terminals: Sequence[Terminal]) -> ShownTa
 
 
 def refusals_table(numbers: PeriodNumbers) -> ShownTable:
-    """Return the refusals by reason, in words."""
+    """Return the refusals by reason, in words; what a patron can do about one is no part of a count."""
     return _numbered(
         [
-            (str(PROBLEMS.get(reason, PROBLEMS[BridgeError.slug])), count)
+            (SENTENCE_END.split(str(PROBLEMS.get(reason, PROBLEMS[BridgeError.slug])), maxsplit=1)[0], count)
             for reason, count in numbers.refusals_by_reason.items()
         ]
     )
@@ -217,9 +221,8 @@ def refusals_table(numbers: PeriodNumbers) -> ShownTable:
 
 def renewals_table(renewals: Mapping[date, Published]) -> ShownTable:
     """Return the renewals that are due, by month."""
-    return _table(
-        [(f"{month:%Y-%m}", str(format_date(month, str(MONTH))), count) for month, count in renewals.items()]
-    )
+    months = {month: str(format_date(month, str(MONTH))) for month in renewals}
+    return _table([(months[month], months[month], count) for month, count in renewals.items()])
 
 
 def describe_condition(condition: Condition) -> str:

@@ -143,7 +143,7 @@ def _retention(policies: LibraryPolicies) -> PolicyInWords:
 def _four_eyes(policies: LibraryPolicies) -> PolicyInWords:
     alone = policies.links.ends_without_approval
     return PolicyInWords(
-        gettext("Ending several links"),
+        gettext("Bulk unlinking"),
         ngettext(
             "One member of staff ends at most %(num)s link at once. For more, another one must approve it "
             "within %(time)s.",

@@ -555,11 +555,11 @@ REASONS: Mapping[str, LazyString] = MappingProxyType(
 LIST_NAMES: Mapping[str, LazyString] = MappingProxyType(
     {
         "links": lazy_gettext("Links"),
-        "renewals": lazy_gettext("To be renewed"),
-        "bulk": lazy_gettext("Ending several links"),
+        "renewals": lazy_gettext("Renewals"),
+        "bulk": lazy_gettext("Bulk unlinking"),
         "categories": lazy_gettext("Category changes"),
         "terminals": lazy_gettext("Terminals"),
-        "revocation": lazy_gettext("Revocation information"),
+        "revocation": lazy_gettext("Revocation state"),
         "audit": lazy_gettext("Audit log"),
         "librarians": lazy_gettext("Staff"),
         "libraries": lazy_gettext("Libraries"),

@@ -73,7 +73,7 @@ PAGE_WORDS: Mapping[str, Words] = MappingProxyType(
             "Time is nearly up: {seconds} seconds left",
         ),
         "card_forgotten": Words(
-            "カードをお忘れです。カードを取ってください。",
+            "カードをお忘れになっていませんか。お取りください。",
             "You have left your card. Please take it.",
         ),
         "scan_barcode": Words(

@@ -86,7 +86,7 @@ def test_which_counter_this_is_is_chosen_once_by_one_key(page, staff):
     page.wait_for_load_state()
     staff.press("2")
     staff.await_the_next()
-    expect(page.locator(".here strong")).to_have_text("児童カウンター")
+    expect(page.locator(".here strong")).to_have_text("この窓口：児童カウンター")
     page.reload()
     staff.await_the_next()
 

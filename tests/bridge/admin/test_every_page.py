@@ -635,10 +635,10 @@ VISITS = {
 
 
 @pytest.fixture
-def visit(chromium, address, language, world, busy_month, hands_at, monkeypatch):
+def visit(chromium_in, address, language, world, busy_month, hands_at, monkeypatch):
     libraries = world.services.desk._environment.libraries
     libraries["chuo"] = replace(libraries["chuo"], koha_origins=frozenset({KOHA}))
-    context = chromium.new_context(base_url=address, locale=language, viewport=WINDOW)
+    context = chromium_in(language).new_context(base_url=address, locale=language, viewport=WINDOW)
     context.set_default_timeout(TIME_LIMIT)
     page = context.new_page()
     yield Visit(world, page, hands_at(page), monkeypatch)

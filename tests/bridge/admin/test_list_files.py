@@ -153,7 +153,7 @@ def test_whose_certificate_ends_soon_is_listed_by_month(world, desk, links_of):
 def test_the_libraries_are_taken_away_as_a_file(world, browser_of):
     region = browser_of("kouiki")
     head, *entries = table(region.get("/admin/libraries/export.csv?search=chuo"))
-    assert head == ["名称", "図書館 ID", "Kohaとの接続方法", "端末", "職員"]
+    assert head == ["名称", "図書館ID", "Kohaとの接続方法", "端末", "職員"]
     assert entries == [["みどり市立中央図書館", "chuo", "SIP2のみ", "3", "3"]]
     with world.writing() as session:
         event = session.query(AuditEventRow).order_by(AuditEventRow.event_id.desc()).first()

@@ -50,7 +50,7 @@ def test_the_usual_rules_are_told_in_japanese(world):
     assert "確認先：CRL、OCSP" in words["失効の確認"]
     assert "1日より古い" in words["失効の確認"]
     assert "使えません" in words["失効情報の障害時"]
-    assert "3 枚まで" in words["1人が登録できる枚数"]
+    assert "3枚まで" in words["1人が連携できる枚数"]
     assert "365日後" in words["削除"]
     assert "98 で始まる14桁" in words["ワンタイム番号"]
     assert "90秒" in words["ワンタイム番号"]
