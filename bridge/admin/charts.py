@@ -46,6 +46,7 @@ def bar_chart(bars: Sequence[Bar]) -> Markup:
         width=WIDTH,
         height=FRAME_HEIGHT + BAR_HEIGHT * len(bars),
         margin=8,
+        margin_left=24,  # Japanese letters are wider than pygal reckons
         show_legend=False,
         print_values=True,
         print_values_position="top",

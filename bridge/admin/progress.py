@@ -36,7 +36,7 @@ STEP_NAMES: Mapping[Step, LazyString] = MappingProxyType(
     {
         Step.CARD: lazy_gettext("Card on the reader"),
         Step.CERTIFICATE: lazy_gettext("Certificate checked"),
-        Step.PIN: lazy_gettext("PIN entered by the patron"),
+        Step.PIN: lazy_gettext("PIN entered"),
     }
 )
 
