@@ -164,7 +164,7 @@ def test_an_administrator_makes_changes_and_closes_an_account(world, keys, log_i
     keys.press("ArrowDown", "ArrowUp")
     keys.fill("画面に表示する名前", "司書 次郎")
     keys.enter()
-    keys.reads("司書 次郎 のログイン情報")
+    keys.reads("司書 次郎のログイン情報")
     keys.follow("戻る")
     keys.follow("変更する", beside="司書 次郎")
     keys.choose("監査担当")
@@ -191,14 +191,14 @@ def test_an_administrator_issues_and_revokes_the_token_of_a_terminal(world, keys
     keys.fill("名称", "分館カウンター")
     keys.choose("窓口")
     keys.follow("追加する")
-    keys.reads("カードリーダー用プログラムのトークン")
+    keys.reads("読み取りプログラムのトークン")
     keys.follow("戻る")
     keys.follow("登録", beside="分館カウンター")
     keys.follow("コードを発行する")
     keys.reads("登録コード")
     keys.follow("戻る")
     keys.follow("削除する", beside="分館カウンター")
-    keys.tick("はい、この端末を削除します。カードリーダーはすぐに使えなくなります。")
+    keys.tick("はい、この端末を削除します。ここのカード読み取り機はすぐに使えなくなります。")
     keys.follow("削除する")
     keys.reads("端末を削除しました。トークンは無効になりました。")
     assert "counter-9" not in {each.terminal_id for each in world.services.staff.terminals("chuo")}
@@ -334,7 +334,7 @@ def test_a_child_s_card_is_linked_with_the_checklist_at_the_desk(world, at_the_d
     staff.await_the_next()
 
 
-@pytest.mark.parametrize("words", ["申込書", "申込書(15歳未満)"])
+@pytest.mark.parametrize("words", ["申込書", "申込書（15歳未満）"])
 def test_an_application_form_is_printed_from_the_desk(at_the_desk, words):
     at_the_desk.to(words)
     with at_the_desk.page.expect_popup() as opening:

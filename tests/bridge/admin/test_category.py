@@ -41,7 +41,7 @@ def test_the_counter_is_told_of_the_move_before_the_link(desk, categories):
 @pytest.mark.parametrize(
     ("after", "words"),
     [
-        (CategoryDetails("一般12", "", Decimal(300)), "登録料 300 を請求"),
+        (CategoryDetails("一般12", "", Decimal(300)), "登録料300を請求"),
         (CategoryDetails("一般12", "", None, can_be_guarantee=False), "保護者"),
     ],
 )
@@ -75,7 +75,7 @@ def test_the_outcome_stands_under_the_link_and_under_its_end(desk, categories, w
     link = reader.enter_pin("1234")
     progress = desk.get(f"{watch}/state").get_json()
     assert (progress["is_open"], progress["tone"]) == (False, "success")
-    assert progress["details"][-1] == "Koha の利用者区分を変更しました。 (一般 → 一般12)"
+    assert progress["details"][-1] == "Kohaの利用者区分を変更しました。 (一般 → 一般12)"
     page = unlink(desk, link)
     assert "利用者区分を変更しました" in page
     assert "一般12 → 一般" in page
@@ -115,9 +115,9 @@ def test_a_library_on_sip2_alone_says_what_its_links_cannot_do(desk, world):
     records = libraries["chuo"].patrons.records
     records[GOOD] = replace(records[GOOD], patron_id=None, expiry_date=None)
     page = find(desk)
-    assert "SIP2 だけで接続しています" in page
+    assert "SIP2だけで接続しています" in page
     assert page.count("不明") == 2  # the number and the last valid day
     link = world.link()
     assert link.patron_id is None
     assert dict(rows(desk.get("/admin/links/").text))["patron_id"] == "不明"
-    assert "もう一度連携登録" in page
+    assert "もう一度連携が必要" in page

@@ -64,7 +64,7 @@ def test_a_confirmed_wording_is_in_force_at_the_desk_on_the_form_and_in_the_audi
     page = put_in_force().text
     version = world.services.consent.in_force("chuo").wording.version
     assert version != STANDARD_VERSION
-    assert f"同意文面 {version} 版に切り替えました" in page
+    assert f"同意文面を{version}版に切り替えました" in page
     desk = browser_of("hanako")
     desk.choose_counter()
     for shown in (

@@ -554,7 +554,7 @@ def test_the_application_form_says_all_that_is_agreed_to(desk, variant):
     assert "利用者証明用電子証明書の発行番号を図書館に提供していただくことで行います" in page
     assert "12桁の個人番号と、カードにある氏名・住所・生年月日・性別・顔写真は、読み取らず" in page
     assert "365日後に消去します" in page
-    assert f"同意文面 {STANDARD_VERSION} 版" in page
+    assert f"同意文面 {STANDARD_VERSION}版" in page
     with desk.client.application.test_request_context(headers={"Accept-Language": "ja"}):
         for point in standard_wording().points("ja"):
             assert point.heading in page

@@ -23,7 +23,8 @@ WORDS = {
         "linked": "連携が完了しました。",
         "until": "2027年11月20日まで使えます。",
         "not linked": "未連携",
-        "linked already": "連携済み(1枚)",
+        "linked already": "連携済み（1枚）",
+        "this desk": "この窓口：児童カウンター",
         "ended": "1件の連携を解除しました。",
         "restored": "連携をまた使えるようにしました。",
         "revoked": "カードの電子証明書は失効しています。",
@@ -40,6 +41,7 @@ WORDS = {
         "until": "Valid until November 20, 2027.",
         "not linked": "Not linked",
         "linked already": "Linked, 1 card",
+        "this desk": "This desk: 児童カウンター",
         "ended": "1 link has ended.",
         "restored": "The link can be used again.",
         "revoked": "The card's certificate has been revoked.",
@@ -80,13 +82,13 @@ def at_the_reader(world, page, words):
     return play
 
 
-def test_which_counter_this_is_is_chosen_once_by_one_key(page, staff):
+def test_which_counter_this_is_is_chosen_once_by_one_key(page, staff, words):
     staff.log_in()
     expect(page.locator("[data-key='1']")).to_be_focused()
     page.wait_for_load_state()
     staff.press("2")
     staff.await_the_next()
-    expect(page.locator(".here strong")).to_have_text("この窓口：児童カウンター")
+    expect(page.locator(".here strong")).to_have_text(words["this desk"])
     page.reload()
     staff.await_the_next()
 

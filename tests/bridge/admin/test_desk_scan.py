@@ -18,7 +18,7 @@ CARDNUMBER, NAME = "2000100000017", "図書 友子"
 NEXT_CARDNUMBER, NEXT_NAME = "2000100000033", "返却 遅子"
 WAITING = "マイナンバーカードを読取部に置いてください。"
 LINKED = "連携が完了しました。"
-MOVED = "Koha の利用者区分を変更しました。"
+MOVED = "Kohaの利用者区分を変更しました。"
 
 
 @pytest.fixture

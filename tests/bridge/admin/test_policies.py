@@ -51,8 +51,8 @@ def test_the_usual_rules_are_told_in_japanese(world):
     assert "1日より古い" in words["失効の確認"]
     assert "使えません" in words["失効情報の障害時"]
     assert "3枚まで" in words["1人が連携できる枚数"]
-    assert "365日後" in words["削除"]
-    assert "98 で始まる14桁" in words["ワンタイム番号"]
+    assert "365日後" in words["記録の消去"]
+    assert "98で始まる14桁" in words["ワンタイム番号"]
     assert "90秒" in words["ワンタイム番号"]
 
 
