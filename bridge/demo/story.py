@@ -88,9 +88,7 @@ class Story:
             self._step("貸出終了 / the session ends", self._end_session)
             self._chapter("3. 連携した人は 12 冊まで / Twelve books for who is linked, in place of six")
             self._step("プラスチックカードでは 7 冊目を断る / the plastic card gets six", self._six_books)
-            self._step(
-                "連携するとKohaの利用者区分が変わる / linking moves the patron's category", self._move
-            )
+            self._step("連携するとKohaの利用者区分が変わる / linking moves the patron's category", self._move)
             self._step("同じ 7 冊目が借りられる / now the seventh book is lent", self._seventh_book)
             self._step("連携をやめると元の区分に戻る / unlinking moves back", self._move_back)
             self._chapter("4. 二つの図書館 / Two libraries on one bridge")
