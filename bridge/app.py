@@ -8,11 +8,13 @@ from urllib.parse import urlsplit
 from flask import Flask, Request, Response, request
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 from flask.typing import ResponseReturnValue
+from flask_babel import LazyString
 from flask_wtf.csrf import CSRFProtect
 from werkzeug.exceptions import BadRequest, HTTPException, InternalServerError
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from bridge.admin import Calendar, init_admin
+from bridge.admin.error_page import WRONG_HOST, error_page
 from bridge.admin.lists import SessionFactory
 from bridge.api import API_ROOT, MAXIMUM_BODY, create_blueprint, render_problem
 from bridge.rate_limit import RateLimit
@@ -103,18 +105,18 @@ def _refuse_other_hosts(app: Flask, hosts: frozenset[str]) -> None:
             name = urlsplit(f"//{request.headers.get('Host', '')}").hostname
         except ValueError:
             name = None
-        return None if name in hosts else _on_error(BadRequest())
+        return None if name in hosts else _on_error(BadRequest(), WRONG_HOST)
 
 
 def _healthz() -> ResponseReturnValue:
     return {"status": "ok"}
 
 
-def _on_error(error: Exception) -> ResponseReturnValue:
-    """Answer what no blueprint has answered: problem+json under ``/api``, a plain page elsewhere."""
+def _on_error(error: Exception, problem: LazyString | None = None) -> ResponseReturnValue:
+    """Answer what no blueprint has answered: problem+json under ``/api``, a page elsewhere."""
     if request.path.startswith(API_ROOT):
         return render_problem(error)
     if isinstance(error, HTTPException):
-        return error
+        return error_page(error, problem)
     log_unexpected(error)
-    return InternalServerError()
+    return error_page(InternalServerError())

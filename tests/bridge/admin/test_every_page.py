@@ -13,6 +13,7 @@ from datetime import timedelta
 import pytest
 from playwright.sync_api import expect
 from pyotp import TOTP
+from werkzeug.exceptions import HTTPException
 
 from bridge.api.calls import CALLS
 from bridge.counter.service import AGENT_STEPS
@@ -72,12 +73,12 @@ SENT_ALONE = {
 
 @dataclass(frozen=True)
 class State:
-    """One state of a page: the endpoint that answers it, and how somebody logged in brings it about.
+    """One state of a page: the endpoint that answers it, if any, and how somebody brings it about.
 
     *picture* is its name in ``docs/images``, where it is kept; *whole* shows what is below the window, too.
     """
 
-    endpoint: str
+    endpoint: str | None
     name: str
     open: Callable[[Visit], None]
     picture: str | None = None
@@ -96,7 +97,9 @@ class Visit:
         if response.headers.get("content-type", "").startswith("text/html") and response.status != 303:
             path = response.url.partition("//")[2].partition("/")[2].partition("?")[0]
             adapter = self.world.app.url_map.bind("")
-            self.answered_by = adapter.match(f"/{path}", response.request.method)[0]
+            self.answered_by = None
+            with suppress(HTTPException):  # no such page
+                self.answered_by = adapter.match(f"/{path}", response.request.method)[0]
 
     def go(self, address):
         self.page.goto(address)
@@ -605,7 +608,13 @@ def window_for_koha(visit):
     visit.go(f"/admin/desk/?origin={KOHA}")
 
 
+def asked_for_elsewhere(visit):
+    """Reach the server by a name that it does not have: to a browser each of these is this machine."""
+    visit.page.goto(visit.page.url.replace("127.0.0.1", "elsewhere.localhost"))
+
+
 FRONT_DOOR = [
+    State(None, "no such page", at("/nowhere"), "error"),
     State("api.docs", "of every call", at("/api/v1/docs"), "api"),
     State("admin.log_in", "empty", at("/admin/login"), "login"),
     State("admin.log_in", "nothing entered", sent("/admin/login")),
@@ -619,6 +628,7 @@ FRONT_DOOR = [
         sent(f"/admin/desk/?origin={KOHA}", login_name="hanako", password=PASSWORD),
     ),
     State("admin.log_in", "too many tries", too_many_tries),
+    State("admin.log_in", "by another name", asked_for_elsewhere),
 ]
 
 VISITS = {

@@ -33,6 +33,17 @@ def test_a_request_for_another_host_is_refused(app_with, host, path):
     assert "Location" not in answer.headers
 
 
+@pytest.mark.parametrize(
+    ("language", "words"),
+    [("ja", "このアドレスでは利用できません。"), ("en", "This system is not reached by this address.")],
+)
+def test_who_came_by_another_host_is_told_so_and_led_nowhere(app_with, language, words):
+    client = app_with(hosts=("jpki.example.jp",)).test_client()
+    page = client.get("/admin/login", headers={"Host": "evil.example", "Accept-Language": language}).text
+    assert words in page
+    assert "<a " not in page
+
+
 @pytest.mark.parametrize("host", ["jpki.example.jp", "JPKI.example.jp:8443", "[2001:db8::1]:443"])
 def test_a_request_for_one_of_our_hosts_is_answered(app_with, host):
     client = app_with(hosts=("jpki.example.jp", "2001:db8::1")).test_client()

@@ -75,9 +75,23 @@ def test_what_the_api_does_not_have_is_a_problem(client, method, path, status, s
     assert response.get_json()["type"].endswith(f":{slug}")
 
 
-def test_elsewhere_an_unknown_page_is_a_plain_404(client):
-    response = client.get("/nowhere")
+@pytest.mark.parametrize(
+    ("language", "words"), [("ja", "そのページはありません。"), ("en", "There is no such page.")]
+)
+def test_elsewhere_an_unknown_page_is_told_in_the_language_of_the_browser(client, language, words):
+    response = client.get("/nowhere", headers={"Accept-Language": language})
+    page = response.get_data(as_text=True)
     assert (response.status_code, response.mimetype) == (404, "text/html")
+    assert f'<html lang="{language}">' in page
+    assert words in page
+    assert 'href="/admin/"' in page
+
+
+def test_a_method_that_an_address_does_not_have_is_told_with_those_that_it_has(client):
+    response = client.post("/healthz", headers={"Accept-Language": "en"})
+    assert (response.status_code, response.mimetype) == (405, "text/html")
+    assert "GET" in response.headers["Allow"]
+    assert "There is no such page." in response.get_data(as_text=True)
 
 
 def test_an_unforeseen_error_shows_and_logs_no_text(app, caplog):
