@@ -37,7 +37,7 @@ READER_NAMES = ("Virtual PCD 00 00", "Virtual PCD 00 01")
 """The driver's two slots as PC/SC names them."""
 
 START_TIMEOUT = 30.0
-STOP_TIMEOUT = 5.0
+STOP_TIMEOUT = 20.0
 _POLL_INTERVAL = 0.005
 _PORTS = range(20_000, 32_767)
 """Below those that Linux gives out to whoever asks for any (``ip_local_port_range``)."""

@@ -306,8 +306,17 @@ def test_a_broken_connection_is_told_and_the_page_goes_on_by_itself(world, watch
 
 
 def test_a_page_left_alone_ends_at_the_log_in_page(world, watching):
-    # Between two polls: one under way would be let in at the old time and find the order expired at the new.
-    with watching.expect_response("**/state"):
-        pass
+    # While the server answers no question: that would be let in at the old time and find the order expired.
+    under_way = []
+
+    def hold_the_first(route):
+        under_way.append(route)
+        if len(under_way) > 1:
+            route.continue_()
+
+    watching.route("**/state", hold_the_first)
+    while not under_way:
+        watching.wait_for_timeout(10)
     world.clock.now += timedelta(minutes=31)
+    under_way[0].continue_()
     expect(watching.locator("#password")).to_be_visible()

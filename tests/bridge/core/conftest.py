@@ -181,7 +181,7 @@ class PostgresqlServer:
     """A PostgreSQL server of its own, on a Unix socket. It can be stopped and started again, as it was."""
 
     def __init__(self, directory: Path) -> None:
-        self.url = f"postgresql+psycopg://bridge@/{{}}?host={directory}"
+        self.url = f"postgresql+psycopg://bridge@/{{}}?host={directory}&connect_timeout=60"
         self._directory = directory
         self._account = (
             {"user": "postgres", "group": "postgres", "extra_groups": []} if os.getuid() == 0 else {}
@@ -227,7 +227,7 @@ class PostgresqlServer:
         """Let one of its processes make no file longer than that."""
         # By the server's own account: root may lack the right where it is confined to a container.
         command = ["prlimit", "--pid", str(process), f"--fsize={size}:"]
-        subprocess.run(command, check=True, timeout=20, **self._account)
+        subprocess.run(command, check=True, timeout=90, **self._account)
 
     def wait(self) -> None:
         """Wait until it takes calls, after one of its processes fell and took all others along."""
@@ -257,7 +257,7 @@ def postgresql(postgresql_server: PostgresqlServer) -> str:
 
 def _wait_for(url: str, server: subprocess.Popen[bytes]) -> None:
     engine = open_engine(url)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 90
     while True:
         try:
             engine.connect().close()

@@ -1,6 +1,7 @@
 """``koha-jpki agent run``: pcscd, the page in Chromium, and the machine at the other end of a serial line."""
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -44,7 +45,6 @@ def line():
     """The self-check machine's end of a serial line, and the agent's."""
     machine, agent = os.openpty()
     tty.setraw(agent)
-    os.set_blocking(machine, False)
     yield machine, os.ttyname(agent)
     os.close(machine)
     os.close(agent)
@@ -98,10 +98,13 @@ def touch_pin(page):
 
 
 def received(descriptor):
-    try:
-        return os.read(descriptor, 64)
-    except BlockingIOError:
-        return b""
+    """Return a line; the kernel brings it over in its own time."""
+    line = b""
+    while not line.endswith(b"\n"):
+        readable, _, _ = select.select([descriptor], [], [], SECONDS)
+        assert readable, line
+        line += os.read(descriptor, 64)
+    return line
 
 
 def open_session(bridge):
