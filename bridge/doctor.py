@@ -178,6 +178,11 @@ class Observation:
         """Whether the work goes on."""
         return self.verdict in FINE
 
+    @property
+    def was_looked_at(self) -> bool:
+        """Whether anything is known."""
+        return self.verdict is not ServerVerdict.NOT_LOOKED_AT
+
     def sentence(self, language: Language) -> str:
         """Return what is the matter and what to do."""
         return VERDICT_WORDS[self.check, self.verdict].fill(language, **self.details)

@@ -163,6 +163,11 @@ class Diagnosis:
         """Whether nobody need be called for it."""
         return self.outcome in FINE
 
+    @property
+    def was_looked_at(self) -> bool:
+        """Whether anything is known."""
+        return self.outcome is not Outcome.NOT_LOOKED_AT
+
     def sentence(self, language: Language) -> str:
         """Return what was found and what to do."""
         words = SENTENCES[self.check, self.outcome]

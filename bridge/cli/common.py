@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,12 @@ from jpki.errors import JpkiError
 from sip2_adapter.tls import TlsProblem
 
 WRONG_SETTINGS = 2
+
+MAXIMUM_NAME_LENGTH = 64
+"""Characters of a name on screens and of a SIP2 log-in, as in the admin."""
+
+BREAKS_A_LINE = frozenset({"Cc", "Zl", "Zp"})
+"""Unicode's categories of control characters, line and paragraph separators."""
 
 
 def load(ctx: click.Context) -> Settings:
@@ -81,3 +88,16 @@ def _wants_json(ctx: click.Context) -> bool:
 def command_actor() -> Actor:
     """Return who works on the command line, for the audit log: the number of the system's user."""
     return Actor(ActorKind.COMMAND, f"uid-{os.getuid()}")
+
+
+def check_name_on_screens(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    """Return the name without blanks around it, if people can read it in a list of one name a line."""
+    if value is None:
+        return None
+    name = value.strip()
+    unfit = any(unicodedata.category(each) in BREAKS_A_LINE for each in name)
+    if not name or len(name) > MAXIMUM_NAME_LENGTH or unfit:
+        raise click.BadParameter(
+            f"one line, not empty, at most {MAXIMUM_NAME_LENGTH} characters, without control characters"
+        )
+    return name

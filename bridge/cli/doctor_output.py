@@ -16,13 +16,17 @@ class Finding(Protocol):
     def is_fine(self) -> bool:
         """Whether the work goes on in spite of it."""
 
+    @property
+    def was_looked_at(self) -> bool:
+        """Whether anything is known: what is not known is not said to be good."""
+
     def sentence(self, language: Language) -> str:
         """Return what was found and what to do."""
 
 
 def say_finding(finding: Finding, name: Words, place: str = "") -> None:
     """Print a finding under the check's *name*, a line for each language; *place* is what it is about."""
-    mark = "OK" if finding.is_fine else "NG"
+    mark = "--" if not finding.was_looked_at else "OK" if finding.is_fine else "NG"
     about = f" [{place}]" if place else ""
     for language in Language:
         click.echo(f"{mark} {name.fill(language)}{about}: {finding.sentence(language)}")

@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import click
 
-from bridge.cli.common import command_actor, load, refusals_told
+from bridge.cli.common import check_name_on_screens, command_actor, load, refusals_told
 from bridge.cli.json_output import json_option, say_json
 from bridge.errors import LibraryNotFound
 from bridge.wiring import build_desk
@@ -35,7 +35,7 @@ def plugin() -> None:
 
 @plugin.command("add")
 @library_option
-@click.option("--name", required=True, help="Which Koha it is, for yourself.")
+@click.option("--name", required=True, callback=check_name_on_screens, help="Which Koha it is, for yourself.")
 @json_option
 @click.pass_context
 def add_plugin(ctx: click.Context, *, library_id: str, name: str, as_json: bool) -> None:

@@ -47,8 +47,12 @@ def _metrics_served(metrics: ProxyMetrics, settings: MetricsSettings) -> Iterato
     if settings.port is None:
         yield
         return
-    server, thread = start_http_server(settings.port, settings.host, metrics.registry)
-    click.echo(f"metrics on http://{settings.host}:{settings.port}/metrics")
+    address = f"{settings.host}:{settings.port}"
+    try:
+        server, thread = start_http_server(settings.port, settings.host, metrics.registry)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, f"metrics on {address}") from None
+    click.echo(f"metrics on http://{address}/metrics")
     try:
         yield
     finally:

@@ -10,12 +10,13 @@ import click
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from bridge.cli.common import load, refusals_told
+from bridge.cli.common import load, refusals_told, refuse
 from bridge.cli.json_output import FAILED, json_option, say_json
 from bridge.cli.sweep import sweep
+from bridge.errors import slug_of
 from bridge.wiring import build_card_policy
 from jpki.certificate import UserAuthenticationCertificate
-from jpki.errors import MalformedCertificate
+from jpki.errors import CertificateError, MalformedCertificate
 from jpki.revocation import RevocationAnswer, RevocationStatus
 from jpki.verify import verify_certificate
 
@@ -35,7 +36,7 @@ def check_command(ctx: click.Context, *, file: Path, library: str | None, as_jso
     settings = load(ctx)
     with refusals_told(ctx):
         policy = build_card_policy(settings)
-        certificate = UserAuthenticationCertificate.from_der(_der(file.read_bytes()))
+        certificate = _read_certificate(ctx, file)
         now = datetime.now(UTC)
         issuer = verify_certificate(certificate, policy.trust_store, policy.certificate, now)
         revocation_of_library = policy.revocation_of(library or settings.libraries[0].library_id)
@@ -52,6 +53,13 @@ def check_command(ctx: click.Context, *, file: Path, library: str | None, as_jso
 
 
 revocation.add_command(sweep)
+
+
+def _read_certificate(ctx: click.Context, file: Path) -> UserAuthenticationCertificate:
+    try:
+        return UserAuthenticationCertificate.from_der(_der(file.read_bytes()))
+    except CertificateError as error:
+        refuse(ctx, slug_of(error), f"{file} is not a card's certificate for user authentication: {error}")
 
 
 def _der(content: bytes) -> bytes:

@@ -16,7 +16,7 @@ import click
 
 from bridge.accounts.own_account import MINIMUM_PASSWORD_LENGTH
 from bridge.accounts.staff import StaffMember, StaffService, generate_password
-from bridge.cli.common import command_actor, load, refusals_told
+from bridge.cli.common import check_name_on_screens, command_actor, load, refusals_told
 from bridge.cli.json_output import json_option, say_json
 from bridge.errors import LibrarianNotFound, LibraryNotFound
 from bridge.models import REGION, Librarian, LibrarianRole, TerminalKind
@@ -98,7 +98,7 @@ def librarian() -> None:
 @librarian.command("add")
 @staff_option
 @login_name_option
-@click.option("--display-name", required=True, help="Shown on screens.")
+@click.option("--display-name", required=True, callback=check_name_on_screens, help="Shown on screens.")
 @click.option(
     "--role",
     type=click.Choice([role.value for role in LibrarianRole]),
@@ -373,10 +373,11 @@ def terminal() -> None:
 @terminal.command("add")
 @library_option
 @click.option("--id", "terminal_id", required=True, callback=_check_name)
-@click.option("--name", required=True, help="Shown on screens.")
+@click.option("--name", required=True, callback=check_name_on_screens, help="Shown on screens.")
 @click.option("--kind", type=click.Choice([kind.value for kind in TerminalKind]), required=True)
 @click.option(
     "--sip2-login",
+    callback=check_name_on_screens,
     help="Name under which the self-check machine logs in to SIP2; for that kind only.",
 )
 @json_option

@@ -10,7 +10,7 @@ HINTS: Mapping[str, str] = MappingProxyType(
         "library-not-found": "no such library in the settings; koha-jpki library list names them",
         "librarian-not-found": "no such account; koha-jpki librarian list and plugin staff name them",
         "terminal-not-found": "no such terminal in this library; koha-jpki terminal list names them",
-        "link-not-found": "no such open link in this library; koha-jpki links list names them",
+        "link-not-found": "no such link in this library, or it has ended; koha-jpki links list names them",
         "plugin-not-found": "no such Koha in this library; koha-jpki plugin list names them",
         "consent-not-found": "no such version in this library; koha-jpki library consent list names its own",
         "consent-changed": "somebody else changed the wording in the same moment: look at it again",
@@ -22,6 +22,7 @@ HINTS: Mapping[str, str] = MappingProxyType(
         "koha-permission-missing": "lacks the permission in Koha that [library.koha_sign_in] asks for",
         "identifier-kind-not-used": "its form is missing in [identifiers] of the settings",
         "koha-not-reachable": "koha-jpki doctor says what is wrong",
+        "store-unavailable": "the database is full, in use by another program or away; nothing was done",
     }
 )
 """Slug: what is the matter, in the terms of the command line, and where to look."""

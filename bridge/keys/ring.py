@@ -381,10 +381,14 @@ def write_new_key_file(path: Path, random_bytes: RandomBytes) -> str:
         raise KeyProblem(f"{path} exists and is not overwritten") from None
     except OSError as error:
         raise KeyProblem(f"{path} cannot be written: {error.strerror}") from None
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        file.write(f"{line}\n")
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(f"{line}\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        path.unlink()
+        raise KeyProblem(f"{path} cannot be written: {error.strerror}") from None
     return key_id
 
 

@@ -274,3 +274,10 @@ def test_what_is_no_certificate_is_refused(run, pki, tmp_path):
     for content in (b"junk", b"-----BEGIN CERTIFICATE-----\njunk\n"):
         file.write_bytes(content)
         assert run("revocation", "check", file).exit_code == 1
+
+
+def test_the_certificate_of_a_ca_is_not_asked_about(run, pki, tmp_path):
+    file = tmp_path / "trust" / "ca.der"
+    result = run("revocation", "check", file)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert f"{file} is not a card's certificate for user authentication" in result.stderr

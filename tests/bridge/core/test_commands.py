@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import errno
+import os
 import signal
 import socket
 import sqlite3
@@ -22,6 +24,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from bridge.cli import main
+from bridge.cli.private_file import write_private
 from bridge.cli.serve import THREADS
 from bridge.cli.words import refusal_line
 from bridge.demo.processes import free_port
@@ -30,6 +33,8 @@ from bridge.store.schema import head_revision
 
 PASSWORD = "correct horse battery staple"
 TIME_LIMIT = 90
+
+UNFIT_NAMES = ("", " ", "\u3000", "a\nb", "a\tb", "a\u2028b", "x" * 65)
 
 
 @pytest.fixture
@@ -217,6 +222,7 @@ def test_a_password_is_asked_for_twice_and_not_shown(run, ready):
         (("--login-name", "a b"), PASSWORD, 2, "letters"),
         (("--library", "nowhere"), PASSWORD, 1, "library-not-found: nowhere"),
         (("--role", "king"), PASSWORD, 2, "king"),
+        *((("--display-name", name), PASSWORD, 2, "one line, not empty") for name in UNFIT_NAMES),
     ],
 )
 def test_a_librarian_that_cannot_be_is_refused(run, ready, arguments, password, exit_code, word):
@@ -224,6 +230,17 @@ def test_a_librarian_that_cannot_be_is_refused(run, ready, arguments, password, 
     assert result.exit_code == exit_code
     assert word in result.stderr
     assert rows(ready, LibrarianRow) == []
+
+
+def test_a_file_of_a_command_that_does_not_fit_on_the_disk_is_named_and_removed(tmp_path):
+    def lines():
+        yield "identifier,patron_id\n"
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(OSError, match="No space left") as told:
+        write_private(tmp_path / "links.csv", lines())
+    assert told.value.filename == str(tmp_path / "links.csv")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_log_in_name_is_given_once(run, ready):
@@ -249,6 +266,19 @@ def test_a_removed_terminal_is_no_longer_listed(run, ready):
     assert run("terminal", "list", "--library", "central").stdout == ""
     again = run("terminal", "remove", "--library", "central", "--id", "counter-1")
     assert (again.exit_code, again.stderr) == (1, refusal_line("terminal-not-found") + "\n")
+
+
+@pytest.mark.parametrize("option", ["--name", "--sip2-login"])
+@pytest.mark.parametrize("name", UNFIT_NAMES, ids=ascii)
+def test_a_terminal_has_names_that_can_be_read(run, ready, option, name):
+    result = add_terminal(run, "--id", "t1", "--kind", "self_check", "--sip2-login", "sc1", option, name)
+    assert (result.exit_code, rows(ready, TerminalRow)) == (2, [])
+    assert "one line, not empty" in result.stderr
+
+
+def test_a_name_with_a_full_width_blank_in_it_is_kept_and_blanks_around_it_are_not(run, ready):
+    assert add_librarian(run, "--display-name", "\u3000山田\u3000花子 ").exit_code == 0
+    assert [row.display_name for row in rows(ready, LibrarianRow)] == ["山田\u3000花子"]
 
 
 @pytest.mark.parametrize(
@@ -364,6 +394,15 @@ def test_the_proxy_listens_and_stops_on_sigterm_with_a_machine_connected(served,
         machine.sendall(b"2300120261102    120000AOcentral|AAL-1|AC|AD|\r")
         assert machine.recv(1000).startswith(b"24")  # not logged in: refused, but answered
         assert stop() == 0
+
+
+def test_a_port_for_the_counters_that_somebody_has_is_named(run, ready):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        ready.path.write_text(ready.path.read_text("utf-8") + f"\n[metrics]\nport = {port}\n", "utf-8")
+        result = run("sip2-proxy")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == f"metrics on 127.0.0.1:{port}: Address already in use\n"
 
 
 def test_the_proxys_counters_can_be_read_where_a_port_is_set(served, ready):

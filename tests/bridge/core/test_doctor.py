@@ -15,6 +15,7 @@ from click.testing import CliRunner
 
 from bridge.agent.screen import Language
 from bridge.cli import main
+from bridge.cli.doctor_output import say_finding
 from bridge.doctor import (
     ABILITY_WORDS,
     AUTHORITY_WARNING,
@@ -162,6 +163,20 @@ def test_the_clock_is_held_against_kohas(theirs, verdict):
 def test_a_koha_that_does_not_answer_tells_no_time():
     found = look_at_clock("central", fails(requests.ConnectionError()), lambda: NOW)
     assert found.verdict is ServerVerdict.NOT_LOOKED_AT
+
+
+@pytest.mark.parametrize(
+    ("verdict", "mark"),
+    [
+        (ServerVerdict.OK, "OK"),
+        (ServerVerdict.NOT_LOOKED_AT, "--"),  # what is not known is not said to be good
+        (ServerVerdict.CLOCK_WRONG, "NG"),
+    ],
+)
+def test_the_mark_before_a_finding_says_what_is_known(capsys, verdict, mark):
+    found = Observation(ServerCheck.CLOCK, verdict, "central", {"seconds": "90"})
+    say_finding(found, CHECK_NAMES[found.check], found.place)
+    assert capsys.readouterr().out.startswith(f"{mark} 時計 [central]: ")
 
 
 def run(installation, *arguments):

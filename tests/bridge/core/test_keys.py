@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import errno
+import os
 import sys
 from secrets import token_bytes
 
@@ -58,6 +60,18 @@ def test_a_key_file_is_never_overwritten(tmp_path):
 def test_a_key_file_that_cannot_be_written_is_a_key_problem(tmp_path):
     with pytest.raises(KeyProblem, match="cannot be written"):
         write_new_key_file(tmp_path / "none" / "keys", token_bytes)
+
+
+def test_a_key_file_that_does_not_fit_on_the_disk_leaves_nothing(tmp_path, monkeypatch):
+    def full(_descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("bridge.keys.ring.os.fsync", full)
+        with pytest.raises(KeyProblem, match="keys cannot be written: No space left"):
+            write_new_key_file(tmp_path / "keys", token_bytes)
+    assert list(tmp_path.iterdir()) == []
+    assert write_new_key_file(tmp_path / "keys", token_bytes)
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o602, 0o610, 0o601])
