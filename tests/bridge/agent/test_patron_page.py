@@ -3,6 +3,7 @@
 import http.client
 import itertools
 import json
+import re
 import threading
 
 import pytest
@@ -131,7 +132,8 @@ def test_the_pin_reaches_the_agent_and_nothing_keeps_it(page):
     thread.join(SECONDS)
     assert result == [PIN]
     assert page.state()[0].question is None
-    assert PIN not in repr(vars(page))
+    # By themselves; an object's address may hold the digits by chance.
+    assert not re.search(rf"(?<![0-9a-f]){PIN}(?![0-9a-f])", repr(vars(page)))
 
 
 def test_a_second_answer_to_one_question_does_not_count(page):
