@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 from bridge.agent.clock_check import CLOCK_TOLERANCE, clock_difference
 from bridge.agent.screen import Language, Words
-from bridge.errors import BridgeError
+from bridge.errors import BridgeError, StoreUnavailable
 from jpki.crl_index import CrlHead
 from jpki.errors import JpkiError
 from jpki.trust import TrustAnchor
@@ -79,9 +79,14 @@ VERDICT_WORDS: Mapping[tuple[ServerCheck, ServerVerdict], Words] = MappingProxyT
         (ServerCheck.KEYS, ServerVerdict.NOT_LOOKED_AT): Words(
             "データベースが使えないため確認できません。", "They could not be compared: there is no database."
         ),
+        (ServerCheck.KEYS, ServerVerdict.NO_ANSWER): Words(
+            "データベースが今は使えないため確認できません。空き容量などを確かめ、もう一度実行してください。（{why}）",
+            "They could not be compared: the database cannot be used now. See whether its disk is full, and "
+            "run this again. ({why})",
+        ),
         (ServerCheck.KEYS, ServerVerdict.UNREADABLE): Words(
-            "使えません。正しい鍵を保管場所から戻してください。（{why}）",
-            "They cannot be used. Put the right keys back from the safe. ({why})",
+            "使えません。かっこ内の理由を直すか、正しい鍵を保管場所から戻してください。（{why}）",
+            "They cannot be used. Mend what is said here, or put the right keys back from the safe. ({why})",
         ),
         (ServerCheck.TRUST, ServerVerdict.OK): Words("{day} まで有効です。", "It is valid until {day}."),
         (ServerCheck.TRUST, ServerVerdict.ENDS_SOON): Words(
@@ -201,6 +206,8 @@ def look_at_keys(check: Callable[[], object], *, has_database: bool) -> Observat
     """Look whether the master keys are those of the data."""
     try:
         check()
+    except StoreUnavailable as error:
+        return Observation(ServerCheck.KEYS, ServerVerdict.NO_ANSWER, details={"why": error.code})
     except BridgeError as error:
         return Observation(ServerCheck.KEYS, ServerVerdict.UNREADABLE, details={"why": str(error)})
     return Observation(ServerCheck.KEYS, ServerVerdict.OK if has_database else ServerVerdict.NOT_LOOKED_AT)

@@ -34,7 +34,7 @@ from bridge.doctor import (
     look_at_sip2,
     look_at_source,
 )
-from bridge.errors import KeyProblem, StoreProblem
+from bridge.errors import KeyProblem, StoreProblem, StoreUnavailable
 from jpki.crl_index import CrlHead
 from jpki.errors import UntrustedIssuer
 from koha_client import Ability, Health, HealthState
@@ -68,6 +68,11 @@ def test_every_check_has_a_name_and_words_and_every_state_of_koha_japanese_ones(
         (look_at_keys(lambda: None, has_database=True), ServerVerdict.OK, "データに合って"),
         (look_at_keys(lambda: None, has_database=False), ServerVerdict.NOT_LOOKED_AT, "確認できません"),
         (look_at_keys(fails(KeyProblem("k1 is missing")), has_database=True), ServerVerdict.UNREADABLE, "k1"),
+        (
+            look_at_keys(fails(StoreUnavailable("SQLITE_BUSY")), has_database=True),
+            ServerVerdict.NO_ANSWER,
+            "SQLITE_BUSY",
+        ),
         (look_at_source("ocsp", lambda: "ocsp.example.jp"), ServerVerdict.OK, "ocsp.example.jp"),
         (
             look_at_source("ocsp", fails(ConnectionRefusedError(111, "refused"))),
