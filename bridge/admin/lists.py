@@ -601,7 +601,7 @@ class LibrarianList(ReadOnlyList):
     column_searchable_list = ("display_name", "login_name")
     column_export_exclude_list = ("display_name",)
     column_labels: ClassVar = {
-        "display_name": lazy_gettext("Name"),
+        "display_name": lazy_gettext("Full name"),
         "login_name": lazy_gettext("Log-in name"),
         "library_id": lazy_gettext("Library"),
         "role": lazy_gettext("Role"),
