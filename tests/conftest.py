@@ -191,7 +191,10 @@ def chromium_in():
         @cache
         def launch(language):
             browser = playwright.chromium.launch(
-                executable_path=CHROMIUM, args=CHROMIUM_ARGUMENTS, env={**os.environ, "LANGUAGE": language}
+                executable_path=CHROMIUM,
+                args=CHROMIUM_ARGUMENTS,
+                env={**os.environ, "LANGUAGE": language},
+                timeout=120_000,  # milliseconds
             )
             return browsers.enter_context(browser)
 
