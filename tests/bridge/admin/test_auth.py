@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import time
 from datetime import timedelta
 
 import pytest
 from flask import Flask
+from itsdangerous import TimestampSigner
 from sqlalchemy import select
 
 from bridge.admin import init_admin
@@ -189,6 +191,13 @@ def test_no_kind_of_body_stands_in_for_a_csrf_token(world, desk):
         for kind in ("application/json", "text/plain", "multipart/form-data"):
             answer = desk.client.post(address, data='{"csrf_token": "x"}', content_type=kind)
             assert answer.status_code == 400, (address, kind)
+
+
+@pytest.mark.parametrize(("minutes", "status"), [(4, 200), (6, 302)])
+def test_a_clock_that_is_set_back_a_little_logs_nobody_out(desk, monkeypatch, minutes, status):
+    earlier = int(time.time()) - 60 * minutes
+    monkeypatch.setattr(TimestampSigner, "get_timestamp", lambda _signer: earlier)
+    assert desk.get("/admin/links/").status_code == status
 
 
 def test_who_does_nothing_for_half_an_hour_is_logged_out(world, desk):
