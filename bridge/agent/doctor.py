@@ -138,6 +138,12 @@ SENTENCES: Mapping[tuple[Check, Outcome], Words] = MappingProxyType(
             "{detail} Have an administrator draw an enrolment code, and enrol again.",
         ),
         (Check.TOKEN, Outcome.NO_ANSWER): Words("{detail}", "{detail}"),
+        (Check.TOKEN, Outcome.UNAVAILABLE): Words(
+            "トークンのファイルが使えません。かっこ内の理由を直すか、管理者に登録コードを発行してもらい、登録し直してください。"
+            "（{detail}）",
+            "The token file cannot be used. Mend what is said here, or have an administrator draw an "
+            "enrolment code, and enrol again. ({detail})",
+        ),
         (Check.OUTPUT, Outcome.OK): Words("使えます。（{detail}）", "It is ready. ({detail})"),
         (Check.OUTPUT, Outcome.NOT_LOOKED_AT): Words(
             "設定されていません。（窓口では不要です。）", "None is set up. (A counter needs none.)"
@@ -259,7 +265,7 @@ def check_token(ask_terminal: Callable[[], TerminalState]) -> Diagnosis:
         refused = getattr(error, "slug", None) == "terminal-not-authenticated"
         return Diagnosis(Check.TOKEN, Outcome.REFUSED if refused else Outcome.NO_ANSWER, words)
     except AgentError as error:  # the token file cannot be read
-        return Diagnosis(Check.TOKEN, Outcome.REFUSED, _plain(f"{error}."))
+        return Diagnosis(Check.TOKEN, Outcome.UNAVAILABLE, _plain(str(error)))
     return Diagnosis(Check.TOKEN, Outcome.OK, _plain(f"{state.library_name}, {state.terminal_id}"))
 
 

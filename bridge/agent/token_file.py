@@ -18,8 +18,10 @@ def read_token(path: Path) -> str:
             if os.name == "posix" and mode & (stat.S_IRWXG | stat.S_IRWXO):
                 raise WrongSettings("the token file is open to other users: chmod 600")
             token = file.read().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise WrongSettings(f"the token file cannot be read: {type(error).__name__}") from None
+    except OSError as error:
+        raise WrongSettings(f"the token file {path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise WrongSettings("the token file must hold one token") from None
     if not token or not token.isprintable() or " " in token:
         raise WrongSettings("the token file must hold one token")
     return token

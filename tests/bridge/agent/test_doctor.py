@@ -88,7 +88,10 @@ CASES = {
     "clock slow": (lambda: check_clock(lambda: NOW, lambda: NOW - timedelta(seconds=61)), "61秒"),
     "clock fast": (lambda: check_clock(lambda: NOW, lambda: NOW + timedelta(hours=9)), "32400秒"),
     "not enrolled": (lambda: check_token(raising(refusal("terminal-not-authenticated"))), "登録コード"),
-    "no token file": (lambda: check_token(raising(WrongSettings("the token file is missing"))), "token file"),
+    "no token file": (
+        lambda: check_token(raising(WrongSettings("the file is missing"))),
+        "トークンのファイルが使えません。",
+    ),
     "bridge away": (lambda: check_token(raising(BridgeUnreachable("ConnectTimeout"))), "接続できません"),
     "bridge ill": (lambda: check_token(raising(refusal("internal-error", 500))), "エラー"),
     "output gone": (lambda: check_output(raising(OutputUnavailable("/dev/ttyUSB0", "missing"))), "ttyUSB0"),

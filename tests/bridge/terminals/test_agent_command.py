@@ -172,7 +172,7 @@ def test_a_missing_token_file_is_named(tmp_path):
     ]
     result = CliRunner().invoke(main, [*arguments, *ONCE])
     assert result.exit_code == ExitCode.WRONG_SETTINGS
-    assert "FileNotFoundError" in result.stderr
+    assert "none cannot be read: No such file or directory" in result.stderr
 
 
 def test_the_token_file_that_was_looked_at_is_the_one_that_is_read(tmp_path, monkeypatch):
