@@ -34,6 +34,12 @@ from bridge.models import (
 )
 from bridge.ports import NO_PASSWORD, LibrarianAccount, RandomBytes, Transaction
 
+IDENTIFIER_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+"""Ids and log-in names, whole: they stand in messages, addresses and logs."""
+
+MAXIMUM_NAME_LENGTH = 64
+"""Characters of a name on screens and of a SIP2 log-in."""
+
 TERMINAL_TOKEN_LENGTH = 32
 """Bytes. At this length a plain digest in the database cannot be searched."""
 

@@ -32,6 +32,7 @@ from wtforms.validators import (
 from wtforms.widgets import CheckboxInput, ListWidget
 
 from bridge.accounts.own_account import MAXIMUM_PASSWORD_LENGTH, MINIMUM_PASSWORD_LENGTH
+from bridge.accounts.staff import IDENTIFIER_PATTERN, MAXIMUM_NAME_LENGTH
 from bridge.admin.words import (
     APPROVAL_REASONS,
     BULK_UNLINK_REASONS,
@@ -77,7 +78,10 @@ class LogInForm(FlaskForm):
     login_name = StringField(
         lazy_gettext("Log-in name"),
         filters=[half_width],
-        validators=[DataRequired(lazy_gettext("Please enter your log-in name.")), Length(max=64)],
+        validators=[
+            DataRequired(lazy_gettext("Please enter your log-in name.")),
+            Length(max=MAXIMUM_NAME_LENGTH),
+        ],
         render_kw={"autocomplete": "username", "autocapitalize": "none", "spellcheck": "false"},
     )
     password = PasswordField(
@@ -335,10 +339,10 @@ NOT_AN_ID = lazy_gettext("Letters, digits, dot, hyphen and underscore only, at m
 
 ID_VALIDATORS = (
     DataRequired(lazy_gettext("Please fill in this field.")),
-    Regexp(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", message=NOT_AN_ID),
+    Regexp(rf"^{IDENTIFIER_PATTERN}$", message=NOT_AN_ID),
 )
 
-NAME_VALIDATORS = (DataRequired(lazy_gettext("Please fill in this field.")), Length(max=64))
+NAME_VALIDATORS = (DataRequired(lazy_gettext("Please fill in this field.")), Length(max=MAXIMUM_NAME_LENGTH))
 
 
 class AddTerminalForm(FlaskForm):
@@ -359,7 +363,7 @@ class AddTerminalForm(FlaskForm):
     sip2_login = StringField(
         lazy_gettext("SIP2 log-in (self-check machines only)"),
         filters=[half_width],
-        validators=[Length(max=64)],
+        validators=[Length(max=MAXIMUM_NAME_LENGTH)],
         render_kw={"autocomplete": "off", "autocapitalize": "none", "spellcheck": "false"},
     )
 

@@ -11,6 +11,7 @@ from typing import NoReturn
 
 import click
 
+from bridge.accounts.staff import MAXIMUM_NAME_LENGTH
 from bridge.cli.json_output import FAILED, say_error
 from bridge.cli.log import set_up_log
 from bridge.cli.words import operator_words, refusal_line
@@ -21,9 +22,6 @@ from jpki.errors import JpkiError
 from sip2_adapter.tls import TlsProblem
 
 WRONG_SETTINGS = 2
-
-MAXIMUM_NAME_LENGTH = 64
-"""Characters of a name on screens and of a SIP2 log-in, as in the admin."""
 
 BREAKS_A_LINE = frozenset({"Cc", "Zl", "Zp"})
 """Unicode's categories of control characters, line and paragraph separators."""

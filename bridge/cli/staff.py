@@ -15,7 +15,7 @@ from typing import Any, ParamSpec
 import click
 
 from bridge.accounts.own_account import MINIMUM_PASSWORD_LENGTH
-from bridge.accounts.staff import StaffMember, StaffService, generate_password
+from bridge.accounts.staff import IDENTIFIER_PATTERN, StaffMember, StaffService, generate_password
 from bridge.cli.common import check_name_on_screens, command_actor, load, refusals_told
 from bridge.cli.json_output import json_option, say_json
 from bridge.errors import LibrarianNotFound, LibraryNotFound
@@ -23,12 +23,9 @@ from bridge.models import REGION, Librarian, LibrarianRole, TerminalKind
 from bridge.wiring import build_enrolment, build_staff
 from config import Settings
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-"""Ids and log-in names: they stand in messages, addresses and logs."""
-
 
 def _check_name(_ctx: click.Context, _parameter: click.Parameter, value: str) -> str:
-    if not NAME.fullmatch(value):
+    if not re.fullmatch(IDENTIFIER_PATTERN, value):
         raise click.BadParameter("letters, digits, dot, hyphen and underscore only, at most 64")
     return value
 
