@@ -113,6 +113,7 @@ def test_schemathesis_finds_no_answer_that_the_document_does_not_foresee(server,
             *("--checks", ",".join(CHECKS)),
             *("--phases", "examples,coverage,fuzzing", "--max-examples", "30"),
             *("--seed", "20261121", "--no-color", "--workers", "1"),
+            *("--request-timeout", "60"),
             *("--suppress-health-check", "all", "--generation-database", ":memory:"),
         ],
         cwd=tmp_path,  # where it keeps what it found
