@@ -21,7 +21,7 @@ def test_proxy_and_client_run_on_uvloop(library, resolver):
         proxy = Sip2Proxy()
         proxy.add_library(Listener("main", "127.0.0.1", 0, "127.0.0.1", acs.port), resolver)
         await proxy.start()
-        async with Sip2Client("127.0.0.1", proxy.ports["main"], timeout=5) as client:
+        async with Sip2Client("127.0.0.1", proxy.ports["main"], timeout=30) as client:
             await client.login(b"kiosk1", b"pw1")
             patron = await client.patron_information(b"CPL", TOKEN, NOW)
             assert patron.value(b"AA") == TOKEN
