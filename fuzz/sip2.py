@@ -261,7 +261,7 @@ async def run(
     await acs.start()
     listener = Listener("main", "127.0.0.1", 0, "127.0.0.1", acs.port)
     # Broken frames without end are the purpose here; a connection that is cut would be spared them.
-    limits = ProxyLimits(answer_timeout=10, garbage_limit=1_000_000_000)
+    limits = ProxyLimits(answer_timeout=30, garbage_limit=1_000_000_000)
     proxy = Sip2Proxy(observer=report)
     proxy.add_library(listener, Resolver(), limits=limits, clock=lambda: NOW)
     await proxy.start()
