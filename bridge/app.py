@@ -6,7 +6,7 @@ from datetime import timedelta
 from urllib.parse import urlsplit
 
 from flask import Flask, Request, Response, request
-from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
+from flask.sessions import SecureCookieSession
 from flask.typing import ResponseReturnValue
 from flask_babel import LazyString
 from flask_wtf.csrf import CSRFProtect
@@ -16,6 +16,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from bridge.admin import Calendar, init_admin
 from bridge.admin.error_page import WRONG_HOST, error_page
 from bridge.admin.lists import SessionFactory
+from bridge.admin.session_cookie import PatientSessions
 from bridge.api import API_ROOT, MAXIMUM_BODY, create_blueprint, render_problem
 from bridge.rate_limit import RateLimit
 from bridge.services import Services
@@ -44,7 +45,7 @@ STRICT_TRANSPORT_SECURITY = "max-age=31536000"
 """One year (RFC 6797), where cookies are for HTTPS alone."""
 
 
-class AdminSessions(SecureCookieSessionInterface):
+class AdminSessions(PatientSessions):
     """Sessions for the admin's pages; the API's callers carry a token, and their cookies are not read."""
 
     def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:

@@ -35,7 +35,6 @@ from bridge.admin.lists import (
     SessionFactory,
     TerminalList,
 )
-from bridge.admin.session_cookie import PatientSessions
 from bridge.admin.views import CounterView
 
 if TYPE_CHECKING:
@@ -74,7 +73,6 @@ def init_admin(
         raise RuntimeError("CSRFProtect must guard the application before the admin is put on it")
     # The token lives as long as its session: the idle limit is the limit.
     app.config["WTF_CSRF_TIME_LIMIT"] = None
-    app.session_interface = PatientSessions()
     Babel(
         app,
         default_locale="ja",
