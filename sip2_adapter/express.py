@@ -53,7 +53,7 @@ def patron_of(request: bytes) -> bytes | None:
     """Return the patron identifier of a usual request, None for any other request."""
     begin = request.find(_PATRON) + len(_PATRON)
     identifier = request[begin : request.find(DELIMITER, begin)]
-    usual = identifier.isalnum() and _around(_PATRON + identifier + DELIMITER, request) is not None
+    usual = identifier.isalnum() and _value_about(_PATRON + identifier + DELIMITER, request) is not None
     return identifier if usual else None
 
 
@@ -85,11 +85,10 @@ class ExpressSwap:
 
     def to_acs(self, request: bytes) -> bytes | None:
         """Return a usual *request* with the card number in place of the token; None for any other."""
-        found = _around(self._token_field, request)
-        if found is None:
+        value = _value_about(self._token_field, request)
+        if value is None:
             return None
-        before, behind, value = found
-        return before + self._field + behind[:-4] + DIGITS[(value + self._there) & 0xFFFF]
+        return request[:-4].replace(self._token_field, self._field) + DIGITS[(value + self._there) & 0xFFFF]
 
     def to_kiosk(self, answer: bytes, request: bytes) -> bytes | None:
         """Return the usual *answer* to *request* with the number replaced; None unless it is in AA alone."""
@@ -104,14 +103,10 @@ class ExpressSwap:
         return swapped if swapped.find(self._cardnumber) < 0 else None
 
 
-def _around(patron_field: bytes, request: bytes) -> tuple[bytes, bytes, int] | None:
-    """Return what stands before and behind the one *patron_field* of a usual *request*, and AZ's value.
-
-    None for any other request.
-    """
+def _value_about(patron_field: bytes, request: bytes) -> int | None:
+    """Return the value of AZ of a usual *request* in which *patron_field* stands once, None for another."""
     body = _REQUESTS.get(request[:2])
-    before, found, behind = request.partition(patron_field)
-    if body is None or not found or len(before) < body:
+    if body is None or request.find(patron_field) < body:
         return None
     covered = request[:-4]
     if covered.count(_PATRON) != 1 or covered[body : body + 2] == _AA:
@@ -121,7 +116,7 @@ def _around(patron_field: bytes, request: bytes) -> tuple[bytes, bytes, int] | N
     if _LINE_FEED in covered or 0 in covered:  # Koha drops them, and reads another message
         return None
     value = checksum_value(covered)
-    return (before, behind, value) if request[-4:] == DIGITS[value] else None
+    return value if request[-4:] == DIGITS[value] else None
 
 
 def _sealed_value(answer: bytes, request: bytes) -> int | None:

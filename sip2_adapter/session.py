@@ -6,7 +6,6 @@ Times are seconds of any steady clock; the caller passes them in.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
 from math import inf
 from typing import Final
 
@@ -24,6 +23,12 @@ class PatronSession:
 
     token: bytes = field(repr=False)
     resolved: Resolved
+    swap: ExpressSwap | None = field(init=False, repr=False, compare=False)
+    """Card number and token changing places in usual messages, where they can do so unseen."""
+
+    def __post_init__(self) -> None:
+        """Make the swap once: it is asked for twice in each exchange."""
+        object.__setattr__(self, "swap", ExpressSwap.for_patron(self.token, self.cardnumber, self.shown))
 
     @property
     def session_id(self) -> str:
@@ -39,11 +44,6 @@ class PatronSession:
     def shown(self) -> bytes:
         """What the machine gets in place of the card number: the token, or a mask."""
         return self.token if self.resolved.mask is None else self.resolved.mask
-
-    @cached_property
-    def swap(self) -> ExpressSwap | None:
-        """Card number and token changing places in usual messages, where they can do so unseen."""
-        return ExpressSwap.for_patron(self.token, self.cardnumber, self.shown)
 
 
 class KioskSession:

@@ -52,6 +52,9 @@ class LibraryCardStanding(StrEnum):
         return member
 
 
+_VALID: Final = LibraryCardStanding.VALID  # an enumeration looks its members up slowly
+
+
 class PatronAnswer(Protocol):
     """What is read of an answer: ``Sip2Message`` has it."""
 
@@ -78,7 +81,7 @@ def judge_library_card(
         return LibraryCardStanding.NOT_SAID
     status = answer.fixed_field("patron_status")
     if expiry_field is None and status[:4] != _ALL_DENIED:
-        return LibraryCardStanding.VALID  # by far the most: nothing else needs to be read
+        return _VALID  # by far the most: nothing else needs to be read
     if answer.value(FieldId.VALID_PATRON) == b"N":
         return LibraryCardStanding.NOT_SAID
     if expiry_field is not None:
